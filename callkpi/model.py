@@ -1,0 +1,270 @@
+"""The domain: what sources say (CallEvent) and what callkpi makes of it (Call, Entry, Leg).
+
+Everything here is frozen and does no I/O. Datetimes are aware and in UTC; a naive one is refused.
+Durations are whole milliseconds in fields that end in ``_ms``: sums of integers are exact in any order
+of addition and subtraction, which rollups rely on. Screens show seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+#: Events that tell of an agent rather than of a call live in a stream of that agent.
+AGENT_STREAM = "agent:"
+
+
+class Kind(StrEnum):
+    """What an event tells. The order of the members is the order of events at one instant."""
+
+    STARTED = "started"
+    LINKED = "linked"
+    QUEUED = "queued"
+    RINGING = "ringing"
+    NOT_TAKEN = "not_taken"
+    ANSWERED = "answered"
+    HELD = "held"
+    RESUMED = "resumed"
+    TRANSFERRED = "transferred"
+    LEFT_QUEUE = "left_queue"
+    ENDED = "ended"
+    WRAPPED = "wrapped"
+    RATED = "rated"
+    AGENT_STATE = "agent_state"
+    #: A fact in the source's own terms; the source's ``interpret`` turns it into the kinds above when the
+    #: whole call is known (Asterisk tells of channels, not of calls).
+    SIGNAL = "signal"
+
+
+KIND_RANK: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(Kind)}
+
+
+class Direction(StrEnum):
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    INTERNAL = "internal"
+    #: A form on a site asked to be called: no call yet, but a customer who waits.
+    REQUEST = "request"
+    #: Announcements dialled by a machine (Bitrix24 CALL_TYPE 5); counted apart from agents' calls.
+    AUTO = "auto"
+    UNKNOWN = "unknown"
+
+
+class Outcome(StrEnum):
+    """How a call, or one stay in a queue, ended. ``OPEN`` and ``EXPIRED`` are states without an end."""
+
+    OPEN = "open"
+    ANSWERED = "answered"
+    ABANDONED = "abandoned"
+    SHORT_ABANDON = "short_abandon"
+    TIMED_OUT = "timed_out"
+    LEFT_EMPTY = "left_empty"
+    OVERFLOWED = "overflowed"
+    NO_ANSWER = "no_answer"
+    BUSY = "busy"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    EXITED = "exited"
+    VOICEMAIL = "voicemail"
+    AFTER_HOURS = "after_hours"
+    CALLBACK_REQUESTED = "callback_requested"
+    EXPIRED = "expired"
+
+
+#: The glossary's *missed*, for calls and queue entries that were offered.
+MISSED_OUTCOMES = frozenset(
+    {
+        Outcome.ABANDONED,
+        Outcome.SHORT_ABANDON,
+        Outcome.TIMED_OUT,
+        Outcome.LEFT_EMPTY,
+        Outcome.OVERFLOWED,
+        Outcome.NO_ANSWER,
+        Outcome.BUSY,
+        Outcome.REJECTED,
+        Outcome.FAILED,
+    }
+)
+
+
+class LegEnd(StrEnum):
+    """How one ring of one agent ended."""
+
+    ANSWERED = "answered"
+    NO_ANSWER = "no_answer"
+    BUSY = "busy"
+    #: Stopped by others: the caller gave up, or a colleague was faster.
+    CANCELLED = "cancelled"
+
+
+class Fate(StrEnum):
+    """What became of a customer whom we missed."""
+
+    WAITING = "waiting"
+    CALLED_BACK = "called_back"
+    REACHED = "reached"
+    SELF_SERVED = "self_served"
+    WRITTEN_OFF = "written_off"
+
+
+class AgentState(StrEnum):
+    AVAILABLE = "available"
+    PAUSED = "paused"
+    BUSY = "busy"
+    OFFLINE = "offline"
+
+
+def require_utc(name: str, value: datetime | None) -> None:
+    """Refuse a datetime without a zone: it means something else on every machine."""
+    if value is not None and value.tzinfo is None:
+        raise ValueError(f"{name} has no time zone: {value!r}; give an aware datetime")
+
+
+def millis(later: datetime, earlier: datetime) -> int:
+    """Milliseconds from *earlier* to *later*, never negative (clocks of two machines may disagree)."""
+    delta = later - earlier
+    value = delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000
+    return max(value, 0)
+
+
+def from_unix(seconds: float) -> datetime:
+    """The UTC instant of Unix *seconds*."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEvent:
+    """One fact about one call (or one agent), as a source told it. Journalled once, never changed.
+
+    ``event_id`` is fixed by the payload, so that a delivery repeated is the same event. Facts that the
+    kind does not carry are empty strings or ``None``.
+    """
+
+    tenant: str
+    source: str
+    call_id: str  #: the source's id of the call, or AGENT_STREAM + agent
+    kind: Kind
+    at: datetime  #: when it happened, UTC
+    event_id: str
+    received_at: datetime  #: when we got it, UTC
+    timeless: bool = False  #: the payload had no time of its own: ``at`` is the clock of arrival
+    rank: int = 0  #: trust: of two facts that disagree the higher one wins
+    direction: Direction | None = None
+    customer: str = ""  #: number as the source wrote it
+    line: str = ""  #: our number or line id
+    queue: str = ""
+    agent: str = ""
+    leg: str = ""  #: the source's id of one ring or conversation with one agent
+    entry: str = ""  #: the source's id of one stay in a queue
+    cause: str = ""  #: the outcome, in our terms, where the event states one
+    code: str = ""  #: the source's own code for it
+    hangup_by: str = ""  #: customer | agent | system
+    wait_ms: int | None = None
+    ring_ms: int | None = None
+    talk_ms: int | None = None
+    hold_ms: int | None = None
+    wrap_ms: int | None = None
+    rating: int | None = None
+    state: str = ""
+    reason: str = ""
+    linked_to: str = ""  #: with LINKED: the other call id that is the same call
+    crm: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)  #: custom fields
+    detail: Mapping[str, str] = field(default_factory=dict)  #: with SIGNAL: the source's own facts
+
+    def __post_init__(self) -> None:
+        require_utc("at", self.at)
+        require_utc("received_at", self.received_at)
+
+    @property
+    def order(self) -> tuple[datetime, int, str]:
+        """The one order in which events of a call are read, whatever the order of arrival."""
+        return self.at, KIND_RANK[self.kind], self.event_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One ring of one agent, and the conversation if it was taken. Answered legs are *handles*."""
+
+    agent: str
+    queue: str = ""
+    rung_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    end: LegEnd | None = None  #: None while it rings or talks
+    ring_ms: int | None = None
+    talk_ms: int | None = None  #: None while open or where the source does not tell
+    hold_ms: int | None = None
+    wrap_ms: int | None = None
+    transferred: bool = False
+
+    @property
+    def began_at(self) -> datetime | None:
+        return self.rung_at or self.answered_at or self.ended_at
+
+    @property
+    def is_open(self) -> bool:
+        return self.ended_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One stay of a call in one queue, and what came of it."""
+
+    queue: str
+    entered_at: datetime  #: UTC
+    left_at: datetime | None = None  #: None while the caller waits
+    wait_ms: int | None = None  #: until answered or gone; None while waiting
+    outcome: Outcome = Outcome.OPEN
+    answered: bool = False
+    rung: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.left_at is None and self.outcome is Outcome.OPEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """The fold of a call's events: see :func:`callkpi.funnel.fold`."""
+
+    tenant: str
+    source: str
+    call_id: str
+    direction: Direction
+    customer: str  #: normalised number, "" when hidden
+    line: str
+    started_at: datetime
+    last_event_at: datetime
+    rung_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome = Outcome.OPEN
+    code: str = ""
+    hangup_by: str = ""
+    entries: tuple[Entry, ...] = ()
+    legs: tuple[Leg, ...] = ()
+    wait_ms: int | None = None
+    talk_ms: int | None = None
+    hold_ms: int | None = None
+    wrap_ms: int | None = None
+    transferred: bool = False
+    rating: int | None = None
+    crm: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()  #: doubts about the data, e.g. "conflicting_end"
+
+    @property
+    def is_open(self) -> bool:
+        return self.outcome is Outcome.OPEN
+
+    @property
+    def answered(self) -> bool:
+        return self.answered_at is not None
+
+    @property
+    def missed(self) -> bool:
+        """The glossary's *missed* for a whole call: inbound, ended, nobody spoke to the customer."""
+        return self.direction is Direction.INBOUND and self.outcome in MISSED_OUTCOMES

@@ -1,0 +1,16 @@
+"""Sources: a module per PBX or CRM that turns what it sends into call events. See :mod:`.base`."""
+
+from __future__ import annotations
+
+from callkpi import config
+from callkpi.sources.asterisk import Asterisk
+from callkpi.sources.base import SourceType
+from callkpi.sources.bitrix24 import Bitrix24
+from callkpi.sources.native import Native
+
+#: To add a PBX: add its module, its member in config.SourceKind, and a line here.
+SOURCE_TYPES: dict[config.SourceKind, SourceType] = {
+    config.SourceKind.BITRIX24: Bitrix24(),
+    config.SourceKind.ASTERISK: Asterisk(),
+    config.SourceKind.NATIVE: Native(),
+}

@@ -1,0 +1,43 @@
+"""Asterisk: AMI events as JSON pushed to the door, and lines of its queue_log.
+
+AMI: one object, an array, or JSON Lines; all headers as text. The time is the header ``Timestamp`` (manager.conf
+``timestampevents = yes``), else ``received_at`` in Unix seconds if the forwarder adds it, else the clock of arrival.
+queue_log: its lines as they are, as text. Use one of the two for a tenant, or each call is counted twice.
+
+Asterisk tells of channels, not of calls: both are journalled in Asterisk's own terms (SIGNAL) and interpreted
+when the whole call is folded, so a better reading of Asterisk mends the past after ``callkpi rebuild``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from callkpi import config
+from callkpi.model import CallEvent, Kind
+from callkpi.sources import asterisk_ami, asterisk_queue_log, base
+from callkpi.sources.base import Context, Delivery
+
+
+class Asterisk(base.SourceType):
+    def decode(self, delivery: Delivery) -> Any:
+        if asterisk_queue_log.looks_like(delivery.body):
+            return asterisk_queue_log.decode(delivery.body)
+        return super().decode(delivery)
+
+    def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
+        if isinstance(item, str):
+            return asterisk_queue_log.parse_line(item, context)
+        return asterisk_ami.parse_event(base.require_object(item), context)
+
+    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+        ami, lines, plain = [], [], []
+        for event in events:
+            if event.kind is not Kind.SIGNAL:
+                plain.append(event)
+            elif "Event" in event.detail:
+                ami.append(event)
+            else:
+                lines.append(event)
+        told = asterisk_ami.interpret(ami, settings) if ami else []
+        return [*plain, *told, *(asterisk_queue_log.interpret(lines) if lines else [])]

@@ -1,0 +1,193 @@
+"""What every source is: decode a delivery, say who sent it, parse it into events, interpret a whole call.
+
+A source does no I/O. It never raises for bad content inside a delivery: what it can't parse goes to
+``Parsed.rejected`` with the reason, and is kept for a replay after a fix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from callkpi import config
+from callkpi.model import CallEvent, from_unix
+
+#: Times outside of this are a broken clock or a broken payload, not a call.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+FUTURE_ALLOWED = timedelta(days=1)
+
+
+class Malformed(Exception):
+    """The body is not in the format that its source speaks. The text says what and where."""
+
+
+class Rejected(Exception):
+    """One payload inside a delivery that can't be understood. The text says what and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request to a source's door."""
+
+    body: bytes
+    content_type: str
+    presented_token: str  #: from the Authorization header or ``?token=``
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Whose events these are."""
+
+    source: str
+    tenant: str
+    settings: config.Source
+    received_at: datetime
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What one delivery holds."""
+
+    events: list[CallEvent] = field(default_factory=list)
+    ignored: int = 0  #: known to carry nothing that callkpi counts
+    rejected: list[tuple[bytes, str]] = field(default_factory=list)  #: raw payload, reason
+
+
+class SourceType:
+    """The interface of a source. Subclasses override what differs."""
+
+    #: Content type under which a rejected payload is replayed.
+    media_type = "application/json"
+
+    def decode(self, delivery: Delivery) -> Any:
+        """The body as this source's data. Raises Malformed."""
+        return decode_json_or_lines(delivery.body)
+
+    def token(self, delivery: Delivery, payload: Any) -> str:
+        """The secret that the sender shows."""
+        return delivery.presented_token
+
+    def accepted_tokens(self, settings: config.Source) -> Sequence[str]:
+        return (settings.token,)
+
+    def parse(self, payload: Any, context: Context) -> Parsed:
+        """The events of a decoded delivery."""
+        parsed = Parsed()
+        for item in payload:
+            try:
+                events = self.parse_one(item, context)
+            except Rejected as reason:
+                parsed.rejected.append((dump(item), str(reason)))
+                continue
+            parsed.events.extend(events)
+            parsed.ignored += not events
+        return parsed
+
+    def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
+        """The events of one payload; none where it carries nothing to count. Raises Rejected."""
+        raise Rejected("this source has no parser")
+
+    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+        """All events of one call in canonical kinds, from the whole call. Must not depend on the order."""
+        return events
+
+
+def authenticated(source_type: SourceType, settings: config.Source, shown: str) -> bool:
+    """Compare with every accepted token in constant time; no token set means nobody gets in."""
+    shown_bytes = shown.encode()
+    matches = [
+        hmac.compare_digest(shown_bytes, token.encode())
+        for token in source_type.accepted_tokens(settings)
+        if token
+    ]
+    return any(matches)
+
+
+def decode_json_or_lines(body: bytes) -> list[Any]:
+    """One JSON object, an array of them, or JSON Lines. Raises Malformed with the line."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the body is not UTF-8 at byte {error.start}") from None
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        if "\n" not in text.strip():
+            raise Malformed(f"not JSON at line {error.lineno} column {error.colno}: {error.msg}") from None
+    else:
+        return data if isinstance(data, list) else [data]
+    items = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            items.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            items.append(BrokenLine(number, line, error.msg))
+    if items and all(isinstance(item, BrokenLine) for item in items):
+        raise Malformed(f"neither a JSON value nor JSON Lines: {items[0].problem}")
+    return items
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenLine:
+    """A line of JSON Lines that is no JSON: rejected alone, the lines around it count."""
+
+    number: int
+    text: str
+    message: str
+
+    @property
+    def problem(self) -> str:
+        return f"line {self.number} is not JSON: {self.message}"
+
+
+def require_object(item: Any) -> Mapping[str, Any]:
+    if isinstance(item, BrokenLine):
+        raise Rejected(item.problem)
+    if not isinstance(item, dict):
+        raise Rejected(f"an event must be a JSON object, not {type(item).__name__}")
+    return item
+
+
+def dump(item: Any) -> bytes:
+    """The payload as it is kept when it is rejected."""
+    if isinstance(item, BrokenLine):
+        return item.text.encode()
+    if isinstance(item, str):
+        return item.encode()
+    return json.dumps(item, ensure_ascii=False, sort_keys=True).encode()
+
+
+def digest(*parts: object) -> str:
+    """A short stable id of what identifies a fact."""
+    text = "\x1f".join(map(str, parts))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def canonical(value: Mapping[str, Any] | Iterable[Any]) -> str:
+    """The same text for the same data, whatever the order of its keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def check_time(at: datetime, what: str, received_at: datetime) -> datetime:
+    """*at* in UTC; raises Rejected for a time that no real call has."""
+    at = at.astimezone(UTC)
+    if at < EARLIEST or at > received_at + FUTURE_ALLOWED:
+        raise Rejected(f"{what}: {at.isoformat()} is not a time between 2000 and tomorrow; check the sender's clock")
+    return at
+
+
+def unix_time(value: object, what: str, received_at: datetime) -> datetime:
+    """Unix seconds (text or number) as a checked UTC datetime. Raises Rejected."""
+    try:
+        at = from_unix(float(str(value)))
+    except (ValueError, OverflowError, OSError):
+        raise Rejected(f"{what}: {str(value)[:40]!r} is not a time in Unix seconds") from None
+    return check_time(at, what, received_at)

@@ -1,0 +1,59 @@
+"""PHP-style form bodies: ``data[CALL_ID]=x&auth[domain]=y`` as nested dictionaries of strings.
+
+PHP's own rule for keys: https://www.php.net/manual/en/language.variables.external.php
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote_plus
+
+from callkpi.sources.base import Malformed
+
+MAX_DEPTH = 4
+MAX_FIELDS = 1000
+
+
+def parse_form(body: bytes) -> dict[str, Any]:
+    """A nested dictionary; ``a[]`` and ``a[0]`` become keys "0", "1"…; a key without a value is "".
+
+    A key that comes twice keeps its first value: the last must not silently replace what was checked.
+    Raises Malformed with the field's name for what is too deep, too many, not UTF-8, or contradictory.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the form is not UTF-8 at byte {error.start}") from None
+    parts = [part for part in text.strip().split("&") if part]
+    if len(parts) > MAX_FIELDS:
+        raise Malformed(f"the form has {len(parts)} fields; at most {MAX_FIELDS} are read")
+    result: dict[str, Any] = {}
+    for part in parts:
+        name, _, value = part.partition("=")
+        try:
+            _store(result, _unquote(name), _unquote(value))
+        except UnicodeDecodeError:
+            raise Malformed(f"field {name[:40]!r} is not UTF-8 after percent-decoding") from None
+    return result
+
+
+def _unquote(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
+    return unquote_plus(text, errors="strict")
+
+
+def _store(root: dict[str, Any], name: str, value: str) -> None:
+    head, bracket, rest = name.partition("[")
+    if not bracket:
+        root.setdefault(name, value)
+        return
+    keys = [head, *rest.rstrip("]").split("][")]
+    if len(keys) > MAX_DEPTH:
+        raise Malformed(f"field {name[:40]!r} is nested deeper than {MAX_DEPTH} levels")
+    node = root
+    for key in keys[:-1]:
+        node = node.setdefault(key or str(len(node)), {})
+        if not isinstance(node, dict):
+            raise Malformed(f"field {name[:40]!r} is both a value and a table")
+    node.setdefault(keys[-1] or str(len(node)), value)
