@@ -15,7 +15,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from datetime import datetime, time
 from enum import StrEnum
 from pathlib import Path
@@ -404,6 +404,11 @@ def is_open(tenant: Tenant, at: datetime) -> bool:
         if day == yesterday and over_midnight and clock < closes:
             return True
     return False
+
+
+def with_processes(settings: Settings, processes: int) -> Settings:
+    """The settings with another number of web processes."""
+    return replace(settings, server=replace(settings.server, processes=processes))
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:

@@ -93,9 +93,10 @@ class _Leg:
             self.hold_ms = (self.hold_ms or 0) + millis(at, self.held_at)
             self.held_at = None
 
-    def freeze(self) -> Leg:
+    def freeze(self, entries: Sequence[_Entry]) -> Leg:
+        entry = None if self.entry is None else entries.index(self.entry)
         return Leg(
-            agent=self.agent, queue=self.queue, rung_at=self.rung_at, answered_at=self.answered_at,
+            agent=self.agent, queue=self.queue, entry=entry, rung_at=self.rung_at, answered_at=self.answered_at,
             ended_at=self.ended_at, end=self.end, ring_ms=self.ring_ms, talk_ms=self.talk_ms,
             hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, transferred=self.transferred,
         )  # fmt: skip
@@ -339,7 +340,7 @@ def fold(call_id: str, events: Sequence[CallEvent], limits: Thresholds, now: dat
     if state.ended_at is not None:
         _settle(state, state.ended_at)
     entries = tuple(entry.freeze(limits.short_abandon_ms(entry.queue)) for entry in state.entries)
-    legs = tuple(leg.freeze() for leg in state.legs)
+    legs = tuple(leg.freeze(state.entries) for leg in state.legs)
     outcome = _outcome(state, entries, limits, started_at)
     if outcome is Outcome.OPEN and now - last.at > limits.expire_after:
         outcome = Outcome.EXPIRED
@@ -492,19 +493,23 @@ class FateOf:
     reached_at: datetime | None
 
 
-def fates(contacts: Iterable[Contact]) -> list[FateOf]:
+def fates(contacts: Iterable[Contact], window: timedelta) -> list[FateOf]:
     """The fate of each missed call among one customer's calls, in any order, of any source.
+
+    Only what happens within *window* after the miss counts: later it is written off.
 
     A conversation in either direction settles every miss before it: REACHED where we called, SELF_SERVED
     where the customer called again. WRITTEN_OFF depends on the clock and is read from the age, not here.
     """
     ordered = sorted(contacts, key=lambda c: (c.started_at, c.key))
-    return [_fate(missed, ordered[index + 1 :]) for index, missed in enumerate(ordered) if missed.missed]
+    return [_fate(missed, ordered[index + 1 :], window) for index, missed in enumerate(ordered) if missed.missed]
 
 
-def _fate(missed: Contact, later: Sequence[Contact]) -> FateOf:
+def _fate(missed: Contact, later: Sequence[Contact], window: timedelta) -> FateOf:
     called_back_at: datetime | None = None
     for contact in later:
+        if contact.started_at - missed.started_at > window:
+            break
         outbound = contact.direction is Direction.OUTBOUND
         if outbound and called_back_at is None:
             called_back_at = contact.started_at

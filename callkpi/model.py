@@ -190,6 +190,7 @@ class Leg:
 
     agent: str
     queue: str = ""
+    entry: int | None = None  #: index of the call's entry that it served; None outside of queues
     rung_at: datetime | None = None
     answered_at: datetime | None = None
     ended_at: datetime | None = None

@@ -1,0 +1,290 @@
+"""The command line. Thin: each command reads its arguments and calls what does the work.
+
+An error that the user can mend is one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from callkpi import __version__, config
+
+
+class UsageError(Exception):
+    """Something that the user can mend; the text says what and how."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (UsageError, FileNotFoundError) as error:
+        _fail(str(error))
+    except config.ConfigError as error:
+        _fail("bad configuration: " + "; ".join(error.problems))
+    except BrokenPipeError:
+        sys.stderr.close()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(text: str) -> NoReturn:
+    print(f"callkpi: {' '.join(text.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="callkpi",
+        description="Call-centre analytics: telephony events to calls, to a funnel, to KPIs.",
+        epilog="example: callkpi demo",
+    )
+    parser.add_argument("--version", action="version", version=f"callkpi {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _serving_commands(commands)
+    _reading_commands(commands)
+    _repair_commands(commands)
+    child = commands.add_parser("_child")
+    child.add_argument("role", choices=["web", "projector"])
+    child.add_argument("lifeline", type=int)
+    _takes_config(child)
+    child.set_defaults(run=_child)
+    return parser
+
+
+def _add(commands: Any, name: str, text: str, example: str, run: Callable[[argparse.Namespace], None]) -> _Parser:
+    parser: _Parser = commands.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _takes_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="callkpi.toml (else CALLKPI_CONFIG, else ./callkpi.toml)")
+
+
+def _serving_commands(commands: Any) -> None:
+    parser = _add(commands, "serve", "run the daemon", "callkpi serve --config callkpi.toml", _serve)
+    _takes_config(parser)
+    parser.add_argument("--processes", type=int, metavar="N", help="web processes that share the port")
+    parser = _add(commands, "demo", "run the daemon with a simulated shift", "callkpi demo", _demo)
+    parser.add_argument("--speed", type=float, default=1.0, metavar="N", help="simulated seconds per second (default 1)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another number is another shift")
+
+
+def _reading_commands(commands: Any) -> None:
+    parser = _add(commands, "report", "print KPIs of a window", "callkpi report --from 2026-11-23 --by agent", _report)
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre")
+    parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
+    parser.add_argument("--by", default="queue", choices=["queue", "agent", "line", "direction", "outcome"])
+    parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(commands, "missed", "print customers who wait for a call back", "callkpi missed", _missed)
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(commands, "check-config", "say what is wrong with the configuration", "callkpi check-config", _check)
+    _takes_config(parser)
+    _add(commands, "example-config", "print a commented callkpi.toml", "callkpi example-config > callkpi.toml", _example)
+
+
+def _repair_commands(commands: Any) -> None:
+    parser = _add(
+        commands, "replay", "send recorded traffic to a running daemon",
+        "callkpi replay events.jsonl.gz --source pbx --url http://127.0.0.1:8090 --token SECRET --speed max", _replay,
+    )  # fmt: skip
+    parser.add_argument("file", type=Path, help="JSON Lines or an Asterisk queue_log; .gz too")
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml")
+    parser.add_argument("--url", default="http://127.0.0.1:8090", help="address of the daemon")
+    parser.add_argument("--speed", default="max", help="1 as recorded, 60 sixty times faster, max without waiting")
+    parser.add_argument("--token", default="", help="the source's token; else read from the configuration")
+    _takes_config(parser)
+    parser = _add(
+        commands, "replay-rejected", "take payloads that were rejected, after a fix", "callkpi replay-rejected", _rejected
+    )
+    _takes_config(parser)
+    parser = _add(commands, "migrate", "bring the database's schema up to date", "callkpi migrate", _migrate)
+    _takes_config(parser)
+    parser = _add(
+        commands, "rebuild", "compute everything again from the journal (stop the daemon first)", "callkpi rebuild", _rebuild
+    )
+    _takes_config(parser)
+    parser = _add(
+        commands, "doctor", "check that rollups equal calls and calls equal the journal", "callkpi doctor", _doctor
+    )
+    _takes_config(parser)
+
+
+# -- commands --------------------------------------------------------------------------------------------
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from callkpi import daemon, log
+
+    settings = config.load(arguments.config)
+    if arguments.processes is not None:
+        if arguments.processes < 1:
+            raise UsageError(f"--processes: {arguments.processes} must be at least 1")
+        settings = config.with_processes(settings, arguments.processes)
+    log.configure(settings)
+
+    def ready() -> None:
+        print(f"callkpi listens on http://{settings.server.listen}  (metrics: /metrics, ready: /readyz)", flush=True)
+        if not settings.sources:
+            print("No source is configured yet: 'callkpi example-config > callkpi.toml' shows how.", flush=True)
+
+    _run(daemon.serve(settings, _file(arguments), ready))
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from callkpi import demo
+
+    if not 0.1 <= arguments.speed <= 100:
+        raise UsageError(f"--speed: {arguments.speed:g} must be 0.1 to 100")
+    _run(demo.run(arguments.speed, arguments.seed))
+
+
+def _child(arguments: argparse.Namespace) -> None:
+    from callkpi import daemon
+
+    _run(daemon.child(arguments.role, config.load(arguments.config), arguments.lifeline))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    settings = config.load(arguments.config)
+    _run(terminal.report(settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json))
+
+
+def _missed(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    _run(terminal.missed(config.load(arguments.config), arguments.tenant, as_json=arguments.json))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    try:
+        settings = config.load(arguments.config)
+    except config.ConfigError as error:
+        for line in error.problems:
+            print(line, file=sys.stderr)
+        sys.exit(2)
+    sources = ", ".join(f"{name} ({source.kind})" for name, source in settings.sources.items()) or "none"
+    print(f"The configuration is good. Tenants: {', '.join(settings.tenants)}. Sources: {sources}.")
+    print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
+
+
+def _example(_arguments: argparse.Namespace) -> None:
+    print(config.example())
+
+
+def _replay(arguments: argparse.Namespace) -> None:
+    from callkpi import replay
+
+    speed = None if arguments.speed == "max" else _positive(arguments.speed)
+    if not arguments.file.is_file():
+        raise UsageError(f"{arguments.file}: no such file")
+    token = arguments.token or _token_of(arguments)
+    target = replay.Target(url=arguments.url.rstrip("/"), source=arguments.source, token=token)
+
+    async def send() -> None:
+        try:
+            result = await replay.replay(arguments.file, target, speed, _progress("sent"))
+        except replay.ReplayError as error:
+            raise UsageError(str(error)) from None
+        print(f"\nSent in {result.requests} requests: {result.events} events, {result.rejected} rejected.", file=sys.stderr)
+
+    _run(send())
+
+
+def _token_of(arguments: argparse.Namespace) -> str:
+    try:
+        source = config.load(arguments.config).sources.get(arguments.source)
+    except config.ConfigError:
+        return ""
+    return source.token if source else ""
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise UsageError(f"--speed: {text!r} must be a number above 0, or max")
+    return value
+
+
+def _rejected(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance
+
+    understood, left = _run(maintenance.replay_rejected(config.load(arguments.config), _progress("replayed")))
+    print(f"\n{understood} payloads understood now, {left} still not.", file=sys.stderr)
+
+
+def _migrate(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance
+
+    applied = _run(maintenance.migrate(config.load(arguments.config)))
+    print(f"Applied: {', '.join(applied)}" if applied else "The schema is up to date.")
+
+
+def _rebuild(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance
+
+    calls = _run(maintenance.rebuild(config.load(arguments.config), _progress("projected")))
+    print(f"\nRebuilt {calls} calls from the journal.", file=sys.stderr)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance
+
+    findings = _run(maintenance.doctor(config.load(arguments.config), _progress("checked")))
+    print("", file=sys.stderr)
+    for finding in findings:
+        print(finding)
+    print(f"{len(findings)} differences." if findings else "Rollups equal calls, calls equal the journal.")
+    sys.exit(1 if findings else 0)
+
+
+# -- helpers ---------------------------------------------------------------------------------------------
+
+
+def _run(work: Any) -> Any:
+    from callkpi import daemon
+
+    try:
+        return asyncio.run(work)
+    except daemon.Failed as error:
+        _fail(str(error))
+
+
+def _file(arguments: argparse.Namespace) -> Path | None:
+    return arguments.config.absolute() if arguments.config else None
+
+
+def _progress(verb: str) -> Callable[[int, int], None]:
+    """A line on the terminal that counts; silent where nobody looks."""
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            share = f" of {total} ({100 * done // total} %)" if total else ""
+            print(f"\r{verb} {done}{share} ", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+def dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)

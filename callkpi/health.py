@@ -1,0 +1,88 @@
+"""What the daemon counts of itself. Every process adds to the same table, so each answers a scrape alike."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from datetime import datetime
+
+import asyncpg
+import structlog
+
+from callkpi import store
+
+log = structlog.get_logger()
+
+#: Upper bounds in seconds of the histograms of the daemon's own latencies.
+LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+FLUSH_SECONDS = 1.0
+
+Label = tuple[str, str, str]
+
+
+class Health:
+    """Counters in memory, flushed about every second. A kill -9 loses at most that second of these."""
+
+    def __init__(self) -> None:
+        self._values: Counter[Label] = Counter()
+        self._sums: dict[Label, float] = defaultdict(float)
+        self._buckets: dict[Label, Counter[int]] = defaultdict(Counter)
+        self._sources: dict[str, tuple[datetime | None, datetime]] = {}
+
+    def count(self, metric: str, amount: int = 1, *, source: str = "", label: str = "") -> None:
+        if amount:
+            self._values[metric, source, label] += amount
+
+    def observe(self, metric: str, seconds: float) -> None:
+        """One value of a latency histogram."""
+        key = (metric, "", "")
+        self._sums[key] += seconds
+        self._buckets[key][bisect_left(LATENCY_BOUNDS, seconds)] += 1
+
+    def heard(self, source: str, event_at: datetime | None, received_at: datetime) -> None:
+        """A source spoke: *event_at* is the newest time that it told of."""
+        known = self._sources.get(source)
+        if known is not None and known[0] is not None and (event_at is None or known[0] > event_at):
+            event_at = known[0]
+        self._sources[source] = (event_at, received_at)
+
+    async def flush(self, pool: asyncpg.Pool) -> None:
+        rows = self._rows()
+        sources, self._sources = self._sources, {}
+        if rows:
+            await pool.execute(store.query("reports", "add_health"), json.dumps(rows))
+        if sources:
+            names = sorted(sources)
+            columns = [names, [sources[n][0] for n in names], [sources[n][1] for n in names]]
+            await pool.execute(store.query("reports", "note_sources"), *columns)
+
+    def _rows(self) -> list[dict[str, object]]:
+        values, self._values = self._values, Counter()
+        sums, self._sums = self._sums, defaultdict(float)
+        buckets, self._buckets = self._buckets, defaultdict(Counter)
+        rows: list[dict[str, object]] = [_row(key, value, []) for key, value in values.items()]
+        for key, total in sums.items():
+            dense = [buckets[key][index] for index in range(len(LATENCY_BOUNDS) + 1)]
+            rows.append(_row(key, total, dense))
+        return rows
+
+    async def run(self, pool: asyncpg.Pool) -> None:
+        """Flush until cancelled, and once more then."""
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_SECONDS)
+                try:
+                    await self.flush(pool)
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                    log.warning("health.not_flushed", error=type(error).__name__)
+        finally:
+            with contextlib.suppress(Exception):
+                await self.flush(pool)
+
+
+def _row(key: Label, value: float, buckets: list[int]) -> dict[str, object]:
+    metric, source, label = key
+    return {"metric": metric, "source": source, "label": label, "value": value, "buckets": buckets}

@@ -1,0 +1,141 @@
+"""The way of a delivery from any door to the journal: who sent it, what it says, keep it, acknowledge."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import structlog
+
+from callkpi import config, store
+from callkpi.health import Health
+from callkpi.journal import Journal, JournalUnavailable
+from callkpi.model import CallEvent
+from callkpi.sources import SOURCE_TYPES
+from callkpi.sources.base import Context, Delivery, Malformed, Parsed, authenticated
+
+log = structlog.get_logger()
+
+#: Values of a source's own vocabularies that callkpi knows; others are counted so that somebody looks.
+_CODES_WATCHED = ("direction", "code")
+
+
+class Unauthorised(Exception):
+    """The delivery's secret is not one of this source's."""
+
+
+class UnknownSource(Exception):
+    """No source of that name is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a delivery. Everything counted here is durable."""
+
+    events: int
+    ignored: int
+    rejected: int
+    reason: str = ""  #: of the first rejected payload
+
+
+class Ingest:
+    """Takes deliveries for the configured sources."""
+
+    def __init__(self, settings: config.Settings, pool: asyncpg.Pool, journal: Journal, health: Health) -> None:
+        self._sources = settings.sources
+        self._pool = pool
+        self._journal = journal
+        self._health = health
+        self._secrets = sorted(config.secrets_of(settings), key=len, reverse=True)
+
+    async def take(self, name: str, delivery: Delivery) -> Receipt:
+        """Take one delivery. Returns when it is durable.
+
+        Raises UnknownSource, Unauthorised, Malformed (nothing kept: it could not be told who sent it, or it was
+        kept as rejected where it could) and JournalUnavailable.
+        """
+        settings = self._sources.get(name)
+        if settings is None:
+            self._health.count("ingest_refused", source="", label="unknown_source")
+            raise UnknownSource(name)
+        source_type = SOURCE_TYPES[settings.kind]
+        try:
+            payload = source_type.decode(delivery)
+        except Malformed as error:
+            await self._malformed(name, settings, delivery, error)
+            raise
+        if not authenticated(source_type, settings, source_type.token(delivery, payload)):
+            self._health.count("ingest_refused", source=name, label="unauthorised")
+            raise Unauthorised(name)
+        context = Context(name, settings.tenant, settings, delivery.received_at)
+        return await self._keep(source_type.parse(payload, context), context, source_type.media_type)
+
+    async def replay(self, name: str, media_type: str, payload: bytes, received_at: datetime) -> Receipt:
+        """Take a payload that was rejected before, without its secret: it was authentic when it came."""
+        settings = self._sources.get(name)
+        if settings is None:
+            raise UnknownSource(name)
+        source_type = SOURCE_TYPES[settings.kind]
+        delivery = Delivery(payload, media_type, "", received_at)
+        context = Context(name, settings.tenant, settings, received_at)
+        parsed = source_type.parse(source_type.decode(delivery), context)
+        if parsed.rejected:
+            return Receipt(0, parsed.ignored, len(parsed.rejected), parsed.rejected[0][1])
+        return await self._keep(parsed, context, media_type)
+
+    async def _malformed(self, name: str, settings: config.Source, delivery: Delivery, error: Malformed) -> None:
+        """Keep what can't be decoded if its sender proved who he is outside of the body."""
+        if authenticated(SOURCE_TYPES[settings.kind], settings, delivery.presented_token):
+            context = Context(name, settings.tenant, settings, delivery.received_at)
+            await self._reject(context, SOURCE_TYPES[settings.kind].media_type, [(delivery.body, str(error))])
+        else:
+            self._health.count("ingest_refused", source=name, label="malformed")
+
+    async def _keep(self, parsed: Parsed, context: Context, media_type: str) -> Receipt:
+        if parsed.rejected:
+            await self._reject(context, media_type, parsed.rejected)
+        await self._journal.append(parsed.events)
+        self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
+        self._note(context, parsed.events)
+        reason = parsed.rejected[0][1] if parsed.rejected else ""
+        return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason)
+
+    def _note(self, context: Context, events: Iterable[CallEvent]) -> None:
+        newest: datetime | None = None
+        for event in events:
+            newest = event.at if newest is None or event.at > newest else newest
+            if event.direction == "unknown":
+                self._health.count("source_unknown_values", source=context.source, label="call_type")
+            if event.code and event.cause == "failed" and event.code not in _KNOWN_CODES:
+                self._health.count("source_unknown_values", source=context.source, label="failed_code")
+        self._health.heard(context.source, newest, context.received_at)
+
+    async def _reject(self, context: Context, media_type: str, rejected: list[tuple[bytes, str]]) -> None:
+        self._health.count("ingest_events", len(rejected), source=context.source, label="rejected")
+        for payload, reason in rejected:
+            kept = self._without_secrets(payload)
+            digest = hashlib.blake2b(kept, digest_size=16).hexdigest()
+            text = reason.replace("\x00", "").encode("utf-8", "replace").decode()[:1000]
+            row: list[Any] = [context.tenant, context.source, digest, context.received_at, media_type, kept, text]
+            try:
+                await self._pool.execute(store.query("journal", "reject"), *row)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                raise JournalUnavailable(type(error).__name__) from error
+        log.warning("ingest.rejected", source=context.source, count=len(rejected), reason=rejected[0][1][:200])
+
+    def _without_secrets(self, payload: bytes) -> bytes:
+        for secret in self._secrets:
+            payload = payload.replace(secret.encode(), b"[secret]")
+        return payload
+
+
+#: Documented Bitrix24 codes that mean a failure; any other code that ends as failed is new to us.
+_KNOWN_CODES = frozenset({"402", "403", "404", "423", "484", "503", "OTHER"})
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

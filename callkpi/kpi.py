@@ -1,0 +1,481 @@
+"""The KPIs: what one call contributes (facts), and every formula of the glossary, each once. Pure, no I/O.
+
+Definitions: the glossary in the README. A fact belongs to one grain: a call counts once as ``CALL``, once for each
+stay in a queue as ``ENTRY`` (a call that met no queue is one entry without a queue), and once for each ring or
+conversation of an agent as ``HANDLE``. Rollups, counters, reports and checks are sums of facts and of nothing else.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from callkpi.config import ServiceLevelFormula
+from callkpi.funnel import Thresholds
+from callkpi.model import MISSED_OUTCOMES, Call, Direction, Entry, Leg, LegEnd, Outcome
+
+#: Rollups are kept per quarter of an hour, counted from midnight UTC.
+INTERVAL = timedelta(minutes=15)
+_INTERVAL_SECONDS = 900
+
+#: Upper bounds of histogram buckets in seconds: the numbers that people set targets on.
+WAIT_BOUNDS = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
+TALK_BOUNDS = (5, 10, 30, 60, 120, 180, 300, 600, 900, 1800, 3600)
+
+#: Histograms: the measure that counts, the one that sums, the bounds.
+HISTOGRAMS: Mapping[str, tuple[str, str, Sequence[int]]] = {
+    "wait": ("waits", "wait_ms", WAIT_BOUNDS),
+    "talk": ("talks", "talk_ms", TALK_BOUNDS),
+    "hold": ("holds", "hold_ms", TALK_BOUNDS),
+    "wrap": ("wraps", "wrap_ms", TALK_BOUNDS),
+}
+
+#: Additive measures: the columns of table rollups.
+MEASURES = (
+    "contacts", "offered", "queued", "rung", "answered", "talked", "handled", "missed", "made", "reached", "not_reached",
+    "within_sl", "abandoned_within", "ring_no_answer", "transferred", "waits", "wait_ms", "waits_answered",
+    "wait_answered_ms", "talks", "talk_ms", "holds", "hold_ms", "wraps", "wrap_ms",
+)  # fmt: skip
+
+
+class Grain(StrEnum):
+    CALL = "call"
+    ENTRY = "entry"
+    HANDLE = "handle"
+
+
+class Key(NamedTuple):
+    """The dimensions of a fact and of a rollup row, within a tenant."""
+
+    grain: str
+    at: datetime  #: of a fact: its own time; of a rollup row: the begin of its quarter of an hour
+    queue: str
+    agent: str
+    line: str
+    direction: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What one call adds to one row of one grain."""
+
+    key: Key
+    measures: Mapping[str, int]
+
+    @property
+    def bin(self) -> Key:
+        return self.key._replace(at=quarter(self.key.at))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.key._asdict(), "at": self.key.at.isoformat(), "m": dict(self.measures)}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Fact:
+        at = datetime.fromisoformat(raw["at"])
+        return cls(
+            Key(raw["grain"], at, raw["queue"], raw["agent"], raw["line"], raw["direction"], raw["outcome"]), raw["m"]
+        )
+
+
+def quarter(at: datetime) -> datetime:
+    """The begin of the quarter of an hour that *at* lies in."""
+    seconds = int(at.timestamp())
+    return datetime.fromtimestamp(seconds - seconds % _INTERVAL_SECONDS, UTC)
+
+
+# -- what a call contributes ------------------------------------------------------------------------------
+
+
+def facts(call: Call, limits: Thresholds) -> tuple[Fact, ...]:
+    """Everything that *call* adds to the KPIs."""
+    return (_call_fact(call, limits), *_entry_facts(call, limits), *_handle_facts(call))
+
+
+def is_offered(call: Call) -> bool:
+    """Whether the call wanted an agent: inbound, and not after hours."""
+    return call.direction is Direction.INBOUND and call.outcome is not Outcome.AFTER_HOURS
+
+
+def _call_fact(call: Call, limits: Thresholds) -> Fact:
+    measures = Counter(contacts=1)
+    _count_ends(measures, call, call.outcome, offered=is_offered(call), answered=call.answered)
+    if call.direction is Direction.OUTBOUND:
+        over = call.outcome not in (Outcome.OPEN, Outcome.EXPIRED)
+        measures.update(made=1, reached=int(call.answered), not_reached=int(over and not call.answered))
+    measures.update(_stages(call, limits))
+    queue = call.entries[0].queue if call.entries else ""
+    _count_wait(measures, call.wait_ms, call.outcome, limits, queue, answered=call.answered)
+    if not call.is_open:
+        _count_times(measures, call)
+    key = Key(Grain.CALL, call.started_at, "", "", call.line, call.direction, call.outcome)
+    return Fact(key, _compact(measures))
+
+
+def _entry_facts(call: Call, limits: Thresholds) -> Iterator[Fact]:
+    if not call.entries:
+        whole = _call_fact(call, limits)
+        yield Fact(whole.key._replace(grain=Grain.ENTRY), whole.measures)
+        return
+    for index, entry in enumerate(call.entries):
+        yield _entry_fact(call, entry, [leg for leg in call.legs if leg.entry == index], limits)
+
+
+def _entry_fact(call: Call, entry: Entry, legs: Sequence[Leg], limits: Thresholds) -> Fact:
+    outcome = entry.outcome
+    if outcome is Outcome.ANSWERED and call.is_open and any(leg.is_open for leg in legs):
+        outcome = Outcome.OPEN
+    elif outcome is Outcome.OPEN and call.outcome is Outcome.EXPIRED:
+        outcome = Outcome.EXPIRED
+    elif outcome is not Outcome.ANSWERED and call.outcome is Outcome.AFTER_HOURS:
+        outcome = Outcome.AFTER_HOURS
+    measures = Counter(contacts=1, queued=1, rung=int(entry.rung or entry.answered))
+    offered = call.direction is Direction.INBOUND and outcome is not Outcome.AFTER_HOURS
+    _count_ends(measures, call, outcome, offered=offered, answered=entry.answered)
+    _count_wait(measures, entry.wait_ms, outcome, limits, entry.queue, answered=entry.answered)
+    handled = [leg for leg in legs if leg.end is LegEnd.ANSWERED]
+    measures["talked"] = int(entry.answered and _sum(leg.talk_ms for leg in handled) >= limits.talked_ms)
+    if outcome is not Outcome.OPEN:
+        for leg in handled[:1]:
+            _count_times(measures, leg)
+        for leg in handled[1:]:
+            _add_times(measures, leg)
+        measures["transferred"] = int(any(leg.transferred for leg in handled))
+    key = Key(Grain.ENTRY, entry.entered_at, entry.queue, "", call.line, call.direction, outcome)
+    return Fact(key, _compact(measures))
+
+
+def _handle_facts(call: Call) -> Iterator[Fact]:
+    for leg in call.legs:
+        if not leg.agent or leg.began_at is None or leg.end is LegEnd.CANCELLED:
+            continue
+        measures = Counter(contacts=1)
+        taken = leg.answered_at is not None
+        outbound = call.direction is Direction.OUTBOUND
+        lost = outbound and not taken and leg.end is not None
+        measures.update(made=int(outbound), reached=int(outbound and taken), not_reached=int(lost))
+        measures["answered"] = int(taken and call.direction is Direction.INBOUND)
+        measures["handled"] = int(taken and leg.end is LegEnd.ANSWERED)
+        measures["ring_no_answer"] = int(leg.end is LegEnd.NO_ANSWER and not outbound)
+        measures["transferred"] = int(leg.transferred)
+        if leg.end is LegEnd.ANSWERED:
+            _count_times(measures, leg)
+        outcome = leg.end.value if leg.end else Outcome.OPEN.value
+        key = Key(Grain.HANDLE, leg.began_at, leg.queue, leg.agent, call.line, call.direction, outcome)
+        yield Fact(key, _compact(measures))
+
+
+def _count_ends(measures: Counter[str], call: Call, outcome: Outcome, *, offered: bool, answered: bool) -> None:
+    measures["offered"] = int(offered)
+    measures["answered"] = int(offered and answered)
+    measures["missed"] = int(offered and outcome in MISSED_OUTCOMES)
+    measures["handled"] = int(outcome is Outcome.ANSWERED and call.direction in (Direction.INBOUND, Direction.OUTBOUND))
+
+
+def _count_wait(
+    measures: Counter[str], wait_ms: int | None, outcome: Outcome, limits: Thresholds, queue: str, *, answered: bool
+) -> None:
+    if wait_ms is None or not measures["offered"]:
+        return
+    within = wait_ms <= limits.service_level_ms(queue)
+    measures.update(waits=1, wait_ms=wait_ms)
+    if answered:
+        measures.update(waits_answered=1, wait_answered_ms=wait_ms, within_sl=int(within))
+    elif outcome is Outcome.ABANDONED:
+        measures["abandoned_within"] = int(within)
+
+
+def _count_times(measures: Counter[str], told: Call | Leg) -> None:
+    for name in ("talk", "hold", "wrap"):
+        value = getattr(told, f"{name}_ms")
+        if value is not None:
+            measures[f"{name}s"] += 1
+            measures[f"{name}_ms"] += value
+
+
+def _add_times(measures: Counter[str], leg: Leg) -> None:
+    for name in ("talk", "hold", "wrap"):
+        measures[f"{name}_ms"] += getattr(leg, f"{name}_ms") or 0
+
+
+def _stages(call: Call, limits: Thresholds) -> dict[str, int]:
+    """Stages of the funnel, each a subset of the one before: a phone that rings without a queue was queued too."""
+    if not is_offered(call):
+        return {}
+    answered = call.answered
+    rung = answered or call.rung_at is not None
+    talked = answered and (call.talk_ms or 0) >= limits.talked_ms
+    return {"queued": int(rung or bool(call.entries)), "rung": int(rung), "talked": int(talked)}
+
+
+def _compact(measures: Counter[str]) -> dict[str, int]:
+    return {name: value for name, value in measures.items() if value}
+
+
+def _sum(values: Iterable[int | None]) -> int:
+    return sum(value for value in values if value is not None)
+
+
+# -- sums of facts ----------------------------------------------------------------------------------------
+
+
+def bucket(bounds: Sequence[int], milliseconds: int) -> int:
+    """Index of the histogram bucket (the first bound that is not below the value; the last one is +Inf)."""
+    return bisect_left(bounds, milliseconds / 1000)
+
+
+@dataclass(slots=True)
+class Row:
+    """A sum of facts (or a difference of sums): one rollup row's worth."""
+
+    measures: Counter[str] = field(default_factory=Counter)
+    buckets: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    longest_wait_ms: int = 0
+    #: A fact was taken away whose wait may have been the row's longest.
+    lost_wait_ms: int = 0
+
+    def add(self, fact: Fact, sign: int = 1) -> None:
+        measures = fact.measures
+        for name, value in measures.items():
+            self.measures[name] += sign * value
+        for name, (count, total, bounds) in HISTOGRAMS.items():
+            if count in measures:
+                self.buckets[name][bucket(bounds, measures.get(total, 0))] += sign
+        wait = measures.get("wait_ms", 0)
+        if sign > 0:
+            self.longest_wait_ms = max(self.longest_wait_ms, wait)
+        else:
+            self.lost_wait_ms = max(self.lost_wait_ms, wait)
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.measures.values()) and not any(any(b.values()) for b in self.buckets.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As a row of table rollups, without its key."""
+        row: dict[str, Any] = {name: self.measures[name] for name in MEASURES}
+        row["longest_wait_ms"] = self.longest_wait_ms
+        for name, (_, _, bounds) in HISTOGRAMS.items():
+            counted = self.buckets.get(name)
+            dense = [counted[i] for i in range(len(bounds) + 1)] if counted and any(counted.values()) else []
+            row[f"{name}_buckets"] = dense
+        return row
+
+
+def difference(old: Iterable[Fact], new: Iterable[Fact]) -> dict[Key, Row]:
+    """What to add to the rollups when the *old* facts of a call become the *new* ones."""
+    rows: dict[Key, Row] = defaultdict(Row)
+    for fact in old:
+        rows[fact.bin].add(fact, -1)
+    for fact in new:
+        rows[fact.bin].add(fact)
+    return rows
+
+
+# -- counters for Prometheus ------------------------------------------------------------------------------
+
+
+class Series(NamedTuple):
+    """One counter: a metric's name and its labels, "" where the metric lacks the label."""
+
+    metric: str
+    queue: str = ""
+    agent: str = ""
+    line: str = ""
+    direction: str = ""
+    outcome: str = ""
+
+
+def growth(old: Sequence[Fact], new: Sequence[Fact]) -> dict[Series, tuple[int, Counter[int]]]:
+    """What the counters grow by when the *old* facts of a call become the *new* ones. Nothing ever shrinks.
+
+    What a correction takes away is left standing and counted in ``reclassified`` from the old outcome to the new.
+    """
+    before, after = _series(old), _series(new)
+    result: dict[Series, tuple[int, Counter[int]]] = {}
+    for series, (value, buckets) in after.items():
+        old_value, old_buckets = before.get(series, (0, Counter()))
+        grown = buckets - old_buckets
+        if value > old_value or grown:
+            result[series] = (max(value - old_value, 0), grown)
+    for series, count in _reclassified(before, after).items():
+        result[series] = (count, Counter())
+    return result
+
+
+def _series(facts_: Iterable[Fact]) -> dict[Series, tuple[int, Counter[int]]]:
+    totals: dict[Series, list[Any]] = defaultdict(lambda: [0, Counter()])
+    for fact in facts_:
+        for series, value, bounds in _series_of(fact):
+            if bounds is None:
+                totals[series][0] += value
+            else:
+                totals[series][0] += value
+                totals[series][1][bucket(bounds, value)] += 1
+    return {series: (value, buckets) for series, (value, buckets) in totals.items() if value or buckets}
+
+
+def _series_of(fact: Fact) -> Iterator[tuple[Series, int, Sequence[int] | None]]:
+    key, measures = fact.key, fact.measures
+    if key.grain == Grain.HANDLE:
+        for metric, measure in _AGENT_METRICS:
+            if measures.get(measure):
+                yield Series(metric, agent=key.agent), measures[measure], None
+        return
+    prefix = "company_" if key.grain == Grain.CALL else ""
+    place = {"queue": key.queue, "line": key.line, "direction": key.direction}
+    if measures.get("offered"):
+        yield Series(f"{prefix}offered", **place), 1, None
+    if key.outcome not in (Outcome.OPEN, Outcome.EXPIRED):
+        yield Series(f"{prefix}ended", **place, outcome=key.outcome), 1, None
+    if prefix:
+        return
+    if measures.get("handled"):
+        yield Series("handled", **place), 1, None
+    if measures.get("missed"):
+        yield Series("missed", **place, outcome=key.outcome), 1, None
+    result = "answered" if measures.get("waits_answered") else "unanswered"
+    for name, (count, total, bounds) in HISTOGRAMS.items():
+        if count in measures:
+            labels = {"outcome": result} if name == "wait" else {}
+            yield Series(name, queue=key.queue, **labels), measures.get(total, 0), bounds
+
+
+_AGENT_METRICS = (
+    ("agent_handled", "handled"),
+    ("agent_talk_ms", "talk_ms"),
+    ("agent_ring_no_answer", "ring_no_answer"),
+)
+
+
+def _reclassified(before: Mapping[Series, Any], after: Mapping[Series, Any]) -> Counter[Series]:
+    def ended(totals: Mapping[Series, Any]) -> Counter[Series]:
+        return Counter({series: totals[series][0] for series in totals if series.metric == "ended"})
+
+    gone = sorted((ended(before) - ended(after)).elements())
+    come = sorted((ended(after) - ended(before)).elements())
+    targets = [series.outcome for series in come] + [str(Outcome.OPEN)] * max(len(gone) - len(come), 0)
+    return Counter(
+        Series("reclassified", outcome=f"{old.outcome}>{new}") for old, new in zip(gone, targets, strict=False)
+    )
+
+
+# -- figures: the formulas of the glossary ----------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Figures:
+    """Sums over any set of facts, and every KPI that follows from them. Shares are 0..1, or None without calls."""
+
+    sums: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)  #: offered contacts by outcome
+    apart: Counter[str] = field(default_factory=Counter)  #: inbound contacts that were not offered, by outcome
+    longest_wait_ms: int = 0
+
+    def add(self, outcome: str, measures: Mapping[str, int], longest_wait_ms: int) -> None:
+        offered = measures.get("offered", 0)
+        self.outcomes[outcome] += offered
+        self.apart[outcome] += measures.get("contacts", 0) - offered
+        for name in MEASURES:
+            self.sums[name] += measures.get(name, 0)
+        self.longest_wait_ms = max(self.longest_wait_ms, longest_wait_ms)
+
+    # Shares -------------------------------------------------------------------------------------------
+    @property
+    def missed_share(self) -> float | None:
+        """missed / (handled offered + missed): ended calls only."""
+        return _ratio(self.sums["missed"], self.outcomes[Outcome.ANSWERED] + self.sums["missed"])
+
+    @property
+    def answer_rate(self) -> float | None:
+        share = self.missed_share
+        return None if share is None else 1 - share
+
+    @property
+    def abandon_rate(self) -> float | None:
+        """abandoned / offered and ended, short abandons out of both."""
+        ended = self.sums["offered"] - self.outcomes[Outcome.OPEN] - self.outcomes[Outcome.EXPIRED]
+        return _ratio(self.outcomes[Outcome.ABANDONED], ended - self.outcomes[Outcome.SHORT_ABANDON])
+
+    def service_level(self, formula: ServiceLevelFormula) -> float | None:
+        """Share of calls answered within T; which calls is the formula's name."""
+        within, offered = self.sums["within_sl"], self.sums["offered"]
+        if formula is ServiceLevelFormula.ANSWERED:
+            return _ratio(within, self.sums["answered"])
+        if formula is ServiceLevelFormula.OFFERED:
+            return _ratio(within, offered)
+        if formula is ServiceLevelFormula.WITH_ABANDONS:
+            short = self.outcomes[Outcome.SHORT_ABANDON]
+            return _ratio(within + self.sums["abandoned_within"] + short, offered)
+        return _ratio(within, offered - self.outcomes[Outcome.SHORT_ABANDON])
+
+    # Times --------------------------------------------------------------------------------------------
+    @property
+    def asa_seconds(self) -> float | None:
+        """Mean wait of answered contacts."""
+        return _seconds_each(self.sums["wait_answered_ms"], self.sums["waits_answered"])
+
+    @property
+    def aht_seconds(self) -> float | None:
+        """(talk + hold + wrap) / handled."""
+        total = self.sums["talk_ms"] + self.sums["hold_ms"] + self.sums["wrap_ms"]
+        return _seconds_each(total, self.sums["handled"])
+
+    def as_row(self, formula: ServiceLevelFormula) -> dict[str, Any]:
+        """The KPIs under the names of the glossary, in the order in which they are read."""
+        sums, outcomes = self.sums, self.outcomes
+        return {
+            "offered": sums["offered"],
+            "queued": sums["queued"],
+            "rung": sums["rung"],
+            "answered": sums["answered"],
+            "talked": sums["talked"],
+            "handled": sums["handled"],
+            "missed": sums["missed"],
+            "abandoned": outcomes[Outcome.ABANDONED],
+            "short_abandoned": outcomes[Outcome.SHORT_ABANDON],
+            "timed_out": outcomes[Outcome.TIMED_OUT],
+            "left_empty": outcomes[Outcome.LEFT_EMPTY],
+            "overflowed": outcomes[Outcome.OVERFLOWED],
+            "no_answer": outcomes[Outcome.NO_ANSWER],
+            "busy": outcomes[Outcome.BUSY],
+            "rejected": outcomes[Outcome.REJECTED],
+            "failed": outcomes[Outcome.FAILED],
+            "exited": outcomes[Outcome.EXITED],
+            "voicemail": outcomes[Outcome.VOICEMAIL],
+            "open": outcomes[Outcome.OPEN],
+            "expired": outcomes[Outcome.EXPIRED],
+            "after_hours": self.apart[Outcome.AFTER_HOURS],
+            "callback_requests": self.apart[Outcome.CALLBACK_REQUESTED],
+            "made": sums["made"],
+            "reached": sums["reached"],
+            "not_reached": sums["not_reached"],
+            "missed_share": self.missed_share,
+            "answer_rate": self.answer_rate,
+            "abandon_rate": self.abandon_rate,
+            "service_level": self.service_level(formula),
+            "within_service_level": sums["within_sl"],
+            "wait_seconds": sums["wait_ms"] / 1000,
+            "wait_answered_seconds": sums["wait_answered_ms"] / 1000,
+            "asa_seconds": self.asa_seconds,
+            "longest_wait_seconds": self.longest_wait_ms / 1000,
+            "talk_seconds": sums["talk_ms"] / 1000,
+            "hold_seconds": sums["hold_ms"] / 1000 if sums["holds"] else None,
+            "wrap_seconds": sums["wrap_ms"] / 1000 if sums["wraps"] else None,
+            "aht_seconds": self.aht_seconds,
+            "ring_no_answer": sums["ring_no_answer"],
+            "transferred": sums["transferred"],
+        }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+def _seconds_each(total_ms: int, count: int) -> float | None:
+    return total_ms / count / 1000 if count else None

@@ -1,0 +1,68 @@
+"""Logs: events with fields, JSON or for a terminal. Secrets and whole phone numbers never reach them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Collection
+from typing import Any
+
+import structlog
+
+from callkpi import config
+from callkpi.phone import mask
+
+#: A run of digits that may be a telephone number; ids with a dot or more digits are not.
+_NUMBER = re.compile(r"(?<![\w.])\+?\d{9,15}(?![\w.])")
+#: Fields whose value is a number whatever it looks like.
+_NUMBER_FIELDS = {"customer", "number", "phone"}
+_TOKEN = re.compile(r"(?i)((?:application_token|access_token|refresh_token|token)(?:%5D|\])?[=:]\s*)[^&\s,\"']+")
+
+
+def configure(settings: config.Settings, *, role: str = "") -> None:
+    """Set up structlog for this process."""
+    secrets = sorted(config.secrets_of(settings), key=len, reverse=True)
+    wants_console = settings.log.format == "console" or settings.log.format == "auto" and sys.stderr.isatty()
+    renderer: Any = structlog.dev.ConsoleRenderer() if wants_console else structlog.processors.JSONRenderer()
+    level = getattr(logging, settings.log.level.upper())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _Redact(secrets),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(**({"role": role} if role else {}))
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+
+
+class _Redact:
+    """Take secrets out and mask numbers, in every field of every event."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets = secrets
+
+    def __call__(self, _logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {key: self._clean(key, value) for key, value in event.items()}
+
+    def _clean(self, key: str, value: Any) -> Any:
+        if key in _NUMBER_FIELDS:
+            return mask(str(value))
+        if key in ("timestamp", "level") or not isinstance(value, str):
+            return value
+        return redact(value, self._secrets)
+
+
+def redact(text: str, secrets: Collection[str]) -> str:
+    """*text* without secrets, and with masked numbers."""
+    for secret in secrets:
+        text = text.replace(secret, "[secret]")
+    text = _TOKEN.sub(r"\1[secret]", text)
+    return _NUMBER.sub(lambda match: mask(match.group()), text)

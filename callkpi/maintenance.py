@@ -1,0 +1,205 @@
+"""Commands on a database: migrate, rebuild from the journal, replay what was rejected, check the invariants."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from callkpi import config, embedded, kpi, migrations, store
+from callkpi.daemon import Failed, prepare
+from callkpi.funnel import Thresholds, fold
+from callkpi.health import Health
+from callkpi.ingest import Ingest, UnknownSource
+from callkpi.journal import Journal
+from callkpi.model import Kind
+from callkpi.projector import Projector
+from callkpi.sources import SOURCE_TYPES
+from callkpi.sources.base import Malformed
+
+Progress = Callable[[int, int], None]
+PAGE = 500
+
+
+@asynccontextmanager
+async def database(settings: config.Settings, *, role: str = "command") -> AsyncIterator[asyncpg.Pool]:
+    """The store of these settings; the embedded server is started for the command if no daemon runs it."""
+    server = None
+    if not settings.database.url:
+        running = (settings.data_dir / "postgres" / "postmaster.pid").exists()
+        try:
+            started = await asyncio.to_thread(embedded.start, settings.data_dir)
+        except embedded.EmbeddedError as error:
+            raise Failed(str(error)) from None
+        server = None if running else started
+        dsn = started.dsn
+    else:
+        dsn = settings.database.url
+    try:
+        await prepare(dsn)
+        pool = await store.create_pool(dsn, role=role)
+        try:
+            yield pool
+        finally:
+            await pool.close()
+    finally:
+        if server is not None:
+            await asyncio.to_thread(server.stop)
+
+
+async def migrate(settings: config.Settings) -> list[str]:
+    """Bring the schema up to date. Returns what was applied."""
+    if settings.database.url:
+        try:
+            return await migrations.apply(settings.database.url)
+        except (OSError, asyncpg.PostgresError, ValueError) as error:
+            raise Failed(f"the database does not answer: {error}; check database.url") from None
+    async with database(settings):
+        return []
+
+
+async def rebuild(settings: config.Settings, progress: Progress) -> int:
+    """Forget what was computed and compute it again from the journal. Returns the number of calls."""
+    async with database(settings) as pool:
+        projector = Projector(pool, settings, Health())
+        await pool.execute(store.query("projector", "clear_projection"))
+        span = await pool.fetchrow(store.query("projector", "journal_span"))
+        if span["first_at"] is None:
+            return 0
+        month, done = _month(span["first_at"]), 0
+        while month <= span["last_at"]:
+            following = _month(month + timedelta(days=32))
+            await pool.execute(store.query("projector", "requeue_journal"), month, following)
+            while groups := await projector.project_batch():
+                done += groups
+                progress(done, 0)
+            month = following
+        return int(await pool.fetchval(store.query("reports", "count_calls")))
+
+
+def _month(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+async def replay_rejected(settings: config.Settings, progress: Progress) -> tuple[int, int]:
+    """Run rejected payloads through the sources again. Returns how many are understood now, and how many not."""
+    async with database(settings) as pool:
+        health = Health()
+        journal = Journal(pool, health, {})
+        writer = asyncio.create_task(journal.run())
+        ingest = Ingest(settings, pool, journal, health)
+        understood, left, last = 0, 0, 0
+        try:
+            while rows := await pool.fetch(store.query("journal", "rejected_open"), last, PAGE):
+                for row in rows:
+                    last = row["id"]
+                    if await _replay_one(ingest, row):
+                        await pool.execute(store.query("journal", "rejected_replayed"), row["id"])
+                        understood += 1
+                    else:
+                        left += 1
+                    progress(understood + left, 0)
+        finally:
+            writer.cancel()
+            await health.flush(pool)
+        return understood, left
+
+
+async def _replay_one(ingest: Ingest, row: Any) -> bool:
+    try:
+        receipt = await ingest.replay(row["source"], row["media_type"], row["payload"], row["received_at"])
+    except (UnknownSource, Malformed):
+        return False
+    return receipt.rejected == 0
+
+
+# -- doctor ----------------------------------------------------------------------------------------------
+
+
+async def doctor(settings: config.Settings, progress: Progress) -> list[str]:
+    """Differences between rollups and calls, and between calls and the journal; none is how it must be."""
+    async with database(settings, role="doctor") as pool, pool.acquire() as connection:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            waiting = await connection.fetchrow(store.query("projector", "lag"))
+            findings = await _check_rollups(connection)
+            findings += await _check_calls(connection, settings, progress)
+        if waiting["groups"] and findings:
+            findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
+        return findings
+
+
+async def _check_rollups(connection: asyncpg.Connection) -> list[str]:
+    expected: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
+    async for row in connection.cursor(store.query("reports", "all_facts"), prefetch=PAGE):
+        for raw in json.loads(row["facts"]):
+            fact = kpi.Fact.from_json(raw)
+            expected[row["tenant"], fact.bin].add(fact)
+    findings = []
+    async for row in connection.cursor(store.query("reports", "all_rollups"), prefetch=PAGE):
+        key = (row["tenant"], kpi.Key(*(row[name] for name in kpi.Key._fields)))
+        wanted = expected.pop(key, kpi.Row()).to_json()
+        wrong = [name for name, value in wanted.items() if _differs(row[name], value)]
+        if wrong:
+            findings.append(f"rollup {_place(key)}: {wrong[0]} is {row[wrong[0]]}, its calls give {wanted[wrong[0]]}")
+    findings += [f"rollup {_place(key)}: is missing" for key, row in expected.items() if not row.is_empty]
+    return findings
+
+
+def _differs(stored: Any, wanted: Any) -> bool:
+    if not isinstance(wanted, list):
+        return bool(stored != wanted)
+    length = max(len(stored), len(wanted))
+    return [*stored, *[0] * (length - len(stored))] != [*wanted, *[0] * (length - len(wanted))]
+
+
+def _place(key: tuple[str, kpi.Key]) -> str:
+    return " ".join(str(part) for part in (key[0], *key[1]) if part)
+
+
+async def _check_calls(connection: asyncpg.Connection, settings: config.Settings, progress: Progress) -> list[str]:
+    findings: list[str] = []
+    last: tuple[str, str, str] = ("", "", "")
+    now, done = datetime.now(UTC), 0
+    while rows := await connection.fetch(store.query("reports", "call_page"), *last, PAGE):
+        for row in rows:
+            last = (row["tenant"], row["source"], row["call_id"])
+            finding = await _check_call(connection, settings, row, now)
+            findings += [finding] if finding else []
+        done += len(rows)
+        progress(done, 0)
+    return findings
+
+
+async def _check_call(connection: asyncpg.Connection, settings: config.Settings, row: Any, now: datetime) -> str:
+    source = settings.sources.get(row["source"])
+    tenant = settings.tenants.get(row["tenant"])
+    if source is None or tenant is None:
+        return ""
+    key = (row["tenant"], row["source"], row["call_id"])
+    members = await connection.fetch(store.query("projector", "members_of"), *([part] for part in key))
+    events = []
+    for call_id in (row["call_id"], *(member["call_id"] for member in members)):
+        span = await connection.fetchrow(store.query("reports", "key_of"), *key[:2], call_id)
+        told = await connection.fetch(
+            store.query("projector", "events_of"), *([part] for part in key[:2]), [call_id], span["first_at"], span["last_at"]
+        )
+        events += [store.event_from_row(record) for record in told]
+    told_kinds = SOURCE_TYPES[source.kind].interpret(events, source)
+    canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
+    stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
+    limits = Thresholds(tenant)
+    folded = store.call_body(fold(row["call_id"], canonical, limits, now))
+    if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
+        return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
+    return ""
+
+
+def _steady(body: dict[str, Any]) -> dict[str, Any]:
+    """Without what the clock alone changes between two folds: open becomes expired."""
+    return {**body, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}

@@ -1,0 +1,565 @@
+"""The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
+
+One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
+hold), calls by key, customers and agents by lock number, rollups and counters by key. So any number of projectors can
+work at the same time, and a crash at any point leaves the batch to be done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import asyncpg
+import structlog
+
+from callkpi import config, kpi, store
+from callkpi.funnel import Contact, FateOf, Thresholds, fates, fold
+from callkpi.health import Health
+from callkpi.model import AGENT_STREAM, Call, CallEvent, Direction, Fate, Kind, Outcome
+from callkpi.sources import SOURCE_TYPES
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 0.05
+BATCH_GROUPS = 100
+BATCH_CALLS = 1000
+SWEEP_SECONDS = 30.0
+#: A span that no event has yet, for a call that others name before it speaks itself.
+_NEVER = (datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
+_TRANSIENT = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    OSError,
+    TimeoutError,
+)
+
+
+class StreamKey(NamedTuple):
+    """What events are about: a call (or an agent) as its source names it."""
+
+    tenant: str
+    source: str
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Locked:
+    key: StreamKey
+    root: str
+    first_at: datetime
+    last_at: datetime
+    started_at: datetime | None
+
+
+@dataclass(slots=True)
+class _Before:
+    """A call's row as it was."""
+
+    key: StreamKey
+    started_at: datetime
+    customer: str
+    outcome: str
+    facts: list[kpi.Fact]
+    was_missed: bool
+    contact: tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _After:
+    """A call as it is now, and the rows that it replaces."""
+
+    call: Call
+    facts: tuple[kpi.Fact, ...]
+    before: list[_Before] = field(default_factory=list)
+
+    @property
+    def key(self) -> StreamKey:
+        return StreamKey(self.call.tenant, self.call.source, self.call.call_id)
+
+
+class _MoreCalls(Exception):
+    """The batch touches calls that are not locked yet; begin again with them."""
+
+    def __init__(self, keys: set[StreamKey]) -> None:
+        super().__init__()
+        self.keys = keys
+
+
+class Projector:
+    """Projects what the journal has and the calls have not."""
+
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, health: Health) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._health = health
+        self._limits = {name: Thresholds(tenant) for name, tenant in settings.tenants.items()}
+        self._months: set[tuple[int, int]] = set()
+        self._names: set[tuple[str, str, str]] = set()
+
+    async def run(self) -> None:
+        """Project and sweep until cancelled. A database that is away is waited for."""
+        pause, next_sweep = 0.0, 0.0
+        while True:
+            try:
+                if time.monotonic() >= next_sweep:
+                    await self.sweep()
+                    next_sweep = time.monotonic() + SWEEP_SECONDS
+                busy = await self.project_batch()
+                pause = 0.0 if busy else IDLE_SECONDS
+            except _TRANSIENT as error:
+                pause = min(max(2 * pause, 0.1), 5.0)
+                log.warning("projector.retries", error=type(error).__name__, in_seconds=pause)
+                self._health.count("projector_retries")
+            await asyncio.sleep(pause)
+
+    async def drain(self) -> int:
+        """Project until nothing waits. Returns how many groups that were."""
+        total = 0
+        while groups := await self.project_batch():
+            total += groups
+        return total
+
+    async def sweep(self) -> None:
+        """Put calls whose end never came up for folding again, and forget old dedupe keys."""
+        for name, tenant in self._settings.tenants.items():
+            lapse = timedelta(hours=tenant.expire_after_hours)
+            await self._pool.execute(store.query("projector", "lapsed"), name, lapse)
+        windows = [source.dedupe_seconds for source in self._settings.sources.values()]
+        window = timedelta(seconds=2 * max(windows, default=60.0))
+        await self._pool.execute(store.query("journal", "forget_timeless"), window)
+
+    async def project_batch(self) -> int:
+        """Project the oldest groups in one transaction. Returns how many; 0 when nothing waits."""
+        also: set[StreamKey] = set()
+        for _ in range(10):
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    return await self._batch(connection, also)
+            except _MoreCalls as more:
+                also |= more.keys
+        raise TimeoutError("calls kept being joined while they were projected")
+
+    async def _batch(self, connection: asyncpg.Connection, also: set[StreamKey]) -> int:
+        begin = time.perf_counter()
+        groups = await connection.fetch(store.query("projector", "take_pending"), BATCH_GROUPS, BATCH_CALLS)
+        if not groups:
+            return 0
+        spans = _spans(groups)
+        agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
+        calls = {key: span for key, span in spans.items() if key not in agents}
+        for key in also:
+            calls.setdefault(key, _NEVER)
+        after = await self._fold_calls(connection, calls) if calls else []
+        customers = await self._lock_people(connection, after, agents)
+        await self._write_calls(connection, after)
+        if agents:
+            await self._write_agents(connection, agents)
+        await self._write_fates(connection, after, customers)
+        await self._add_rollups(connection, after)
+        await self._add_counters(connection, after, agents)
+        self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
+        self._health.count("projector_calls", len(after))
+        return len(groups)
+
+    # -- calls ---------------------------------------------------------------------------------------
+    async def _fold_calls(
+        self, connection: asyncpg.Connection, spans: Mapping[StreamKey, tuple[datetime, datetime]]
+    ) -> list[_After]:
+        locked = await self._lock(connection, spans)
+        events = await self._events(connection, locked)
+        parts = _joined(locked, events)
+        before = await self._before(connection, locked)
+        now = datetime.now(UTC)
+        result, keys = [], []
+        for root, members in parts.items():
+            told = [event for key in members for event in events.get(key, ())]
+            after = self._fold(root, told, now) if told else None
+            if after is None:
+                continue
+            after.before = [before[key] for key in members if key in before]
+            result.append(after)
+            keys += [(key, root, after.call.started_at) for key in members]
+        changed = [
+            (key, root, at) for key, root, at in keys
+            if (locked[key].root, locked[key].started_at) != (root.call_id, at if key == root else None)
+        ]  # fmt: skip
+        await self._write_keys(connection, changed)
+        return result
+
+    def _fold(self, root: StreamKey, events: Sequence[CallEvent], now: datetime) -> _After | None:
+        """The call, or None where its events can't be read: that one waits for a fix, the others go on."""
+        source = self._settings.sources.get(root.source)
+        limits = self._limits.get(root.tenant) or Thresholds(config.Tenant())
+        try:
+            told = SOURCE_TYPES[source.kind].interpret(events, source) if source else events
+            canonical = [event for event in told if event.kind is not Kind.SIGNAL]
+            if not canonical:
+                return None
+            call = fold(root.call_id, canonical, limits, now)
+            return _After(call, kpi.facts(call, limits))
+        except Exception as error:
+            log.exception("projector.call_failed", source=root.source, call_id=root.call_id, error=str(error)[:200])
+            self._health.count("projector_failed_calls", source=root.source)
+            return None
+
+    async def _lock(
+        self, connection: asyncpg.Connection, spans: Mapping[StreamKey, tuple[datetime, datetime]]
+    ) -> dict[StreamKey, _Locked]:
+        """Lock the calls, and with each the calls that it is one with, in key order."""
+        wanted = set(spans)
+        roots = await connection.fetch(store.query("projector", "roots_of"), *_key_columns(sorted(wanted)))
+        whole = {StreamKey(row["tenant"], row["source"], row["root"]) for row in roots} | wanted
+        members = await connection.fetch(store.query("projector", "members_of"), *_key_columns(sorted(whole)))
+        whole |= {StreamKey(row["tenant"], row["source"], row["call_id"]) for row in members}
+        ordered = sorted(whole)
+        rows = await connection.fetch(
+            store.query("projector", "lock_calls"),
+            *_key_columns(ordered),
+            [spans.get(key, _NEVER)[0] for key in ordered],
+            [spans.get(key, _NEVER)[1] for key in ordered],
+        )
+        locked = {}
+        for row in rows:
+            key = StreamKey(row["tenant"], row["source"], row["call_id"])
+            locked[key] = _Locked(key, row["root"], row["first_at"], row["last_at"], row["started_at"])
+        strangers = {key._replace(call_id=state.root) for key, state in locked.items()} - locked.keys()
+        if strangers:
+            raise _MoreCalls(strangers)
+        return locked
+
+    async def _events(
+        self, connection: asyncpg.Connection, locked: Mapping[StreamKey, _Locked]
+    ) -> dict[StreamKey, list[CallEvent]]:
+        first = min(state.first_at for state in locked.values())
+        last = max(state.last_at for state in locked.values())
+        columns = _key_columns(sorted(locked))
+        rows = await connection.fetch(store.query("projector", "events_of"), *columns, first, last)
+        events: dict[StreamKey, list[CallEvent]] = defaultdict(list)
+        for row in rows:
+            events[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+        return events
+
+    async def _before(
+        self, connection: asyncpg.Connection, locked: Mapping[StreamKey, _Locked]
+    ) -> dict[StreamKey, _Before]:
+        known = [state for state in locked.values() if state.started_at is not None]
+        if not known:
+            return {}
+        starts = [state.started_at for state in known if state.started_at is not None]
+        columns = _key_columns([state.key for state in known])
+        rows = await connection.fetch(
+            store.query("projector", "calls_at"), *columns, starts, min(starts), max(starts)
+        )
+        return {before.key: before for before in map(_before_from_row, rows)}
+
+    async def _write_keys(
+        self, connection: asyncpg.Connection, changed: Sequence[tuple[StreamKey, StreamKey, datetime]]
+    ) -> None:
+        if changed:
+            await connection.execute(
+                store.query("projector", "write_keys"),
+                *_key_columns([key for key, _, _ in changed]),
+                [root.call_id for _, root, _ in changed],
+                [at if key == root else None for key, root, at in changed],
+            )
+
+    async def _write_calls(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
+        gone = [
+            old for item in after for old in item.before
+            if (old.key, old.started_at) != (item.key, item.call.started_at)
+        ]  # fmt: skip
+        if gone:
+            columns = _key_columns([old.key for old in gone])
+            await connection.execute(store.query("projector", "delete_calls"), *columns, [o.started_at for o in gone])
+        for item in after:
+            await self._ensure_partition(connection, item.call.started_at)
+        if after:
+            await connection.execute(store.query("projector", "write_calls"), *_call_columns(after))
+
+    async def _ensure_partition(self, connection: asyncpg.Connection, at: datetime) -> None:
+        if (at.year, at.month) not in self._months:
+            await connection.execute(store.query("journal", "ensure_partition"), "calls", at)
+            self._months.add((at.year, at.month))
+
+    # -- rollups and counters ------------------------------------------------------------------------
+    async def _add_rollups(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
+        totals: dict[tuple[str, kpi.Key], kpi.Row] = {}
+        for item in after:
+            for key, row in kpi.difference([f for old in item.before for f in old.facts], item.facts).items():
+                if not row.is_empty or row.longest_wait_ms != row.lost_wait_ms:
+                    _merge(totals.setdefault((item.call.tenant, key), kpi.Row()), row)
+        ordered = sorted(totals.items())
+        changes = [
+            {"tenant": tenant, **key._asdict(), "at": key.at.isoformat(), **row.to_json()}
+            for (tenant, key), row in ordered
+            if not row.is_empty or row.longest_wait_ms
+        ]
+        if changes:
+            await connection.execute(store.query("projector", "add_rollups"), json.dumps(changes))
+        for (tenant, key), row in ordered:
+            if row.lost_wait_ms > row.longest_wait_ms:
+                await self._lower_longest_wait(connection, tenant, key)
+
+    async def _lower_longest_wait(self, connection: asyncpg.Connection, tenant: str, key: kpi.Key) -> None:
+        """A correction took a wait away that may have been the longest: find the longest that is left."""
+        rows = await connection.fetch(
+            store.query("projector", "facts_near"), tenant, key.at, key.at + kpi.INTERVAL
+        )
+        found = (kpi.Fact.from_json(json.loads(row["fact"])) for row in rows)
+        longest = max((f.measures.get("wait_ms", 0) for f in found if f.bin == key), default=0)
+        await connection.execute(store.query("projector", "set_longest_wait"), tenant, *key[:1], key.at, *key[2:], longest)
+
+    async def _add_counters(
+        self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey]
+    ) -> None:
+        totals: dict[tuple[str, kpi.Series], list[Any]] = {}
+        names: set[tuple[str, str, str]] = set()
+        for item in after:
+            old = [fact for before in item.before for fact in before.facts]
+            for series, (value, buckets) in kpi.growth(old, item.facts).items():
+                total = totals.setdefault((item.call.tenant, series), [0, {}])
+                total[0] += value
+                for index, count in buckets.items():
+                    total[1][index] = total[1].get(index, 0) + count
+            for fact in item.facts:
+                named = (("queue", fact.key.queue), ("agent", fact.key.agent), ("line", fact.key.line))
+                names.update((item.call.tenant, kind, name) for kind, name in named if name)
+        names.update((key.tenant, "agent", key.call_id.removeprefix(AGENT_STREAM)) for key in agents)
+        await self._add_names(connection, names)
+        rows = [
+            {"tenant": tenant, **series._asdict(), "value": value, "buckets": _dense(buckets)}
+            for (tenant, series), (value, buckets) in sorted(totals.items())
+        ]
+        if rows:
+            await connection.execute(store.query("projector", "add_counters"), json.dumps(rows))
+
+    async def _add_names(self, connection: asyncpg.Connection, names: set[tuple[str, str, str]]) -> None:
+        new = sorted(names - self._names)
+        if new:
+            columns = [list(column) for column in zip(*new, strict=True)]
+            await connection.execute(store.query("projector", "add_names"), *columns)
+            self._names.update(new)
+
+    # -- missed customers and agents -----------------------------------------------------------------
+    async def _lock_people(
+        self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey]
+    ) -> set[tuple[str, str]]:
+        """Lock the customers whose calls changed in what their fate depends on, and the agents. Returns the customers."""
+        customers: set[tuple[str, str]] = set()
+        for item in after:
+            olds = [(old.customer, old.contact) for old in item.before]
+            new = (item.call.customer, _contact_of_call(item.call))
+            if olds != [new]:
+                customers.update((item.call.tenant, c) for c in (new[0], *(old[0] for old in olds)) if c)
+        people = sorted(customers | {(key.tenant, key.call_id) for key in agents})
+        if people:
+            columns = [list(column) for column in zip(*people, strict=True)]
+            await connection.execute(store.query("projector", "lock_customers"), *columns)
+        return customers
+
+    async def _write_fates(
+        self, connection: asyncpg.Connection, after: Sequence[_After], customers: set[tuple[str, str]]
+    ) -> None:
+        were_missed = {old.key for item in after for old in item.before if old.was_missed}
+        gone = were_missed - {item.key for item in after if _is_missed(item.call)}
+        if gone:
+            await connection.execute(store.query("projector", "delete_missed"), *_key_columns(sorted(gone)))
+        hidden = [i.call for i in after if _is_missed(i.call) and not i.call.customer]
+        rows = [_missed_row(call) for call in hidden]
+        rows += await self._fates_of(connection, after, customers)
+        if rows:
+            columns = [list(column) for column in zip(*sorted(rows, key=lambda r: r[:3]), strict=True)]
+            await connection.execute(store.query("projector", "write_missed"), *columns)
+
+    async def _fates_of(
+        self, connection: asyncpg.Connection, after: Sequence[_After], customers: set[tuple[str, str]]
+    ) -> list[tuple[Any, ...]]:
+        if not customers:
+            return []
+        window = timedelta(days=max(t.write_off_days for t in self._settings.tenants.values()))
+        changed = [item.call.started_at for item in after] + [old.started_at for i in after for old in i.before]
+        first, last = min(changed) - window, max(changed) + window
+        known = await connection.fetch(store.query("projector", "customers_missed"), *_pairs(customers), first)
+        missing = {(i.call.tenant, i.call.customer) for i in after if _is_missed(i.call)} & customers
+        concerned = {(row["tenant"], row["customer"]) for row in known} | missing
+        if not concerned:
+            return []
+        rows = await connection.fetch(store.query("projector", "contacts_of"), *_pairs(concerned), first, last)
+        by_customer: dict[tuple[str, str], list[asyncpg.Record]] = defaultdict(list)
+        for row in rows:
+            by_customer[row["tenant"], row["customer"]].append(row)
+        return [fate for records in by_customer.values() for fate in _fate_rows(records, window, max(changed))]
+
+    async def _write_agents(
+        self, connection: asyncpg.Connection, agents: Mapping[StreamKey, tuple[datetime, datetime]]
+    ) -> None:
+        columns = _key_columns(sorted(agents))
+        first = min(span[0] for span in agents.values())
+        last = max(span[1] for span in agents.values())
+        await connection.execute(store.query("projector", "write_agent_states"), *columns, first, last)
+        await connection.execute(store.query("projector", "write_agent_rollups"), *columns, first, last)
+
+
+# -- plain helpers ----------------------------------------------------------------------------------------
+
+
+def _spans(groups: Iterable[asyncpg.Record]) -> dict[StreamKey, tuple[datetime, datetime]]:
+    """The calls that the groups touch, and the span of their new events."""
+    spans: dict[StreamKey, tuple[datetime, datetime]] = {}
+    for group in groups:
+        columns = (group["tenants"], group["sources"], group["call_ids"], group["first_at"], group["last_at"])
+        for tenant, source, call_id, first, last in zip(*columns, strict=True):
+            key = StreamKey(tenant, source, call_id)
+            known = spans.get(key)
+            spans[key] = (min(first, known[0]), max(last, known[1])) if known else (first, last)
+    return spans
+
+
+def _joined(
+    locked: Mapping[StreamKey, _Locked], events: Mapping[StreamKey, Sequence[CallEvent]]
+) -> dict[StreamKey, list[StreamKey]]:
+    """The calls that are one, under the least of their keys. Raises _MoreCalls for one that is not locked."""
+    leader = {key: key._replace(call_id=state.root) for key, state in locked.items()}
+
+    def find(key: StreamKey) -> StreamKey:
+        while leader[key] != key:
+            key = leader[key]
+        return key
+
+    links = [
+        (key, key._replace(call_id=event.linked_to))
+        for key, told in events.items()
+        for event in told
+        if event.kind is Kind.LINKED and event.linked_to
+    ]
+    missing = {other for _, other in links if other not in locked}
+    if missing:
+        raise _MoreCalls(missing)
+    for one, other in links:
+        low, high = sorted((find(one), find(other)))
+        leader[high] = low
+    parts: dict[StreamKey, list[StreamKey]] = defaultdict(list)
+    for key in sorted(locked):
+        parts[find(key)].append(key)
+    return parts
+
+
+def _before_from_row(row: asyncpg.Record) -> _Before:
+    return _Before(
+        key=StreamKey(row["tenant"], row["source"], row["call_id"]),
+        started_at=row["started_at"],
+        customer=row["customer"],
+        outcome=row["outcome"],
+        facts=[kpi.Fact.from_json(fact) for fact in json.loads(row["facts"])],
+        was_missed=_outcome_is_missed(row["direction"], row["outcome"]),
+        contact=_contact(
+            row["direction"], row["outcome"], row["line"], row["queue"] or "", (row["started_at"], row["answered_at"])
+        ),
+    )
+
+
+def _contact_of_call(call: Call) -> tuple[object, ...]:
+    times = (call.started_at, call.answered_at)
+    return _contact(call.direction, call.outcome, call.line, _last_queue(call), times)
+
+
+def _contact(direction: str, outcome: str, line: str, queue: str, times: tuple[object, ...]) -> tuple[object, ...]:
+    """What the work list knows of a call; while it stays the same nothing has to be decided again."""
+    missed = (str(outcome), line, queue) if _outcome_is_missed(direction, outcome) else ()
+    return str(direction), times, missed
+
+
+def _last_queue(call: Call) -> str:
+    return call.entries[-1].queue if call.entries else ""
+
+
+def _outcome_is_missed(direction: str, outcome: str) -> bool:
+    requested = outcome == Outcome.CALLBACK_REQUESTED
+    return requested or direction == Direction.INBOUND and outcome in kpi.MISSED_OUTCOMES
+
+
+def _is_missed(call: Call) -> bool:
+    return _outcome_is_missed(call.direction, call.outcome)
+
+
+def _missed_row(call: Call) -> tuple[Any, ...]:
+    return (
+        call.tenant, call.source, call.call_id, call.started_at, call.customer, call.line, _last_queue(call),
+        call.outcome.value, Fate.WAITING.value, None, None,
+    )  # fmt: skip
+
+
+def _fate_rows(records: Sequence[asyncpg.Record], window: timedelta, until: datetime) -> list[tuple[Any, ...]]:
+    """Fates of the missed calls up to *until*: later ones are not affected, and not all their calls are here."""
+    by_key = {(row["source"], row["call_id"]): row for row in records}
+    contacts = [
+        Contact(
+            key=key,
+            direction=Direction(row["direction"]),
+            started_at=row["started_at"],
+            answered_at=row["answered_at"],
+            missed=_outcome_is_missed(row["direction"], row["outcome"]),
+        )
+        for key, row in by_key.items()
+    ]
+    decided = [(by_key[fate.key], fate) for fate in fates(contacts, window)]
+    return [_fate_row(row, fate) for row, fate in decided if row["started_at"] <= until]
+
+
+def _fate_row(row: asyncpg.Record, fate: FateOf) -> tuple[Any, ...]:
+    return (
+        row["tenant"], row["source"], row["call_id"], row["started_at"], row["customer"], row["line"],
+        row["queue"] or "", row["outcome"], fate.fate.value, fate.called_back_at, fate.reached_at,
+    )  # fmt: skip
+
+
+def _key_columns(keys: Sequence[StreamKey]) -> list[list[str]]:
+    return [[k.tenant for k in keys], [k.source for k in keys], [k.call_id for k in keys]]
+
+
+def _pairs(customers: Iterable[tuple[str, str]]) -> list[list[str]]:
+    ordered = sorted(customers)
+    return [[tenant for tenant, _ in ordered], [customer for _, customer in ordered]]
+
+
+def _call_columns(after: Sequence[_After]) -> list[list[Any]]:
+    calls = [item.call for item in after]
+    return [
+        [c.tenant for c in calls],
+        [c.source for c in calls],
+        [c.call_id for c in calls],
+        [c.started_at for c in calls],
+        [c.last_event_at for c in calls],
+        [c.answered_at for c in calls],
+        [c.ended_at for c in calls],
+        [c.direction.value for c in calls],
+        [c.customer for c in calls],
+        [c.line for c in calls],
+        [c.outcome.value for c in calls],
+        [store.call_body(c) for c in calls],
+        [json.dumps([fact.to_json() for fact in item.facts]) for item in after],
+    ]
+
+
+def _merge(total: kpi.Row, row: kpi.Row) -> None:
+    total.measures.update(row.measures)
+    for name, counts in row.buckets.items():
+        total.buckets[name].update(counts)
+    total.longest_wait_ms = max(total.longest_wait_ms, row.longest_wait_ms)
+    total.lost_wait_ms = max(total.lost_wait_ms, row.lost_wait_ms)
+
+
+def _dense(buckets: Mapping[int, int]) -> list[int]:
+    return [buckets.get(index, 0) for index in range(max(buckets) + 1)] if buckets else []

@@ -1,0 +1,193 @@
+"""Exact KPIs of any window: whole quarters of an hour from the rollups, the edges from the calls themselves."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from callkpi import config, kpi, store
+from callkpi.kpi import Figures, Grain
+from callkpi.model import Fate
+from callkpi.names import Names
+
+#: What a report can be grouped by, and the grain that answers it: queues count entries, agents count handles.
+GROUPINGS: Mapping[str, Grain] = {
+    "queue": Grain.ENTRY,
+    "agent": Grain.HANDLE,
+    "line": Grain.CALL,
+    "direction": Grain.CALL,
+    "outcome": Grain.CALL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: a tenant's KPIs of [begin, end) by one dimension."""
+
+    tenant: str
+    begin: datetime
+    end: datetime
+    by: str
+    only: Mapping[str, str] = field(default_factory=dict)  #: dimension -> value, by id or by name
+
+
+@dataclass(slots=True)
+class _Group:
+    figures: Figures = field(default_factory=Figures)
+    extra: Counter[str] = field(default_factory=Counter)
+
+
+class Reports:
+    """Reads of the store that answer with the glossary's names."""
+
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self.names = Names(settings)
+
+    async def kpi(self, query: Query) -> dict[str, Any]:
+        """Rows by the asked dimension, and the total of the same grain and of whole calls."""
+        formula = self._settings.tenants[query.tenant].service_level_formula
+        groups = await self._groups(query, GROUPINGS[query.by])
+        await self._add_extra(query, groups)
+        if query.by == "queue":
+            groups.pop("", None)
+        total = Figures()
+        for group in groups.values():
+            _fold_into(total, group.figures)
+        rows = [
+            {query.by: value, **group.figures.as_row(formula), **group.extra}
+            for value, group in sorted(groups.items())
+        ]
+        if query.by == "outcome":
+            for row in rows:
+                row["calls"] = groups[row["outcome"]].figures.sums["contacts"]
+        return {
+            "tenant": query.tenant,
+            "from": query.begin.isoformat(),
+            "to": query.end.isoformat(),
+            "by": query.by,
+            "counts": {"entry": "queue entries", "handle": "handles of agents", "call": "calls"}[GROUPINGS[query.by]],
+            "rows": rows,
+            "total": total.as_row(formula),
+        }
+
+    async def _groups(self, query: Query, grain: Grain) -> dict[str, _Group]:
+        groups: dict[str, _Group] = defaultdict(_Group)
+        inner_begin, inner_end = _whole_quarters(query.begin, query.end)
+        if inner_begin < inner_end:
+            rows = await self._pool.fetch(
+                store.query("reports", "rollup_rows"), query.tenant, grain, inner_begin, inner_end
+            )
+            for row in rows:
+                self._add(groups, query, row, row, row["longest_wait_ms"])
+            edges = [(query.begin, inner_begin), (inner_end, query.end)]
+        else:
+            edges = [(query.begin, query.end)]
+        for begin, end in edges:
+            if begin < end:
+                for fact in await self._facts(query.tenant, begin, end):
+                    if fact.key.grain == grain:
+                        longest = fact.measures.get("wait_ms", 0)
+                        self._add(groups, query, fact.key._asdict(), fact.measures, longest)
+        return groups
+
+    async def _facts(self, tenant: str, begin: datetime, end: datetime) -> Iterable[kpi.Fact]:
+        rows = await self._pool.fetch(store.query("projector", "facts_near"), tenant, begin, end)
+        return [kpi.Fact.from_json(json.loads(row["fact"])) for row in rows]
+
+    def _add(
+        self,
+        groups: dict[str, _Group],
+        query: Query,
+        place: Mapping[str, Any],
+        measures: Mapping[str, int],
+        longest_wait_ms: int,
+    ) -> None:
+        for name, wanted in query.only.items():
+            if wanted not in (place[name], self.names.show(query.tenant, name, place[name])):
+                return
+        value = self.names.show(query.tenant, query.by, place[query.by])
+        groups[value].figures.add(place["outcome"], measures, longest_wait_ms)
+
+    async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
+        """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
+        if query.by in ("queue", "line"):
+            rows = await self._pool.fetch(store.query("reports", "fate_rows"), query.tenant, query.begin, query.end)
+            for group in groups.values():
+                group.extra.update(dict.fromkeys(("called_back", "reached_after_miss", "self_served", "still_waiting"), 0))
+            for row in rows:
+                value = self.names.show(query.tenant, query.by, row[query.by])
+                if value in groups:
+                    groups[value].extra.update(_fate_counts(row["fate"], row["calls"]))
+        elif query.by == "agent":
+            begin, end = kpi.quarter(query.begin), query.end
+            rows = await self._pool.fetch(store.query("reports", "agent_rows"), query.tenant, begin, end)
+            for row in rows:
+                value = self.names.show(query.tenant, "agent", row["agent"])
+                counts = {name: row[name] for name in ("pauses", "resumes", "logins", "logouts")}
+                if not query.only or value in groups:
+                    groups[value].extra.update(counts)
+            for group in groups.values():
+                group.extra.update(dict.fromkeys(("pauses", "resumes", "logins", "logouts"), 0))
+
+    async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
+        """The work list: customers nobody has spoken to since we missed them, oldest first."""
+        now = datetime.now(UTC)
+        since = now - timedelta(days=self._settings.tenants[tenant].write_off_days)
+        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, since, limit)
+        return [self._missed_item(tenant, row, now) for row in rows]
+
+    def _missed_item(self, tenant: str, row: asyncpg.Record, now: datetime) -> dict[str, Any]:
+        called_back = row["called_back_at"]
+        return {
+            "customer": row["customer"],
+            "hidden_number": row["customer"] == "",
+            "calls": row["calls"],
+            "first_missed_at": row["first_missed_at"].isoformat(),
+            "last_missed_at": row["last_missed_at"].isoformat(),
+            "waiting_seconds": round((now - row["first_missed_at"]).total_seconds()),
+            "fate": row["fate"],
+            "called_back_at": called_back.isoformat() if called_back else None,
+            "queue": self.names.show(tenant, "queue", row["queue"]),
+            "line": self.names.show(tenant, "line", row["line"]),
+            "outcome": row["outcome"],
+            "last_call": row["last_call"],
+        }
+
+
+def _fate_counts(fate: str, calls: int) -> dict[str, int]:
+    reached = fate in (Fate.REACHED, Fate.CALLED_BACK)
+    return {
+        "called_back": calls if reached else 0,
+        "reached_after_miss": calls if fate == Fate.REACHED else 0,
+        "self_served": calls if fate == Fate.SELF_SERVED else 0,
+        "still_waiting": calls if fate in (Fate.WAITING, Fate.CALLED_BACK) else 0,
+    }
+
+
+def _fold_into(total: Figures, part: Figures) -> None:
+    total.sums.update(part.sums)
+    total.outcomes.update(part.outcomes)
+    total.apart.update(part.apart)
+    total.longest_wait_ms = max(total.longest_wait_ms, part.longest_wait_ms)
+
+
+def _whole_quarters(begin: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The whole quarters of an hour inside of a window."""
+    first = kpi.quarter(begin)
+    if first < begin:
+        first += kpi.INTERVAL
+    return first, kpi.quarter(end)
+
+
+def local_midnight(tenant: config.Tenant, at: datetime) -> datetime:
+    """The begin of the call centre's day that *at* lies in, in UTC."""
+    local = at.astimezone(tenant.zone)
+    return local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)

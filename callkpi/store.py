@@ -1,0 +1,140 @@
+"""Names of the queries in sql/, and rows to and from the model. Python holds no SQL but these names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import asyncpg
+
+from callkpi import resources
+from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, Outcome
+
+SCHEMA = "callkpi"
+
+_TEXT_FACTS = (
+    "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
+)  # fmt: skip
+_NUMBER_FACTS = ("rank", "wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms", "rating")
+_MAP_FACTS = ("crm", "fields", "detail")
+
+
+@cache
+def query(file: str, name: str) -> str:
+    """The SQL that stands under ``-- name: …`` in sql/queries/*file*.sql."""
+    return _queries(file)[name]
+
+
+@cache
+def _queries(file: str) -> Mapping[str, str]:
+    text = (resources.directory("sql") / "queries" / f"{file}.sql").read_text("utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+
+
+async def create_pool(dsn: str, *, role: str, size: int = 4) -> asyncpg.Pool:
+    """Connections that speak to callkpi's schema. *role* names the process in pg_stat_activity."""
+    return await asyncpg.create_pool(
+        dsn, min_size=1, max_size=size, command_timeout=60, server_settings=_server_settings(role)
+    )
+
+
+async def connect(dsn: str, *, role: str) -> asyncpg.Connection:
+    return await asyncpg.connect(dsn, timeout=10, command_timeout=300, server_settings=_server_settings(role))
+
+
+def _server_settings(role: str) -> dict[str, str]:
+    # JIT compiles for milliseconds what runs for microseconds here.
+    return {"application_name": f"callkpi-{role}", "search_path": SCHEMA, "timezone": "UTC", "jit": "off"}
+
+
+# -- events -----------------------------------------------------------------------------------------------
+
+
+def event_body(event: CallEvent) -> str:
+    """The facts of an event as JSON, those that are there."""
+    body: dict[str, Any] = {name: value for name in _TEXT_FACTS if (value := getattr(event, name))}
+    for name in _NUMBER_FACTS:
+        value = getattr(event, name)
+        if value is not None and value != 0 or value == 0 and name != "rank":
+            body[name] = value
+    for name in _MAP_FACTS:
+        mapping = getattr(event, name)
+        if mapping:
+            body[name] = dict(mapping)
+    if event.direction is not None:
+        body["direction"] = event.direction
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).replace("\\u0000", "")
+
+
+def event_from_row(row: asyncpg.Record) -> CallEvent:
+    body = json.loads(row["body"])
+    if "direction" in body:
+        body["direction"] = Direction(body["direction"])
+    return CallEvent(
+        tenant=row["tenant"],
+        source=row["source"],
+        call_id=row["call_id"],
+        kind=Kind(row["kind"]),
+        at=row["at"],
+        event_id=row["event_id"],
+        received_at=row["received_at"],
+        **body,
+    )
+
+
+# -- calls ------------------------------------------------------------------------------------------------
+
+
+def call_body(call: Call) -> str:
+    """A whole call as JSON."""
+    return json.dumps(_plain(asdict(call)), ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None and item != ""}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def call_from_body(text: str) -> Call:
+    raw = json.loads(text)
+    for name in ("customer", "line"):
+        raw.setdefault(name, "")
+    _revive(raw, ("started_at", "last_event_at", "rung_at", "answered_at", "ended_at"))
+    raw["direction"] = Direction(raw["direction"])
+    raw["outcome"] = Outcome(raw["outcome"])
+    raw["entries"] = tuple(_entry(item) for item in raw["entries"])
+    raw["legs"] = tuple(_leg(item) for item in raw["legs"])
+    raw["flags"] = tuple(raw["flags"])
+    return Call(**raw)
+
+
+def _entry(raw: dict[str, Any]) -> Entry:
+    _revive(raw, ("entered_at", "left_at"))
+    raw["outcome"] = Outcome(raw["outcome"])
+    raw.setdefault("queue", "")
+    return Entry(**raw)
+
+
+def _leg(raw: dict[str, Any]) -> Leg:
+    _revive(raw, ("rung_at", "answered_at", "ended_at"))
+    if "end" in raw:
+        raw["end"] = LegEnd(raw["end"])
+    raw.setdefault("agent", "")
+    return Leg(**raw)
+
+
+def _revive(raw: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if name in raw:
+            raw[name] = datetime.fromisoformat(raw[name])

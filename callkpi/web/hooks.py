@@ -1,0 +1,75 @@
+"""``POST /hooks/{source}``: the door of every source that pushes. Acknowledged when durable, not before."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from aiohttp import web
+
+from callkpi import config
+from callkpi.health import Health
+from callkpi.ingest import Ingest, Receipt, Unauthorised, UnknownSource
+from callkpi.journal import JournalUnavailable, Unstorable
+from callkpi.sources.base import Delivery, Malformed
+from callkpi.web.access import bearer
+from callkpi.web.problems import problem
+
+log = structlog.get_logger()
+
+RETRY_AFTER = {"Retry-After": "2"}
+
+
+class Hooks:
+    def __init__(self, ingest: Ingest, health: Health, settings: config.Server) -> None:
+        self._ingest = ingest
+        self._health = health
+        self._limit = settings.max_waiting
+        self._seconds = settings.request_timeout_seconds
+        self._waiting = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/hooks/{source}", self.receive)]
+
+    async def receive(self, request: web.Request) -> web.Response:
+        if self._waiting >= self._limit:
+            self._health.count("http_overload")
+            return problem(503, "Too many requests wait", "Send again after Retry-After", headers=RETRY_AFTER)
+        self._waiting += 1
+        try:
+            return await self._receive(request)
+        finally:
+            self._waiting -= 1
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        name = request.match_info["source"]
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await request.read()
+        except TimeoutError:
+            return problem(408, "The request came too slowly", f"Send the body within {self._seconds:g} s")
+        delivery = Delivery(body, request.content_type, bearer(request), datetime.now(UTC))
+        try:
+            receipt = await self._ingest.take(name, delivery)
+        except UnknownSource:
+            return problem(404, "No such source", f"No [sources.{name[:64]}] in the configuration of callkpi")
+        except Unauthorised:
+            log.warning("hooks.unauthorised", source=name)
+            return problem(403, "The token is wrong", f"Compare the sender's token with sources.{name} of callkpi")
+        except Malformed as error:
+            return problem(400, "The body can't be read", str(error))
+        except Unstorable:
+            return problem(422, "The events can't be stored", "A value in them is out of range; see the daemon's log")
+        except JournalUnavailable:
+            return problem(503, "The journal is not available", "Nothing was kept; send again", headers=RETRY_AFTER)
+        return _answer(receipt)
+
+
+def _answer(receipt: Receipt) -> web.Response:
+    if receipt.rejected and not receipt.events and not receipt.ignored:
+        return problem(422, "The payload was not understood", f"{receipt.reason} (kept for a replay after a fix)")
+    return web.json_response(
+        {"events": receipt.events, "ignored": receipt.ignored, "rejected": receipt.rejected}
+        | ({"reason": receipt.reason} if receipt.rejected else {})
+    )

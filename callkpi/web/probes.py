@@ -1,0 +1,63 @@
+"""``/healthz`` (the process lives), ``/readyz`` (it can do its work), ``/metrics``."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+from aiohttp import web
+
+from callkpi import config, migrations, store
+from callkpi.exporter import Exporter
+from callkpi.web.access import refuse
+from callkpi.web.problems import problem
+
+#: Seconds that the projector may be behind while the daemon still calls itself ready.
+READY_LAG_SECONDS = 60.0
+DATABASE_SECONDS = 10.0
+_DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class Probes:
+    def __init__(self, pool: asyncpg.Pool, exporter: Exporter, settings: config.Settings) -> None:
+        self._pool = pool
+        self._exporter = exporter
+        self._token = settings.server.metrics_token
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/healthz", self.healthz),
+            web.get("/readyz", self.readyz),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                migration = await self._pool.fetchval(store.query("reports", "ready"))
+                lag = await self._pool.fetchrow(store.query("projector", "lag"))
+        except _DATABASE_ERRORS as error:
+            return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
+        checks = {
+            "database": "ok",
+            "migration": migration,
+            "migration_expected": migrations.newest(),
+            "projector_pending_groups": lag["groups"],
+            "projector_lag_seconds": round(lag["seconds"], 3),
+        }
+        ready = migration == migrations.newest() and lag["seconds"] < READY_LAG_SECONDS
+        return web.json_response({"ready": ready, **checks}, status=200 if ready else 503)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        refused = refuse(request, self._token, open_without_token=True)
+        if refused is not None:
+            return refused
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                page, content_type = await self._exporter.scrape(request.headers.get("Accept", ""))
+        except _DATABASE_ERRORS as error:
+            return problem(503, "The database does not answer", type(error).__name__)
+        return web.Response(body=page, headers={"Content-Type": content_type})

@@ -1,0 +1,46 @@
+"""Errors as application/problem+json (RFC 9457): what, where, what to do. Never a traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def problem(status: int, title: str, detail: str = "", *, headers: dict[str, str] | None = None) -> web.Response:
+    body = {"title": title, "status": status, **({"detail": detail} if detail else {})}
+    return web.Response(
+        status=status,
+        text=json.dumps(body, ensure_ascii=False),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into a problem; what nobody foresaw is logged here and told as 500 without its text."""
+    try:
+        return await handler(request)
+    except web.HTTPRequestEntityTooLarge:
+        return problem(413, "The request is too large", f"At most {request.client_max_size} bytes are taken; send less at a time")
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return problem(error.status, error.reason, headers={k: v for k, v in error.headers.items() if k == "Allow"})
+    except (ConnectionResetError, ConnectionAbortedError):
+        raise
+    except Exception:
+        log.exception("web.unforeseen", method=request.method, route=_route(request))
+        return problem(500, "The daemon failed to answer", "It is in the log; nothing was acknowledged")
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"

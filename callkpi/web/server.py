@@ -1,0 +1,80 @@
+"""The web process: wires doors, journal and exporter; starts and stops without losing what it acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import structlog
+from aiohttp import web
+
+from callkpi import config, store
+from callkpi.exporter import Exporter
+from callkpi.health import Health
+from callkpi.ingest import Ingest
+from callkpi.journal import Journal
+from callkpi.web import problems
+from callkpi.web.api import Api
+from callkpi.web.hooks import Hooks
+from callkpi.web.probes import Probes
+
+log = structlog.get_logger()
+
+#: How long a stopping daemon waits for requests that are under way.
+DRAIN_SECONDS = 20.0
+IDLE_SECONDS = 60.0
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: config.Settings, dsn: str, *, reuse_port: bool = False) -> AsyncIterator[asyncio.Task[None]]:
+    """Serve until the block ends. Yields the task that must not die: the journal's writer."""
+    pool = await store.create_pool(dsn, role="web", size=6)
+    health = Health()
+    windows = {name: timedelta(seconds=s.dedupe_seconds) for name, s in settings.sources.items()}
+    journal = Journal(pool, health, windows)
+    writer = asyncio.create_task(journal.run(), name="journal")
+    flusher = asyncio.create_task(health.run(pool), name="health")
+    ingest = Ingest(settings, pool, journal, health)
+    app = application(settings, pool, ingest, health)
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=DRAIN_SECONDS
+    )
+    await runner.setup()
+    host, port = settings.address
+    sweeper = asyncio.create_task(_cut_slow(runner, settings.server.request_timeout_seconds), name="sweeper")
+    try:
+        await web.TCPSite(runner, host, port, reuse_port=reuse_port, backlog=1024).start()
+        yield writer
+    finally:
+        # Requests first: they still need the journal. Then what they counted, then the connections.
+        await runner.cleanup()
+        for task in (sweeper, writer, flusher):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+        await pool.close()
+
+
+def application(settings: config.Settings, pool: store.asyncpg.Pool, ingest: Ingest, health: Health) -> web.Application:
+    app = web.Application(middlewares=[problems.middleware], client_max_size=settings.server.max_body_bytes)
+    app.add_routes(Hooks(ingest, health, settings.server).routes())
+    app.add_routes(Probes(pool, Exporter(pool, settings), settings).routes())
+    app.add_routes(Api(pool, settings).routes())
+    return app
+
+
+async def _cut_slow(runner: web.AppRunner, seconds: float) -> None:
+    """Close connections that have sent no whole request head in time: aiohttp itself waits for ever."""
+    quiet_since: dict[object, float] = {}
+    while True:
+        await asyncio.sleep(min(seconds / 3, 5.0))
+        now, connections = time.monotonic(), runner.server.connections if runner.server else []
+        quiet = {c for c in connections if getattr(c, "_request_handler", None) and c._current_request is None}
+        quiet_since = {c: quiet_since.get(c, now) for c in quiet}
+        for connection, since in quiet_since.items():
+            new = getattr(connection, "_request_count", 1) == 0
+            if now - since > (seconds if new else IDLE_SECONDS + seconds):
+                connection.force_close()  # type: ignore[attr-defined]

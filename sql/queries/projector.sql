@@ -1,0 +1,265 @@
+-- name: take_pending
+-- Take the oldest groups that no other projector holds, the first one and more while they stay below a number of
+-- calls. They come back by rollback if this projector dies.
+DELETE FROM pending WHERE id IN (
+    SELECT id FROM (
+        SELECT id, sum(calls) OVER (ORDER BY id) - calls AS before
+        FROM (
+            SELECT id, cardinality(call_ids) AS calls FROM pending ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+        ) AS oldest
+    ) AS counted
+    WHERE before < $2
+)
+RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at;
+
+-- name: roots_of
+-- The calls that these are part of. Served by the primary key.
+SELECT k.tenant, k.source, k.call_id, k.root
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+JOIN call_keys k USING (tenant, source, call_id);
+
+-- name: members_of
+-- Every key that is part of these calls. Served by call_keys_joined and the primary key.
+SELECT k.tenant, k.source, k.call_id, k.root
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, root)
+JOIN call_keys k ON k.tenant = wanted.tenant AND k.source = wanted.source AND k.root = wanted.root
+    AND k.root <> k.call_id;
+
+-- name: lock_calls
+-- Lock the calls in the order given, creating those that are new, and widen the spans of their events.
+INSERT INTO call_keys AS k (tenant, source, call_id, root, first_at, last_at)
+SELECT tenant, source, call_id, call_id, first_at, last_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+    WITH ORDINALITY AS touched (tenant, source, call_id, first_at, last_at, n)
+ORDER BY n
+ON CONFLICT (tenant, source, call_id) DO UPDATE
+    SET first_at = least(k.first_at, excluded.first_at), last_at = greatest(k.last_at, excluded.last_at)
+RETURNING tenant, source, call_id, root, first_at, last_at, started_at;
+
+-- name: events_of
+-- All events of these calls within the span that covers them. Served by journal_by_call.
+SELECT j.tenant, j.source, j.call_id, j.kind, j.at, j.event_id, j.received_at, j.body
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+JOIN journal j USING (tenant, source, call_id)
+WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz;
+
+-- name: calls_at
+-- The rows of these calls as they were. Served by the primary key of one partition each.
+SELECT c.tenant, c.source, c.call_id, c.started_at, c.customer, c.direction, c.outcome, c.answered_at, c.line,
+       c.body -> 'entries' -> -1 ->> 'queue' AS queue, c.facts
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS wanted (tenant, source, call_id, started_at)
+JOIN calls c USING (tenant, source, call_id, started_at)
+WHERE c.started_at BETWEEN $5::timestamptz AND $6::timestamptz;
+
+-- name: delete_calls
+-- Remove rows that moved to another start or into another call.
+DELETE FROM calls c
+USING unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS gone (tenant, source, call_id, started_at)
+WHERE (c.tenant, c.source, c.call_id, c.started_at) = (gone.tenant, gone.source, gone.call_id, gone.started_at);
+
+-- name: write_calls
+-- Write calls, new or again.
+INSERT INTO calls (tenant, source, call_id, started_at, last_event_at, answered_at, ended_at, direction, customer,
+                   line, outcome, body, facts)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[],
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::jsonb[]
+)
+ON CONFLICT (tenant, source, call_id, started_at) DO UPDATE SET
+    last_event_at = excluded.last_event_at, answered_at = excluded.answered_at, ended_at = excluded.ended_at,
+    direction = excluded.direction, customer = excluded.customer, line = excluded.line, outcome = excluded.outcome,
+    body = excluded.body, facts = excluded.facts;
+
+-- name: write_keys
+-- Where the calls are now, and which are part of which.
+UPDATE call_keys k SET root = n.root, started_at = n.started_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+    AS n (tenant, source, call_id, root, started_at)
+WHERE (k.tenant, k.source, k.call_id) = (n.tenant, n.source, n.call_id);
+
+-- name: add_rollups
+-- Add differences to the rollups, in key order. The longest wait only rises here; see lower_longest_wait.
+INSERT INTO rollups AS r (
+    tenant, grain, at, queue, agent, line, direction, outcome,
+    contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl, abandoned_within,
+    ring_no_answer, transferred, waits, wait_ms, waits_answered, wait_answered_ms, talks, talk_ms, holds, hold_ms,
+    wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
+)
+SELECT
+    tenant, grain, at, queue, agent, line, direction, outcome,
+    contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl, abandoned_within,
+    ring_no_answer, transferred, waits, wait_ms, waits_answered, wait_answered_ms, talks, talk_ms, holds, hold_ms,
+    wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
+FROM jsonb_populate_recordset(NULL::rollups, $1::jsonb)
+ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDATE SET
+    contacts = r.contacts + excluded.contacts,
+    offered = r.offered + excluded.offered,
+    queued = r.queued + excluded.queued,
+    rung = r.rung + excluded.rung,
+    answered = r.answered + excluded.answered,
+    talked = r.talked + excluded.talked,
+    handled = r.handled + excluded.handled,
+    missed = r.missed + excluded.missed,
+    made = r.made + excluded.made,
+    reached = r.reached + excluded.reached,
+    not_reached = r.not_reached + excluded.not_reached,
+    within_sl = r.within_sl + excluded.within_sl,
+    abandoned_within = r.abandoned_within + excluded.abandoned_within,
+    ring_no_answer = r.ring_no_answer + excluded.ring_no_answer,
+    transferred = r.transferred + excluded.transferred,
+    waits = r.waits + excluded.waits,
+    wait_ms = r.wait_ms + excluded.wait_ms,
+    waits_answered = r.waits_answered + excluded.waits_answered,
+    wait_answered_ms = r.wait_answered_ms + excluded.wait_answered_ms,
+    talks = r.talks + excluded.talks,
+    talk_ms = r.talk_ms + excluded.talk_ms,
+    holds = r.holds + excluded.holds,
+    hold_ms = r.hold_ms + excluded.hold_ms,
+    wraps = r.wraps + excluded.wraps,
+    wrap_ms = r.wrap_ms + excluded.wrap_ms,
+    longest_wait_ms = greatest(r.longest_wait_ms, excluded.longest_wait_ms),
+    wait_buckets = add_arrays(r.wait_buckets, excluded.wait_buckets),
+    talk_buckets = add_arrays(r.talk_buckets, excluded.talk_buckets),
+    hold_buckets = add_arrays(r.hold_buckets, excluded.hold_buckets),
+    wrap_buckets = add_arrays(r.wrap_buckets, excluded.wrap_buckets);
+
+-- name: facts_near
+-- Facts of calls that may lie in one quarter of an hour: to find its longest wait again after a correction, and
+-- for windows whose edges are no quarters. Served by calls_by_time; a call is at most two days long.
+SELECT f.value AS fact
+FROM calls c, jsonb_array_elements(c.facts) AS f (value)
+WHERE c.tenant = $1 AND c.started_at > $2::timestamptz - interval '2 days' AND c.started_at < $3::timestamptz
+    AND c.last_event_at >= $2::timestamptz
+    AND (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz;
+
+-- name: set_longest_wait
+-- The longest wait of a rollup row whose longest was corrected away.
+UPDATE rollups SET longest_wait_ms = $9
+WHERE (tenant, grain, at, queue, agent, line, direction, outcome) = ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: add_counters
+-- Add growth to the counters, in key order.
+INSERT INTO counters AS c (tenant, metric, queue, agent, line, direction, outcome, value, buckets)
+SELECT tenant, metric, queue, agent, line, direction, outcome, value, buckets
+FROM jsonb_populate_recordset(NULL::counters, $1::jsonb)
+ON CONFLICT (tenant, metric, queue, agent, line, direction, outcome) DO UPDATE SET
+    value = c.value + excluded.value, buckets = add_arrays(c.buckets, excluded.buckets);
+
+-- name: add_names
+-- Remember names in the order in which they are first seen.
+INSERT INTO names (tenant, kind, name)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: lock_customers
+-- One projector at a time decides on the fate of a customer. In the order of the locks' numbers.
+SELECT pg_advisory_xact_lock(n) FROM (
+    SELECT DISTINCT hashtextextended(tenant || chr(31) || customer, 7) AS n
+    FROM unnest($1::text[], $2::text[]) AS wanted (tenant, customer) ORDER BY 1
+) AS ordered;
+
+-- name: customers_missed
+-- Which of these customers we ever missed, and over which time. Served by missed_by_customer.
+SELECT m.tenant, m.customer, min(m.started_at) AS first_missed_at
+FROM unnest($1::text[], $2::text[]) AS wanted (tenant, customer)
+JOIN missed_calls m USING (tenant, customer)
+WHERE m.started_at >= $3::timestamptz
+GROUP BY m.tenant, m.customer;
+
+-- name: contacts_of
+-- The calls of these customers since a time. Served by calls_by_customer.
+SELECT c.tenant, c.customer, c.source, c.call_id, c.direction, c.started_at, c.answered_at, c.outcome, c.line,
+       c.body -> 'entries' -> -1 ->> 'queue' AS queue
+FROM unnest($1::text[], $2::text[]) AS wanted (tenant, customer)
+JOIN calls c USING (tenant, customer)
+WHERE c.started_at >= $3::timestamptz AND c.started_at < $4::timestamptz AND c.customer <> '';
+
+-- name: delete_missed
+-- Calls that are not missed any more.
+DELETE FROM missed_calls m
+USING unnest($1::text[], $2::text[], $3::text[]) AS gone (tenant, source, call_id)
+WHERE (m.tenant, m.source, m.call_id) = (gone.tenant, gone.source, gone.call_id);
+
+-- name: write_missed
+-- Missed calls with the fate of their customers.
+INSERT INTO missed_calls AS m (tenant, source, call_id, started_at, customer, line, queue, outcome, fate,
+                               called_back_at, reached_at)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::text[], $10::timestamptz[], $11::timestamptz[]
+)
+ON CONFLICT (tenant, source, call_id) DO UPDATE SET
+    started_at = excluded.started_at, customer = excluded.customer, line = excluded.line, queue = excluded.queue,
+    outcome = excluded.outcome, fate = excluded.fate, called_back_at = excluded.called_back_at,
+    reached_at = excluded.reached_at
+WHERE (m.started_at, m.customer, m.line, m.queue, m.outcome, m.fate, m.called_back_at, m.reached_at)
+    IS DISTINCT FROM (excluded.started_at, excluded.customer, excluded.line, excluded.queue, excluded.outcome,
+                      excluded.fate, excluded.called_back_at, excluded.reached_at);
+
+-- name: write_agent_states
+-- The latest state of each agent in each queue, from the events of a span, whatever their order of arrival.
+INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason)
+SELECT DISTINCT ON (j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''))
+    j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at, j.event_id,
+    j.body ->> 'state', coalesce(j.body ->> 'reason', '')
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+JOIN journal j USING (tenant, source, call_id)
+WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz AND j.kind = 'agent_state'
+ORDER BY j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at DESC, j.event_id DESC
+ON CONFLICT (tenant, source, agent, queue) DO UPDATE SET
+    at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason
+WHERE (s.at, s.event_id) < (excluded.at, excluded.event_id);
+
+-- name: write_agent_rollups
+-- Count the quarters of an hour that the events of a span touch again, from the journal.
+INSERT INTO agent_rollups (tenant, source, agent, at, pauses, resumes, logins, logouts)
+SELECT j.tenant, j.source, j.body ->> 'agent', date_bin('15 minutes', j.at, '2000-01-01 00:00Z'),
+    count(*) FILTER (WHERE j.body ->> 'code' = 'PAUSE'
+                     OR (j.body ->> 'code' IS NULL AND j.body ->> 'state' = 'paused')),
+    count(*) FILTER (WHERE j.body ->> 'code' = 'UNPAUSE'),
+    count(*) FILTER (WHERE j.body ->> 'code' = 'ADDMEMBER'),
+    count(*) FILTER (WHERE j.body ->> 'code' = 'REMOVEMEMBER'
+                     OR (j.body ->> 'code' IS NULL AND j.body ->> 'state' = 'offline'))
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+JOIN journal j USING (tenant, source, call_id)
+WHERE j.kind = 'agent_state'
+    AND j.at >= date_bin('15 minutes', $4::timestamptz, '2000-01-01 00:00Z')
+    AND j.at < date_bin('15 minutes', $5::timestamptz, '2000-01-01 00:00Z') + interval '15 minutes'
+GROUP BY 1, 2, 3, 4
+ON CONFLICT (tenant, at, source, agent) DO UPDATE SET
+    pauses = excluded.pauses, resumes = excluded.resumes, logins = excluded.logins, logouts = excluded.logouts;
+
+-- name: lapsed
+-- Put open calls whose end never came up for folding again; the fold marks them expired. Served by calls_open.
+INSERT INTO pending (tenants, sources, call_ids, first_at, last_at)
+SELECT array_agg(k.tenant), array_agg(k.source), array_agg(k.call_id), array_agg(k.first_at), array_agg(k.last_at)
+FROM (
+    SELECT c.tenant, c.source, c.call_id FROM calls c
+    WHERE c.outcome = 'open' AND c.tenant = $1 AND c.last_event_at < now() - $2::interval LIMIT 1000
+) AS old
+JOIN call_keys k USING (tenant, source, call_id)
+HAVING count(*) > 0;
+
+-- name: lag
+-- Groups that wait to be projected, and how long the oldest one has waited.
+SELECT count(*) AS groups, coalesce(extract(epoch FROM clock_timestamp() - min(journalled_at)), 0)::float AS seconds
+FROM pending;
+
+-- name: clear_projection
+-- Forget everything that the journal folds into. Counters stay: they never go down.
+TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups;
+
+-- name: requeue_journal
+-- Put every call of one month of the journal up for projection.
+INSERT INTO pending (tenants, sources, call_ids, first_at, last_at)
+SELECT array_agg(tenant), array_agg(source), array_agg(call_id), array_agg(first_at), array_agg(last_at)
+FROM (
+    SELECT tenant, source, call_id, min(at) AS first_at, max(at) AS last_at,
+           (row_number() OVER (ORDER BY min(at), tenant, source, call_id) - 1) / 200 AS page
+    FROM journal WHERE at >= $1::timestamptz AND at < $2::timestamptz GROUP BY tenant, source, call_id
+) AS touched
+GROUP BY page ORDER BY page;
+
+-- name: journal_span
+-- The first and the last time in the journal.
+SELECT min(at) AS first_at, max(at) AS last_at, count(*) AS events FROM journal;
