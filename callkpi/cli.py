@@ -70,7 +70,9 @@ def _add(commands: Any, name: str, text: str, example: str, run: Callable[[argpa
 
 
 def _takes_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="callkpi.toml (else CALLKPI_CONFIG, else ./callkpi.toml)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="callkpi.toml (else CALLKPI_CONFIG, else ./callkpi.toml)"
+    )
 
 
 def _serving_commands(commands: Any) -> None:
@@ -78,7 +80,9 @@ def _serving_commands(commands: Any) -> None:
     _takes_config(parser)
     parser.add_argument("--processes", type=int, metavar="N", help="web processes that share the port")
     parser = _add(commands, "demo", "run the daemon with a simulated shift", "callkpi demo", _demo)
-    parser.add_argument("--speed", type=float, default=1.0, metavar="N", help="simulated seconds per second (default 1)")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, metavar="N", help="simulated seconds per second (default 1)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another number is another shift")
 
 
@@ -86,7 +90,9 @@ def _reading_commands(commands: Any) -> None:
     parser = _add(commands, "report", "print KPIs of a window", "callkpi report --from 2026-11-23 --by agent", _report)
     _takes_config(parser)
     parser.add_argument("--tenant", default="", help="needed where there are several")
-    parser.add_argument("--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre")
+    parser.add_argument(
+        "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
+    )
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
     parser.add_argument("--by", default="queue", choices=["queue", "agent", "line", "direction", "outcome"])
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
@@ -96,7 +102,13 @@ def _reading_commands(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
     parser = _add(commands, "check-config", "say what is wrong with the configuration", "callkpi check-config", _check)
     _takes_config(parser)
-    _add(commands, "example-config", "print a commented callkpi.toml", "callkpi example-config > callkpi.toml", _example)
+    _add(
+        commands,
+        "example-config",
+        "print a commented callkpi.toml",
+        "callkpi example-config > callkpi.toml",
+        _example,
+    )
 
 
 def _repair_commands(commands: Any) -> None:
@@ -111,17 +123,29 @@ def _repair_commands(commands: Any) -> None:
     parser.add_argument("--token", default="", help="the source's token; else read from the configuration")
     _takes_config(parser)
     parser = _add(
-        commands, "replay-rejected", "take payloads that were rejected, after a fix", "callkpi replay-rejected", _rejected
+        commands,
+        "replay-rejected",
+        "take payloads that were rejected, after a fix",
+        "callkpi replay-rejected",
+        _rejected,
     )
     _takes_config(parser)
     parser = _add(commands, "migrate", "bring the database's schema up to date", "callkpi migrate", _migrate)
     _takes_config(parser)
     parser = _add(
-        commands, "rebuild", "compute everything again from the journal (stop the daemon first)", "callkpi rebuild", _rebuild
+        commands,
+        "rebuild",
+        "compute everything again from the journal (stop the daemon first)",
+        "callkpi rebuild",
+        _rebuild,
     )
     _takes_config(parser)
     parser = _add(
-        commands, "doctor", "check that rollups equal calls and calls equal the journal", "callkpi doctor", _doctor
+        commands,
+        "doctor",
+        "check that rollups equal calls and calls equal the journal",
+        "callkpi doctor",
+        _doctor,
     )
     _takes_config(parser)
 
@@ -140,7 +164,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     log.configure(settings)
 
     def ready() -> None:
-        print(f"callkpi listens on http://{settings.server.listen}  (metrics: /metrics, ready: /readyz)", flush=True)
+        print(
+            f"callkpi listens on http://{settings.server.listen}  (metrics: /metrics, ready: /readyz)",
+            flush=True,
+        )
         if not settings.sources:
             print("No source is configured yet: 'callkpi example-config > callkpi.toml' shows how.", flush=True)
 
@@ -165,7 +192,11 @@ def _report(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
     settings = config.load(arguments.config)
-    _run(terminal.report(settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json))
+    _run(
+        terminal.report(
+            settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json
+        )
+    )
 
 
 def _missed(arguments: argparse.Namespace) -> None:
@@ -204,7 +235,10 @@ def _replay(arguments: argparse.Namespace) -> None:
             result = await replay.replay(arguments.file, target, speed, _progress("sent"))
         except replay.ReplayError as error:
             raise UsageError(str(error)) from None
-        print(f"\nSent in {result.requests} requests: {result.events} events, {result.rejected} rejected.", file=sys.stderr)
+        print(
+            f"\nSent in {result.requests} requests: {result.events} events, {result.rejected} rejected.",
+            file=sys.stderr,
+        )
 
     _run(send())
 

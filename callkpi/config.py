@@ -92,7 +92,8 @@ class Tenant:
     expire_after_hours: float = setting(4.0, "a call whose end has not arrived after this is expired")
     write_off_days: float = setting(7.0, "a missed call that nobody returned in this time is written off")
     business_hours: dict[str, str] = setting(
-        {}, 'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open'
+        {},
+        'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
     )
     holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
@@ -145,9 +146,9 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    max_agents: int = setting(500, "agents with series of their own per tenant; the rest are agent=\"other\"")
-    max_queues: int = setting(200, "queues with series of their own per tenant; the rest are queue=\"other\"")
-    max_lines: int = setting(200, "lines with series of their own per tenant; the rest are line=\"other\"")
+    max_agents: int = setting(500, 'agents with series of their own per tenant; the rest are agent="other"')
+    max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
+    max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +427,11 @@ def example() -> str:
     for section in fields(Settings):
         if section.name not in ("tenants", "sources"):
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
-    lines += ["[tenants.default]", *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours"}), ""]
+    lines += [
+        "[tenants.default]",
+        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours"}),
+        "",
+    ]
     lines += ["# [tenants.default.business_hours]  # a day that is absent is closed; no table: always open"]
     lines += ['# mon = "09:00-18:00"', '# sat = "10:00-14:00"', ""]
     for table, cls in (("queues.sales", Queue), ("lines.7172700100", Named), ("agents.1003", Named)):

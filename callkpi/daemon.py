@@ -77,7 +77,11 @@ async def prepare(dsn: str) -> None:
 
 
 async def _watch(
-    settings: config.Settings, config_file: Path | None, dsn: str, stop: asyncio.Event, on_ready: Callable[[], None]
+    settings: config.Settings,
+    config_file: Path | None,
+    dsn: str,
+    stop: asyncio.Event,
+    on_ready: Callable[[], None],
 ) -> None:
     lifeline, keep = os.pipe()
     roles = ["projector", *(["web"] * settings.server.processes)]
@@ -104,7 +108,9 @@ async def _spawn(role: str, config_file: Path | None, dsn: str, lifeline: int) -
     arguments = [sys.executable, "-m", "callkpi", "_child", role, str(lifeline)]
     if config_file is not None:
         arguments += ["--config", str(config_file)]
-    return await asyncio.create_subprocess_exec(*arguments, env=environment, pass_fds=[lifeline], start_new_session=False)
+    return await asyncio.create_subprocess_exec(
+        *arguments, env=environment, pass_fds=[lifeline], start_new_session=False
+    )
 
 
 async def _when_ready(settings: config.Settings, on_ready: Callable[[], None]) -> None:

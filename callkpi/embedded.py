@@ -64,7 +64,9 @@ def start(data_dir: Path) -> Server:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EmbeddedError(f"can't make {data_dir}: {error.strerror}; set CALLKPI_DATA_DIR to a writable place") from None
+        raise EmbeddedError(
+            f"can't make {data_dir}: {error.strerror}; set CALLKPI_DATA_DIR to a writable place"
+        ) from None
     with _only_one(data_dir):
         return _start(data_dir, account)
 
@@ -81,9 +83,7 @@ def _start(data_dir: Path, account: str | None) -> Server:
     if not (data / "PG_VERSION").exists():
         _run(account, binaries / "initdb", "-D", data, "-U", "callkpi", "--auth=trust", "--encoding=UTF8",
              "--locale=C", "--no-instructions")  # fmt: skip
-    server = Server(
-        f"postgresql://callkpi@/postgres?host={quote(str(sockets), safe='')}", data, binaries, account
-    )
+    server = Server(f"postgresql://callkpi@/postgres?host={quote(str(sockets), safe='')}", data, binaries, account)
     if _run(account, binaries / "pg_ctl", "-D", data, "status", check=False).returncode != 0:
         _launch(server, sockets)
     return server
@@ -179,6 +179,8 @@ def _only_one(data_dir: Path) -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() > deadline:
-                    raise EmbeddedError(f"another process has been starting the server of {data_dir} for too long") from None
+                    raise EmbeddedError(
+                        f"another process has been starting the server of {data_dir} for too long"
+                    ) from None
                 time.sleep(0.1)
         yield

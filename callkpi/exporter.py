@@ -25,6 +25,7 @@ from callkpi.names import Bounded, Names
 from callkpi.reports import local_midnight
 
 _PLACE = ("tenant", "queue", "line", "direction")
+_COMPANY = ("tenant", "line", "direction")
 #: Outcomes that each direction's ended calls are shown with from the start, so that the first one is an increase.
 _ZEROED = {
     Direction.INBOUND: sorted(MISSED_OUTCOMES | {Outcome.ANSWERED, Outcome.EXITED}),
@@ -32,18 +33,42 @@ _ZEROED = {
 }
 #: metric in table counters -> family name, help, labels
 _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "offered": ("callkpi_calls_offered", "Queue entries, and calls that met no queue, that wanted an agent", _PLACE),
-    "ended": ("callkpi_calls_ended", "Queue entries, and calls that met no queue, by outcome", (*_PLACE, "outcome")),
+    "offered": (
+        "callkpi_calls_offered",
+        "Queue entries, and calls that met no queue, that wanted an agent",
+        _PLACE,
+    ),
+    "ended": (
+        "callkpi_calls_ended",
+        "Queue entries, and calls that met no queue, by outcome",
+        (*_PLACE, "outcome"),
+    ),
     "handled": ("callkpi_calls_handled", "Answered and ended, inbound and outbound", _PLACE),
     "missed": ("callkpi_calls_missed", "Offered, ended, never answered; by reason", (*_PLACE, "reason")),
-    "company_offered": ("callkpi_company_calls_offered", "Whole calls that wanted an agent, each once", _PLACE),
-    "company_ended": ("callkpi_company_calls_ended", "Whole calls by outcome, each once", (*_PLACE, "outcome")),
+    "company_offered": (
+        "callkpi_company_calls_offered",
+        "Whole calls that wanted an agent, each once",
+        _COMPANY,
+    ),
+    "company_ended": (
+        "callkpi_company_calls_ended",
+        "Whole calls by outcome, each once",
+        (*_COMPANY, "outcome"),
+    ),
     "agent_handled": ("callkpi_agent_handled", "Conversations of an agent that ended", ("tenant", "agent")),
     "agent_talk_ms": ("callkpi_agent_talk_seconds", "Talk time of an agent", ("tenant", "agent")),
-    "agent_ring_no_answer": ("callkpi_agent_ring_no_answer", "Rings that an agent let pass", ("tenant", "agent")),
+    "agent_ring_no_answer": (
+        "callkpi_agent_ring_no_answer",
+        "Rings that an agent let pass",
+        ("tenant", "agent"),
+    ),
 }
 _HISTOGRAMS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "wait": ("callkpi_call_wait_seconds", "Wait until answered or gone, by result", ("tenant", "queue", "result")),
+    "wait": (
+        "callkpi_call_wait_seconds",
+        "Wait until answered or gone, by result",
+        ("tenant", "queue", "result"),
+    ),
     "talk": ("callkpi_call_talk_seconds", "Talk time of handled entries", ("tenant", "queue")),
     "hold": ("callkpi_call_hold_seconds", "Hold time, where the source tells it", ("tenant", "queue")),
     "wrap": ("callkpi_call_wrap_seconds", "After-call work, where the source tells it", ("tenant", "queue")),
@@ -89,7 +114,10 @@ class Exporter:
 
     async def _read(self) -> Snapshot:
         now = datetime.now(UTC)
-        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
 
             async def rows(file: str, name: str, *arguments: object) -> Any:
                 return await connection.fetch(store.query(file, name), *arguments)
@@ -148,7 +176,12 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
         "queue": settings.metrics.max_queues,
         "line": settings.metrics.max_lines,
     }
-    known = [(tenant, kind, name) for tenant in settings.tenants for kind in limits for name in names.configured(tenant, kind)]
+    known = [
+        (tenant, kind, name)
+        for tenant in settings.tenants
+        for kind in limits
+        for name in names.configured(tenant, kind)
+    ]
     seen = [(row["tenant"], row["kind"], row["name"]) for row in snapshot.names]
     labels = Bounded(names, [*known, *seen], limits)
     yield from _counter_families(snapshot, settings, labels)
@@ -292,9 +325,7 @@ def _agents_family(snapshot: Snapshot, labels: Bounded, busy: Mapping[tuple[str,
     return _gauge("callkpi_agents", "Agents of a queue by state", ("tenant", "queue", "state"), counts)
 
 
-def _missed_families(
-    snapshot: Snapshot, labels: Bounded, queues: Iterable[tuple[str, str]]
-) -> Iterator[Metric]:
+def _missed_families(snapshot: Snapshot, labels: Bounded, queues: Iterable[tuple[str, str]]) -> Iterator[Metric]:
     customers: Counter[tuple[str, ...]] = Counter(dict.fromkeys(queues, 0))
     oldest: dict[tuple[str, ...], float] = dict.fromkeys(customers, 0.0)
     for tenant, rows in snapshot.missed.items():
@@ -324,7 +355,12 @@ def _window_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
                 for outcome, count in figures.outcomes.items():
                     calls[key[0], key[1], outcome] += count
     place = ("tenant", "queue", "window")
-    yield _gauge("callkpi_service_level_ratio", "Share answered within T, exact; day: since local midnight", place, level)
+    yield _gauge(
+        "callkpi_service_level_ratio",
+        "Share answered within T, exact; day: since local midnight",
+        place,
+        level,
+    )
     yield _gauge("callkpi_missed_ratio", "missed / (answered + missed), exact; day: since local midnight", place, share)
     yield _gauge("callkpi_shift_calls", "Offered entries since local midnight by outcome, exact",
                  ("tenant", "queue", "outcome"), calls)  # fmt: skip
@@ -340,7 +376,7 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
     yield _gauge("callkpi_ingest_rejected_waiting", "Payloads kept for a replay after a fix", ("source",),
                  {(name,): 0 for name in settings.sources} | {(r["source"],): r["waiting"] for r in snapshot.rejected})  # fmt: skip
     yield _gauge("callkpi_names_overflow", 'Names beyond the limit that are shown as "other"', ("tenant", "kind"),
-                 dict(labels.overflow))  # fmt: skip
+                 {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
     yield from _source_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
 
@@ -349,10 +385,14 @@ def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[
     told = {row["source"]: row for row in snapshot.sources if row["source"] in settings.sources}
     labels = ("tenant", "source")
     for column, name, text in (
-        ("last_event_at", "callkpi_source_last_event_timestamp_seconds", "Time of the newest event of a source"),
+        (
+            "last_event_at",
+            "callkpi_source_last_event_timestamp_seconds",
+            "Time of the newest event of a source",
+        ),
         ("last_received_at", "callkpi_source_last_received_timestamp_seconds", "When a source last spoke"),
     ):
-        values = {
+        values: dict[tuple[str, ...], float] = {
             (settings.sources[source].tenant, source): row[column].timestamp()
             for source, row in told.items() if row[column]
         }  # fmt: skip
@@ -362,7 +402,11 @@ def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[
 _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "ingest_events": ("callkpi_ingest_events", "Events by what became of them", "result"),
     "ingest_refused": ("callkpi_ingest_refused", "Deliveries refused at the door", "reason"),
-    "source_unknown_values": ("callkpi_source_unknown_values", "Values that the source's reference lacks", "field"),
+    "source_unknown_values": (
+        "callkpi_source_unknown_values",
+        "Values that the source's reference lacks",
+        "field",
+    ),
     "journal_failures": ("callkpi_journal_failures", "Groups that could not be made durable", ""),
     "projector_calls": ("callkpi_projector_calls", "Folds of calls", ""),
     "projector_failed_calls": ("callkpi_projector_failed_calls", "Calls whose events could not be read", ""),
@@ -394,12 +438,12 @@ def _own_counters(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
             family.add_metric(key, value)
         yield family
     for metric, text in _OWN_HISTOGRAMS.items():
-        family = HistogramMetricFamily(f"callkpi_{metric}", text)
+        latencies = HistogramMetricFamily(f"callkpi_{metric}", text)
         for row in rows[metric]:
             edges = [*(str(bound) for bound in LATENCY_BOUNDS), "+Inf"]
             cumulative = [(edge, sum(row["buckets"][: index + 1])) for index, edge in enumerate(edges)]
-            family.add_metric((), cumulative, row["value"])
-        yield family
+            latencies.add_metric((), cumulative, row["value"])
+        yield latencies
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
@@ -407,4 +451,3 @@ def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[
     for key, value in sorted(values.items()):
         family.add_metric(key, value)
     return family
-

@@ -143,6 +143,7 @@ class _Fold:
         self.rung_at: datetime | None = None
         self.answered_at: datetime | None = None
         self.answered_wait_ms: int | None = None
+        self.answer_time_known = True
         self.ended_at: datetime | None = None
         self.end: CallEvent | None = None
         self.ends_seen: set[tuple[str, int | None]] = set()
@@ -393,6 +394,7 @@ def _settle(state: _Fold, ended_at: datetime) -> None:
 
 def _answer_by_end(state: _Fold, end: CallEvent) -> None:
     """Only the end tells that somebody answered (a lost or unknown middle): the agent is in it."""
+    state.answer_time_known = False
     leg = state.open_leg(end.agent) or state.leg_of(replace(end, leg=""))
     leg.agent = end.agent or leg.agent
     talk = timedelta(milliseconds=end.talk_ms or 0)
@@ -440,8 +442,7 @@ def _wait_ms(state: _Fold, entries: tuple[Entry, ...], started_at: datetime) -> 
     if state.answered_at is not None:
         if state.answered_wait_ms is not None:
             return state.answered_wait_ms
-        only_end_told = state.end is not None and state.end.cause == Outcome.ANSWERED and state.rung_at is None
-        return None if only_end_told else millis(state.answered_at, started_at)
+        return millis(state.answered_at, started_at) if state.answer_time_known else None
     return millis(state.ended_at, started_at) if state.ended_at is not None else None
 
 
@@ -515,8 +516,6 @@ def _fate(missed: Contact, later: Sequence[Contact], window: timedelta) -> FateO
             called_back_at = contact.started_at
         if contact.answered_at is not None and (outbound or contact.direction is Direction.INBOUND):
             fate = Fate.REACHED if outbound else Fate.SELF_SERVED
-            return FateOf(
-                key=missed.key, fate=fate, called_back_at=called_back_at, reached_at=contact.answered_at
-            )
+            return FateOf(key=missed.key, fate=fate, called_back_at=called_back_at, reached_at=contact.answered_at)
     fate = Fate.WAITING if called_back_at is None else Fate.CALLED_BACK
     return FateOf(key=missed.key, fate=fate, called_back_at=called_back_at, reached_at=None)

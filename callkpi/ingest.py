@@ -120,7 +120,15 @@ class Ingest:
             kept = self._without_secrets(payload)
             digest = hashlib.blake2b(kept, digest_size=16).hexdigest()
             text = reason.replace("\x00", "").encode("utf-8", "replace").decode()[:1000]
-            row: list[Any] = [context.tenant, context.source, digest, context.received_at, media_type, kept, text]
+            row: list[Any] = [
+                context.tenant,
+                context.source,
+                digest,
+                context.received_at,
+                media_type,
+                kept,
+                text,
+            ]
             try:
                 await self._pool.execute(store.query("journal", "reject"), *row)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:

@@ -165,7 +165,6 @@ def _columns(events: Sequence[CallEvent]) -> list[list[Any]]:
     ]
 
 
-
 def _storable(text: str) -> str:
     """*text* without what PostgreSQL can't hold: NUL, and halves of characters."""
     if text.isascii():

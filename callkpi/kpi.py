@@ -79,7 +79,8 @@ class Fact:
     def from_json(cls, raw: Mapping[str, Any]) -> Fact:
         at = datetime.fromisoformat(raw["at"])
         return cls(
-            Key(raw["grain"], at, raw["queue"], raw["agent"], raw["line"], raw["direction"], raw["outcome"]), raw["m"]
+            Key(raw["grain"], at, raw["queue"], raw["agent"], raw["line"], raw["direction"], raw["outcome"]),
+            raw["m"],
         )
 
 
@@ -178,7 +179,13 @@ def _count_ends(measures: Counter[str], call: Call, outcome: Outcome, *, offered
 
 
 def _count_wait(
-    measures: Counter[str], wait_ms: int | None, outcome: Outcome, limits: Thresholds, queue: str, *, answered: bool
+    measures: Counter[str],
+    wait_ms: int | None,
+    outcome: Outcome,
+    limits: Thresholds,
+    queue: str,
+    *,
+    answered: bool,
 ) -> None:
     if wait_ms is None or not measures["offered"]:
         return
@@ -354,15 +361,22 @@ _AGENT_METRICS = (
 
 
 def _reclassified(before: Mapping[Series, Any], after: Mapping[Series, Any]) -> Counter[Series]:
-    def ended(totals: Mapping[Series, Any]) -> Counter[Series]:
-        return Counter({series: totals[series][0] for series in totals if series.metric == "ended"})
+    """What a correction took from the counters ``ended`` and ``offered``, from which outcome to which."""
+    result: Counter[Series] = Counter()
+    for metric, nowhere in (("ended", str(Outcome.OPEN)), ("offered", "not_offered")):
+        old, new = _counted(before, metric), _counted(after, metric)
+        gone, come = sorted((old - new).elements()), sorted((new - old).elements())
+        targets = [series.outcome or metric for series in come]
+        targets += [nowhere] * max(len(gone) - len(come), 0)
+        result.update(
+            Series("reclassified", outcome=f"{series.outcome or metric}>{target}")
+            for series, target in zip(gone, targets, strict=False)
+        )
+    return result
 
-    gone = sorted((ended(before) - ended(after)).elements())
-    come = sorted((ended(after) - ended(before)).elements())
-    targets = [series.outcome for series in come] + [str(Outcome.OPEN)] * max(len(gone) - len(come), 0)
-    return Counter(
-        Series("reclassified", outcome=f"{old.outcome}>{new}") for old, new in zip(gone, targets, strict=False)
-    )
+
+def _counted(totals: Mapping[Series, Any], metric: str) -> Counter[Series]:
+    return Counter({series: value for series, (value, _) in totals.items() if series.metric == metric})
 
 
 # -- figures: the formulas of the glossary ----------------------------------------------------------------

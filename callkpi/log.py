@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"(?i)((?:application_token|access_token|refresh_token|token
 def configure(settings: config.Settings, *, role: str = "") -> None:
     """Set up structlog for this process."""
     secrets = sorted(config.secrets_of(settings), key=len, reverse=True)
-    wants_console = settings.log.format == "console" or settings.log.format == "auto" and sys.stderr.isatty()
+    wants_console = settings.log.format == "console" or (settings.log.format == "auto" and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if wants_console else structlog.processors.JSONRenderer()
     level = getattr(logging, settings.log.level.upper())
     structlog.configure(
@@ -49,7 +49,7 @@ class _Redact:
     def __init__(self, secrets: Collection[str]) -> None:
         self._secrets = secrets
 
-    def __call__(self, _logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         return {key: self._clean(key, value) for key, value in event.items()}
 
     def _clean(self, key: str, value: Any) -> Any:

@@ -124,14 +124,19 @@ async def _replay_one(ingest: Ingest, row: Any) -> bool:
 
 async def doctor(settings: config.Settings, progress: Progress) -> list[str]:
     """Differences between rollups and calls, and between calls and the journal; none is how it must be."""
-    async with database(settings, role="doctor") as pool, pool.acquire() as connection:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            waiting = await connection.fetchrow(store.query("projector", "lag"))
-            findings = await _check_rollups(connection)
-            findings += await _check_calls(connection, settings, progress)
-        if waiting["groups"] and findings:
-            findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
-        return findings
+    async with database(settings, role="doctor") as pool:
+        return await check(pool, settings, progress)
+
+
+async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progress) -> list[str]:
+    """The doctor's findings on an open store, from one snapshot of it."""
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        waiting = await connection.fetchrow(store.query("projector", "lag"))
+        findings = await _check_rollups(connection)
+        findings += await _check_calls(connection, settings, progress)
+    if waiting["groups"] and findings:
+        findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
+    return findings
 
 
 async def _check_rollups(connection: asyncpg.Connection) -> list[str]:
@@ -187,7 +192,11 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     for call_id in (row["call_id"], *(member["call_id"] for member in members)):
         span = await connection.fetchrow(store.query("reports", "key_of"), *key[:2], call_id)
         told = await connection.fetch(
-            store.query("projector", "events_of"), *([part] for part in key[:2]), [call_id], span["first_at"], span["last_at"]
+            store.query("projector", "events_of"),
+            *([part] for part in key[:2]),
+            [call_id],
+            span["first_at"],
+            span["last_at"],
         )
         events += [store.event_from_row(record) for record in told]
     told_kinds = SOURCE_TYPES[source.kind].interpret(events, source)

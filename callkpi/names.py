@@ -17,7 +17,7 @@ class Names:
         self._known: dict[tuple[str, str], Mapping[str, config.Queue | config.Named]] = {}
         for name, tenant in settings.tenants.items():
             for kind, table in (("queue", tenant.queues), ("line", tenant.lines), ("agent", tenant.agents)):
-                self._known[name, kind] = table  # type: ignore[assignment]
+                self._known[name, kind] = table
 
     def show(self, tenant: str, kind: str, name: str) -> str:
         entry = self._known.get((tenant, kind), {}).get(name)

@@ -9,7 +9,18 @@ import phonenumbers
 
 #: What PBXes and CRMs write where the caller hides his number.
 HIDDEN = frozenset(
-    {"", "<unknown>", "unknown", "anonymous", "private", "restricted", "unavailable", "withheld", "hidden", "null"}
+    {
+        "",
+        "<unknown>",
+        "unknown",
+        "anonymous",
+        "private",
+        "restricted",
+        "unavailable",
+        "withheld",
+        "hidden",
+        "null",
+    }
 )
 
 

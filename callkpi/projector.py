@@ -22,7 +22,7 @@ import structlog
 from callkpi import config, kpi, store
 from callkpi.funnel import Contact, FateOf, Thresholds, fates, fold
 from callkpi.health import Health
-from callkpi.model import AGENT_STREAM, Call, CallEvent, Direction, Fate, Kind, Outcome
+from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Fate, Kind, Outcome
 from callkpi.sources import SOURCE_TYPES
 
 log = structlog.get_logger()
@@ -259,9 +259,7 @@ class Projector:
             return {}
         starts = [state.started_at for state in known if state.started_at is not None]
         columns = _key_columns([state.key for state in known])
-        rows = await connection.fetch(
-            store.query("projector", "calls_at"), *columns, starts, min(starts), max(starts)
-        )
+        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, min(starts), max(starts))
         return {before.key: before for before in map(_before_from_row, rows)}
 
     async def _write_keys(
@@ -314,12 +312,12 @@ class Projector:
 
     async def _lower_longest_wait(self, connection: asyncpg.Connection, tenant: str, key: kpi.Key) -> None:
         """A correction took a wait away that may have been the longest: find the longest that is left."""
-        rows = await connection.fetch(
-            store.query("projector", "facts_near"), tenant, key.at, key.at + kpi.INTERVAL
-        )
+        rows = await connection.fetch(store.query("projector", "facts_near"), tenant, key.at, key.at + kpi.INTERVAL)
         found = (kpi.Fact.from_json(json.loads(row["fact"])) for row in rows)
         longest = max((f.measures.get("wait_ms", 0) for f in found if f.bin == key), default=0)
-        await connection.execute(store.query("projector", "set_longest_wait"), tenant, *key[:1], key.at, *key[2:], longest)
+        await connection.execute(
+            store.query("projector", "set_longest_wait"), tenant, *key[:1], key.at, *key[2:], longest
+        )
 
     async def _add_counters(
         self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey]
@@ -465,7 +463,11 @@ def _before_from_row(row: asyncpg.Record) -> _Before:
         facts=[kpi.Fact.from_json(fact) for fact in json.loads(row["facts"])],
         was_missed=_outcome_is_missed(row["direction"], row["outcome"]),
         contact=_contact(
-            row["direction"], row["outcome"], row["line"], row["queue"] or "", (row["started_at"], row["answered_at"])
+            row["direction"],
+            row["outcome"],
+            row["line"],
+            row["queue"] or "",
+            (row["started_at"], row["answered_at"]),
         ),
     )
 
@@ -487,7 +489,7 @@ def _last_queue(call: Call) -> str:
 
 def _outcome_is_missed(direction: str, outcome: str) -> bool:
     requested = outcome == Outcome.CALLBACK_REQUESTED
-    return requested or direction == Direction.INBOUND and outcome in kpi.MISSED_OUTCOMES
+    return requested or (direction == Direction.INBOUND and outcome in MISSED_OUTCOMES)
 
 
 def _is_missed(call: Call) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from callkpi import config, kpi, store
-from callkpi.kpi import Figures, Grain
+from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Fate
 from callkpi.names import Names
 
@@ -51,7 +51,7 @@ class Reports:
         self._settings = settings
         self.names = Names(settings)
 
-    async def kpi(self, query: Query) -> dict[str, Any]:
+    async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
         formula = self._settings.tenants[query.tenant].service_level_formula
         groups = await self._groups(query, GROUPINGS[query.by])
@@ -62,8 +62,7 @@ class Reports:
         for group in groups.values():
             _fold_into(total, group.figures)
         rows = [
-            {query.by: value, **group.figures.as_row(formula), **group.extra}
-            for value, group in sorted(groups.items())
+            {query.by: value, **group.figures.as_row(formula), **group.extra} for value, group in sorted(groups.items())
         ]
         if query.by == "outcome":
             for row in rows:
@@ -98,9 +97,9 @@ class Reports:
                         self._add(groups, query, fact.key._asdict(), fact.measures, longest)
         return groups
 
-    async def _facts(self, tenant: str, begin: datetime, end: datetime) -> Iterable[kpi.Fact]:
+    async def _facts(self, tenant: str, begin: datetime, end: datetime) -> Iterable[Fact]:
         rows = await self._pool.fetch(store.query("projector", "facts_near"), tenant, begin, end)
-        return [kpi.Fact.from_json(json.loads(row["fact"])) for row in rows]
+        return [Fact.from_json(json.loads(row["fact"])) for row in rows]
 
     def _add(
         self,
@@ -121,7 +120,9 @@ class Reports:
         if query.by in ("queue", "line"):
             rows = await self._pool.fetch(store.query("reports", "fate_rows"), query.tenant, query.begin, query.end)
             for group in groups.values():
-                group.extra.update(dict.fromkeys(("called_back", "reached_after_miss", "self_served", "still_waiting"), 0))
+                group.extra.update(
+                    dict.fromkeys(("called_back", "reached_after_miss", "self_served", "still_waiting"), 0)
+                )
             for row in rows:
                 value = self.names.show(query.tenant, query.by, row[query.by])
                 if value in groups:

@@ -61,7 +61,7 @@ def event_body(event: CallEvent) -> str:
     body: dict[str, Any] = {name: value for name in _TEXT_FACTS if (value := getattr(event, name))}
     for name in _NUMBER_FACTS:
         value = getattr(event, name)
-        if value is not None and value != 0 or value == 0 and name != "rank":
+        if (value is not None and value != 0) or (value == 0 and name != "rank"):
             body[name] = value
     for name in _MAP_FACTS:
         mapping = getattr(event, name)

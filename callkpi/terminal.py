@@ -15,18 +15,31 @@ from callkpi.reports import Query, Reports, local_midnight
 from callkpi.web.api import BadQuery, moment
 
 _COLUMNS = {
-    "queue": ("offered", "answered", "missed", "abandoned", "short_abandoned", "timed_out", "exited", "open", "expired"),
+    "queue": (
+        "offered",
+        "answered",
+        "missed",
+        "abandoned",
+        "short_abandoned",
+        "timed_out",
+        "exited",
+        "open",
+        "expired",
+    ),
     "line": ("offered", "answered", "missed", "made", "reached", "open", "expired"),
     "direction": ("offered", "answered", "missed", "made", "reached", "open", "expired"),
     "outcome": ("calls",),
     "agent": ("handled", "answered", "made", "reached", "ring_no_answer", "transferred", "pauses"),
 }
-_TIMES = {"talk_seconds": "talk", "asa_seconds": "ASA", "longest_wait_seconds": "longest wait", "aht_seconds": "AHT"}
+_TIMES = {
+    "talk_seconds": "talk",
+    "asa_seconds": "ASA",
+    "longest_wait_seconds": "longest wait",
+    "aht_seconds": "AHT",
+}
 
 
-async def report(
-    settings: config.Settings, tenant: str, window: tuple[str, str], by: str, *, as_json: bool
-) -> None:
+async def report(settings: config.Settings, tenant: str, window: tuple[str, str], by: str, *, as_json: bool) -> None:
     """Print the KPIs of a window."""
     name = one_tenant(settings, tenant)
     zone, now = settings.tenants[name], datetime.now(UTC)
@@ -38,7 +51,7 @@ async def report(
     if end <= begin:
         raise Failed(f"--to: {end.isoformat()} is not after --from, {begin.isoformat()}")
     async with database(settings) as pool:
-        answer = await Reports(pool, settings).kpi(Query(name, begin, end, by))
+        answer = await Reports(pool, settings).figures(Query(name, begin, end, by))
     if as_json:
         print(json.dumps(answer, ensure_ascii=False, indent=1))
         return
@@ -77,7 +90,9 @@ def one_tenant(settings: config.Settings, name: str) -> str:
 def _table(by: str, rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> str:
     counts = _COLUMNS[by]
     shares = () if by in ("agent", "outcome") else ("missed_share", "service_level")
-    times = [] if by == "outcome" else [key for key in _TIMES if by != "agent" or key in ("talk_seconds", "aht_seconds")]
+    times = (
+        [] if by == "outcome" else [key for key in _TIMES if by != "agent" or key in ("talk_seconds", "aht_seconds")]
+    )
     head = [by, *(c.replace("_", " ") for c in counts), *(s.replace("_", " ") for s in shares),
             *(_TIMES[t] for t in times)]  # fmt: skip
 
@@ -94,7 +109,9 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     )
 

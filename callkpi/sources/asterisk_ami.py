@@ -32,6 +32,7 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
     "Newchannel": ("Channel", "Uniqueid", "CallerIDNum", "Context", "Exten"),
     "NewCallerid": ("Uniqueid", "CallerIDNum"),
     "LocalBridge": ("LocalOneUniqueid", "LocalTwoUniqueid"),
+    "LocalOptimizationBegin": ("LocalOneUniqueid", "LocalTwoUniqueid"),
     "DialBegin": ("Uniqueid", "CallerIDNum", "Context", "Exten", "DestChannel", "DestUniqueid", "DialString"),
     "DialEnd": ("Uniqueid", "DestChannel", "DestUniqueid", "DialStatus"),
     "HangupRequest": ("Uniqueid",),
@@ -39,6 +40,7 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
     "Hangup": ("Uniqueid", "Cause"),
     "Hold": ("Uniqueid",),
     "Unhold": ("Uniqueid",),
+    "VarSet": ("Uniqueid", "Variable", "Value"),
     "BlindTransfer": ("TransfererUniqueid", "TransfereeUniqueid", "Context", "Extension"),
     "AttendedTransfer": (
         "OrigTransfererUniqueid", "SecondTransfererUniqueid", "TransfereeUniqueid", "TransferTargetUniqueid",
@@ -58,6 +60,7 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
 _MEMBER_EVENTS = {"QueueMemberAdded", "QueueMemberRemoved", "QueueMemberPause"}
 #: Where an event names its call, in the order of preference.
 _LINKED_IDS = ("Linkedid", "DestLinkedid", "LocalOneLinkedid", "TransfererLinkedid", "OrigTransfererLinkedid")
+#: What the queue says of the end of a ring or a conversation.
 _LEG_ENDS = {"AgentComplete", "AgentDump"}
 _SPECIAL_EXTENS = {"", "s", "h", "i", "t", "o", "a"}
 
@@ -73,7 +76,7 @@ def parse_event(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent
     if name in _MEMBER_EVENTS:
         return [_member_event(name, item, context)]
     kept = _KEPT.get(name)
-    if kept is None or (name == "NewCallerid" and item.get("Uniqueid") != item.get("Linkedid")):
+    if kept is None or _tells_nothing(name, item):
         return []
     linked = [str(item[key]) for key in item if key.endswith("Linkedid") and item[key]]
     call_id = next((str(item[key]) for key in _LINKED_IDS if item.get(key)), linked[0] if linked else "")
@@ -89,11 +92,16 @@ def parse_event(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent
     return [signal, *_links(signal, call_id, sorted(set(linked) - {call_id}), name)]
 
 
+def _tells_nothing(name: str, item: Mapping[str, Any]) -> bool:
+    if name == "NewCallerid":
+        return item.get("Uniqueid") != item.get("Linkedid")
+    return name == "VarSet" and item.get("Variable") != "QUEUESTATUS"
+
+
 def _links(signal: CallEvent, call_id: str, others: Sequence[str], name: str) -> list[CallEvent]:
     """A transfer or a pick-up joins what began as separate calls: both sides say so."""
     if name not in ("AttendedTransfer", "BlindTransfer", "Pickup"):
         return []
-
 
     return [
         replace(signal, kind=Kind.LINKED, call_id=one, linked_to=two, detail={},
@@ -178,6 +186,7 @@ class _Stay:
     join: CallEvent
     leave: CallEvent | None = None
     abandon: CallEvent | None = None
+    status: str = ""  #: Asterisk's own QUEUESTATUS, where VarSet is not filtered out
     connect: CallEvent | None = None
 
     @property
@@ -206,6 +215,8 @@ class _Scene:
     stays: list[_Stay] = field(default_factory=list)
     agent_channels: set[str] = field(default_factory=set)
     transferees: set[str] = field(default_factory=set)
+    #: Halves of Local channels that Asterisk takes out of the call: their hang-up ends no conversation.
+    optimised: set[str] = field(default_factory=set)
 
     def channel(self, uid: str) -> _Channel:
         return self.channels.setdefault(uid, _Channel(uid))
@@ -214,7 +225,7 @@ class _Scene:
     def root(self) -> _Channel:
         """The channel that began the call: the one that gave it its Linkedid, else the first seen."""
         own = self.channels.get(self.signals[0].call_id)
-        return own or min(self.channels.values(), key=lambda c: (c.first.order if c.first else self.signals[-1].order))
+        return own or min(self.channels.values(), key=lambda c: c.first.order if c.first else self.signals[-1].order)
 
     def with_halves(self, *uids: str) -> set[str]:
         return {half for uid in uids for half in (uid, self.pairs.get(uid, uid))}
@@ -247,7 +258,15 @@ def interpret(events: Sequence[CallEvent], settings: config.Source) -> list[Call
 _RANK = {
     name: rank
     for rank, name in enumerate(
-        ("Newchannel", "LocalBridge", "NewCallerid", "DialBegin", "QueueCallerJoin", "AgentCalled", "HangupRequest")
+        (
+            "Newchannel",
+            "LocalBridge",
+            "NewCallerid",
+            "DialBegin",
+            "QueueCallerJoin",
+            "AgentCalled",
+            "HangupRequest",
+        )
     )
 }
 
@@ -264,6 +283,12 @@ def _note(scene: _Scene, signal: CallEvent) -> None:
     if name == "LocalBridge":
         one, two = detail.get("LocalOneUniqueid", ""), detail.get("LocalTwoUniqueid", "")
         scene.pairs.update({one: two, two: one})
+    elif name == "LocalOptimizationBegin":
+        scene.optimised.update((detail.get("LocalOneUniqueid", ""), detail.get("LocalTwoUniqueid", "")))
+    elif name == "VarSet":
+        last = next((stay for stay in reversed(scene.stays) if stay.uid == uid), None)
+        if last is not None:
+            last.status = last.status or detail.get("Value", "")
     elif name == "DialBegin":
         dest = scene.channel(detail.get("DestUniqueid", ""))
         dest.name = dest.name or detail.get("DestChannel", "")
@@ -354,12 +379,20 @@ def _direction(scene: _Scene, settings: config.Source) -> Direction:
         return Direction.INBOUND
     if contexts & set(settings.outbound_contexts):
         return Direction.OUTBOUND
-    if not root.caller or not scene.internal.fullmatch(root.caller.lstrip("+")):
-        return Direction.INBOUND
     dialled = _dialled_number(scene)
+    if not root.caller:
+        return Direction.INBOUND if root.hangup or _has_dialled(scene) else Direction.UNKNOWN
+    if not scene.internal.fullmatch(root.caller.lstrip("+")):
+        return Direction.INBOUND
     if dialled and not scene.internal.fullmatch(dialled):
         return Direction.OUTBOUND
     return Direction.INTERNAL
+
+
+def _has_dialled(scene: _Scene) -> bool:
+    """Whether the call has got anywhere: before that a caller without a number may still get one."""
+    side = scene.with_halves(scene.root.uid)
+    return any(dial.origin in side for dial in scene.dials.values())
 
 
 def _caller_at_queue(scene: _Scene) -> str:
@@ -403,14 +436,11 @@ def _extension(channel_name: str) -> str:
 
 def _stay_events(scene: _Scene, stay: _Stay) -> list[CallEvent]:
     queued = _tell(stay.join, Kind.QUEUED, f".{stay.key}", queue=stay.queue, entry=stay.key)
-    if stay.connect is not None or stay.leave is None and stay.abandon is None:
+    if stay.connect is not None or (stay.leave is None and stay.abandon is None):
         return [queued]
     left = stay.abandon or stay.leave
     assert left is not None
-    if stay.abandon is None:
-        outcome = Outcome.EXITED
-    else:
-        outcome = Outcome.ABANDONED if _caller_hung_up(scene, stay, stay.abandon) else Outcome.TIMED_OUT
+    outcome = _unanswered(scene, stay)
     hold = left.detail.get("HoldTime", "")
     # Asterisk counts whole seconds of the clock; so does a stay whose end has no HoldTime.
     wait = int(hold) if hold.isdigit() else int(left.at.timestamp()) - int(stay.join.at.timestamp())
@@ -419,6 +449,14 @@ def _stay_events(scene: _Scene, stay: _Stay) -> list[CallEvent]:
         _tell(left, Kind.LEFT_QUEUE, f".{stay.key}", queue=stay.queue, entry=stay.key, cause=outcome,
               wait_ms=1000 * max(wait, 0)),
     ]  # fmt: skip
+
+
+def _unanswered(scene: _Scene, stay: _Stay) -> Outcome:
+    if stay.abandon is None:
+        return Outcome.EXITED
+    if _caller_hung_up(scene, stay, stay.abandon):
+        return Outcome.ABANDONED
+    return Outcome.LEFT_EMPTY if stay.status == "LEAVEEMPTY" else Outcome.TIMED_OUT
 
 
 def _caller_hung_up(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
@@ -455,6 +493,8 @@ def _queue_legs(scene: _Scene) -> list[CallEvent]:
             wait_ms, ring_ms = _thousand(detail, "HoldTime"), _thousand(detail, "RingTime")
             result.append(_tell(signal, Kind.ANSWERED, wait_ms=wait_ms, ring_ms=ring_ms, **common))
             result += _talk_without_complete(scene, signal, common)
+        elif name == "AgentDump":
+            result.append(_tell(signal, Kind.NOT_TAKEN, cause=LegEnd.CANCELLED, **common))
         else:
             by = {"caller": "customer", "agent": "agent"}.get(detail.get("Reason", ""), "")
             talk_ms = _thousand(detail, "TalkTime")
@@ -494,7 +534,12 @@ def _thousand(detail: Mapping[str, str], key: str) -> int | None:
 
 # -- calls without a queue ------------------------------------------------------------------------------
 
-_NOT_TAKEN = {"BUSY": LegEnd.BUSY, "CONGESTION": LegEnd.BUSY, "CHANUNAVAIL": LegEnd.BUSY, "CANCEL": LegEnd.CANCELLED}
+_NOT_TAKEN = {
+    "BUSY": LegEnd.BUSY,
+    "CONGESTION": LegEnd.BUSY,
+    "CHANUNAVAIL": LegEnd.BUSY,
+    "CANCEL": LegEnd.CANCELLED,
+}
 
 
 def _direct_legs(scene: _Scene) -> list[CallEvent]:
@@ -525,9 +570,13 @@ def _dial_events(scene: _Scene, dial: _Dial, agent: str, leg: str) -> list[CallE
     if dial.end is None:
         return result
     if dial.status != "ANSWER":
-        return [*result, _tell(dial.end, Kind.NOT_TAKEN, cause=_NOT_TAKEN.get(dial.status, LegEnd.NO_ANSWER), **common)]
+        return [
+            *result,
+            _tell(dial.end, Kind.NOT_TAKEN, cause=_NOT_TAKEN.get(dial.status, LegEnd.NO_ANSWER), **common),
+        ]
     result.append(_tell(dial.end, Kind.ANSWERED, **common))
-    ends = [h for uid in (dial.dest, dial.origin) if (h := scene.channel(uid).hangup) is not None]
+    uids = {dial.dest, dial.origin} - scene.optimised or {scene.root.uid}
+    ends = [h for uid in sorted(uids) if (h := scene.channel(uid).hangup) is not None]
     if ends:
         result.append(_tell(min(ends, key=lambda h: h.at), Kind.ENDED, **common))
     return result

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
@@ -33,9 +34,8 @@ _COMPLETED = {
     "BLINDTRANSFER": ("agent", 3),
     "ATTENDEDTRANSFER": ("agent", 3),
     "TRANSFER": ("agent", 3),
-    "AGENTDUMP": ("agent", -1),
 }
-_RUNG = {"RINGNOANSWER": LegEnd.NO_ANSWER, "RINGCANCELED": LegEnd.CANCELLED}
+_RUNG = {"RINGNOANSWER": LegEnd.NO_ANSWER, "RINGCANCELED": LegEnd.CANCELLED, "AGENTDUMP": LegEnd.CANCELLED}
 _CALL_EVENTS = {"ENTERQUEUE", "CONNECT", *_LEFT, *_COMPLETED, *_RUNG}
 _AGENT_STATES = {
     "PAUSE": AgentState.PAUSED,
@@ -62,7 +62,7 @@ def parse_line(line: str, context: Context) -> Sequence[CallEvent]:
         raise Rejected(f"a queue_log line has at least 5 fields separated by '|', this one {len(parts)}")
     time, call_id, queue, agent, verb, *data = parts
     at = base.unix_time(time.strip(), "time (field 1)", context.received_at)
-    common = {
+    common: dict[str, Any] = {
         "tenant": context.tenant,
         "source": context.source,
         "at": at,
@@ -147,9 +147,7 @@ def _stays(lines: list[CallEvent]) -> list[CallEvent]:
             result.append(_told(line, Kind.ANSWERED, entry=entry, leg=leg, wait_ms=wait_ms, ring_ms=ring_ms))
         elif verb in _LEFT:
             outcome, index = _LEFT[verb]
-            result.append(
-                _told(line, Kind.LEFT_QUEUE, entry=entry, cause=outcome, wait_ms=_milliseconds(line, index))
-            )
+            result.append(_told(line, Kind.LEFT_QUEUE, entry=entry, cause=outcome, wait_ms=_milliseconds(line, index)))
         else:
             result += _completed(line, entry, leg or f"{line.agent}/{entry}")
     return result
@@ -162,10 +160,14 @@ def _entered(line: CallEvent, entry: str) -> list[CallEvent]:
 
 
 def _rang(line: CallEvent, entry: str) -> list[CallEvent]:
-    ring = int(line.detail.get("data1") or 0)
+    told = line.detail.get("data1", "")
+    ring = int(told) if told.isdigit() else 0
     leg = f"{line.agent}/{line.event_id}"
     ringing = _told(line, Kind.RINGING, entry=entry, leg=leg, at=line.at - timedelta(milliseconds=ring))
-    return [ringing, _told(line, Kind.NOT_TAKEN, entry=entry, leg=leg, cause=_RUNG[line.detail["verb"]], ring_ms=ring)]
+    return [
+        ringing,
+        _told(line, Kind.NOT_TAKEN, entry=entry, leg=leg, cause=_RUNG[line.detail["verb"]], ring_ms=ring),
+    ]
 
 
 def _completed(line: CallEvent, entry: str, leg: str) -> list[CallEvent]:
@@ -192,9 +194,9 @@ def _end_of_call(lines: Sequence[CallEvent]) -> list[CallEvent]:
     return [_told(last, Kind.ENDED, agent="", queue="", hangup_by=by, suffix=".call")]
 
 
-def _told(line: CallEvent, kind: Kind, *, suffix: str = "", **facts: object) -> CallEvent:
+def _told(line: CallEvent, kind: Kind, *, suffix: str = "", **facts: Any) -> CallEvent:
     """A canonical event that the line tells."""
-    return replace(line, kind=kind, event_id=f"{line.event_id}.{kind}{suffix}", detail={}, **facts)  # type: ignore[arg-type]
+    return replace(line, kind=kind, event_id=f"{line.event_id}.{kind}{suffix}", detail={}, **facts)
 
 
 def _milliseconds(line: CallEvent, index: int) -> int | None:

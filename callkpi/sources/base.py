@@ -102,9 +102,7 @@ def authenticated(source_type: SourceType, settings: config.Source, shown: str) 
     """Compare with every accepted token in constant time; no token set means nobody gets in."""
     shown_bytes = shown.encode()
     matches = [
-        hmac.compare_digest(shown_bytes, token.encode())
-        for token in source_type.accepted_tokens(settings)
-        if token
+        hmac.compare_digest(shown_bytes, token.encode()) for token in source_type.accepted_tokens(settings) if token
     ]
     return any(matches)
 

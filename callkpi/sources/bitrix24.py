@@ -238,7 +238,7 @@ def _external_call_back_start(facts: _Facts) -> Sequence[CallEvent]:
         raise Rejected("ts: is missing; a request to be called needs its time")
     if not re.search(r"\d", number):
         raise Rejected(f"data[PHONE_NUMBER]: {number[:20]!r} has no digits")
-    common = {
+    common: dict[str, Any] = {
         "call_id": f"callback-request.{facts.event_id}.{int(facts.sent_at.timestamp())}",
         "direction": Direction.REQUEST,
         "customer": number,

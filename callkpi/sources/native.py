@@ -34,6 +34,8 @@ class Native(base.SourceType):
         kind = Kind(_choice(raw, "kind", _KINDS, required=True))
         at = _time(raw, context)
         direction = _choice(raw, "direction", list(Direction))
+        texts: dict[str, Any] = {name: _text(raw, name) for name in _TEXT}
+        times: dict[str, Any] = {f"{name}_ms": _milliseconds(raw, f"{name}_seconds") for name in _SECONDS}
         event = CallEvent(
             tenant=context.tenant,
             source=context.source,
@@ -49,8 +51,8 @@ class Native(base.SourceType):
             state=_choice(raw, "state", list(AgentState), required=kind is Kind.AGENT_STATE),
             crm=_mapping(raw, "crm"),
             fields=_mapping(raw, "fields"),
-            **{name: _text(raw, name) for name in _TEXT},
-            **{f"{name}_ms": _milliseconds(raw, f"{name}_seconds") for name in _SECONDS},  # type: ignore[arg-type]
+            **texts,
+            **times,
         )
         _check_kind(event)
         return [event]

@@ -71,7 +71,7 @@ class Api:
         if by not in GROUPINGS:
             raise BadQuery(f"by: {by!r} is none of {', '.join(GROUPINGS)}")
         only = {name: request.query[name] for name in _DIMENSIONS if name in request.query}
-        return await self._reports.kpi(Query(tenant, begin, end, by, only))
+        return await self._reports.figures(Query(tenant, begin, end, by, only))
 
     async def missed(self, request: web.Request) -> Any:
         """Customers nobody has spoken to since we missed them, oldest first."""
@@ -140,7 +140,7 @@ class Api:
     def _call_json(self, tenant: str, body: dict[str, Any]) -> dict[str, Any]:
         """A stored call as the API shows it: seconds instead of milliseconds, a masked number beside the real one."""
         names = self._reports.names
-        shown = _in_seconds(body)
+        shown: dict[str, Any] = _in_seconds(body)
         shown["id"] = f"{body['source']}/{body['call_id']}"
         shown["customer_masked"] = mask(body.get("customer", ""))
         shown["line_name"] = names.show(tenant, "line", body.get("line", ""))
@@ -181,7 +181,11 @@ def moment(text: str, name: str, tenant: config.Tenant) -> datetime | None:
     try:
         if text.replace(".", "", 1).isdigit() and len(text) > 8:
             return datetime.fromtimestamp(float(text), UTC)
-        at = datetime.combine(date.fromisoformat(text), datetime.min.time()) if len(text) == 10 else datetime.fromisoformat(text)
+        at = (
+            datetime.combine(date.fromisoformat(text), datetime.min.time())
+            if len(text) == 10
+            else datetime.fromisoformat(text)
+        )
     except (ValueError, OverflowError, OSError):
         raise BadQuery(
             f"{name}: {text[:40]!r} is no time; write 2026-11-23, 2026-11-23T09:00:00+05:00 or Unix seconds"

@@ -29,7 +29,11 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except web.HTTPRequestEntityTooLarge:
-        return problem(413, "The request is too large", f"At most {request.client_max_size} bytes are taken; send less at a time")
+        return problem(
+            413,
+            "The request is too large",
+            f"At most {request.client_max_size} bytes are taken; send less at a time",
+        )
     except web.HTTPException as error:
         if error.status < 400:
             raise

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import asyncpg
 import structlog
 from aiohttp import web
 
@@ -29,7 +30,9 @@ IDLE_SECONDS = 60.0
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: config.Settings, dsn: str, *, reuse_port: bool = False) -> AsyncIterator[asyncio.Task[None]]:
+async def serving(
+    settings: config.Settings, dsn: str, *, reuse_port: bool = False
+) -> AsyncIterator[asyncio.Task[None]]:
     """Serve until the block ends. Yields the task that must not die: the journal's writer."""
     pool = await store.create_pool(dsn, role="web", size=6)
     health = Health()
@@ -40,7 +43,11 @@ async def serving(settings: config.Settings, dsn: str, *, reuse_port: bool = Fal
     ingest = Ingest(settings, pool, journal, health)
     app = application(settings, pool, ingest, health)
     runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=DRAIN_SECONDS
+        app,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=IDLE_SECONDS,
+        shutdown_timeout=DRAIN_SECONDS,
     )
     await runner.setup()
     host, port = settings.address
@@ -58,7 +65,7 @@ async def serving(settings: config.Settings, dsn: str, *, reuse_port: bool = Fal
         await pool.close()
 
 
-def application(settings: config.Settings, pool: store.asyncpg.Pool, ingest: Ingest, health: Health) -> web.Application:
+def application(settings: config.Settings, pool: asyncpg.Pool, ingest: Ingest, health: Health) -> web.Application:
     app = web.Application(middlewares=[problems.middleware], client_max_size=settings.server.max_body_bytes)
     app.add_routes(Hooks(ingest, health, settings.server).routes())
     app.add_routes(Probes(pool, Exporter(pool, settings), settings).routes())

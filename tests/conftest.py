@@ -1,0 +1,65 @@
+"""Fixtures: a real PostgreSQL for the whole run, emptied before each test that uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from callkpi import embedded, migrations, store
+from tests.world import World, test_settings
+
+hypothesis_settings.register_profile(
+    "callkpi",
+    deadline=None,
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "25")),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("callkpi")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """A directory that the account of an embedded PostgreSQL can reach, which pytest's own is not for root."""
+    path = Path(tempfile.mkdtemp(prefix="callkpi-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def dsn(data_dir: Path) -> Iterator[str]:
+    """A migrated database: the embedded one, or CALLKPI_TEST_DATABASE_URL to test against another PostgreSQL."""
+    given = os.environ.get("CALLKPI_TEST_DATABASE_URL")
+    if given:
+        asyncio.run(migrations.apply(given))
+        yield given
+        return
+    server = embedded.start(data_dir / "shared")
+    asyncio.run(migrations.apply(server.dsn))
+    yield server.dsn
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+async def pool(dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await store.create_pool(dsn, role="test", size=8)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def world(pool: asyncpg.Pool) -> AsyncIterator[World]:
+    """An empty store with a journal and a projector on it."""
+    world = World(pool, test_settings())
+    await world.clear()
+    async with world.running():
+        yield world

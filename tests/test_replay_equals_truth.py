@@ -1,0 +1,108 @@
+"""Recorded traffic of a real Asterisk in, the truth that was counted beside it out."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.world import CAPTURES, World, capture_lines
+
+BEGIN, END = datetime(2026, 11, 23, 18, tzinfo=UTC), datetime(2026, 11, 23, 21, tzinfo=UTC)
+TRUTH: dict[str, Any] = json.loads((CAPTURES / "asterisk" / "truth.json").read_text())
+FILES = {"pbx": "asterisk/events.jsonl.gz", "qlog": "asterisk/queue_log"}
+#: AMI has no time of an exit by key but the event's own; queue_log has it in whole seconds of another clock read.
+SECONDS_APART = {"pbx": 1, "qlog": 0}
+
+
+async def expect_truth(world: World, source: str) -> None:
+    queues = await world.kpi("queue", BEGIN, END)
+    assert queues.keys() == TRUTH["queues"].keys()
+    for name, truth in TRUTH["queues"].items():
+        row = queues[name]
+        told = {
+            "entered": row["offered"],
+            "answered": row["answered"],
+            "abandon": row["abandoned"] + row["short_abandoned"],
+            "exitwithkey": row["exited"],
+            "exitwithtimeout": row["timed_out"],
+            "talk_s": row["talk_seconds"],
+            "wait_answered_s": row["wait_answered_seconds"],
+            "max_wait_s": row["longest_wait_seconds"],
+        }
+        assert told == {key: truth.get(key, 0) for key in told}, name
+        left = sum(truth.get(f"wait_{how}_s", 0) for how in ("abandon", "exitwithkey", "exitwithtimeout"))
+        slack = SECONDS_APART[source] * truth.get("exitwithkey", 0)
+        assert row["wait_seconds"] - row["wait_answered_seconds"] == pytest.approx(left, abs=slack)
+    agents = await world.kpi("agent", BEGIN, END)
+    for name, truth in TRUTH["agents"].items():
+        row = agents[name]
+        assert row["handled"] == row["answered"] == truth["answered"], name
+        assert row["ring_no_answer"] == truth["ringnoanswer"], name
+        assert row["talk_seconds"] == truth["talk_s"], name
+        counted = (row["pauses"], row["resumes"], row["logins"])
+        assert counted == (truth["pause"], truth["unpause"], truth["addmember"]), name
+
+
+@pytest.mark.parametrize("source", FILES)
+async def test_replay_equals_truth(world: World, source: str) -> None:
+    await world.send_lines(source, capture_lines(FILES[source]))
+    await world.project()
+    await expect_truth(world, source)
+    assert await world.findings() == []
+
+
+@pytest.mark.parametrize("source", FILES)
+async def test_replayed_twice_and_shuffled_it_is_the_same(world: World, source: str) -> None:
+    lines = capture_lines(FILES[source])
+    await world.send_lines(source, lines)
+    await world.project()
+    expected, counters = await world.tables(), await world.net_counters()
+    await world.clear()
+    shuffled = lines + random.Random(7).sample(lines, len(lines) // 3)
+    random.Random(8).shuffle(shuffled)
+    for begin in range(0, len(shuffled), 700):
+        await world.send(source, "\n".join(shuffled[begin : begin + 700]))
+        await world.projector.project_batch()
+    await world.project()
+    assert await world.tables() == expected
+    assert await world.net_counters() == counters
+    await expect_truth(world, source)
+
+
+async def test_ami_and_queue_log_agree_on_every_outcome(world: World) -> None:
+    outcomes = {}
+    for source, file in FILES.items():
+        await world.clear()
+        await world.send_lines(source, capture_lines(file))
+        await world.project()
+        rows = await world.kpi("queue", BEGIN, END)
+        same = ("offered", "answered", "missed", "abandoned", "short_abandoned", "timed_out", "exited",
+                "within_service_level", "service_level", "missed_share", "transferred")  # fmt: skip
+        outcomes[source] = {name: {key: row[key] for key in same} for name, row in rows.items()}
+    assert outcomes["pbx"] == outcomes["qlog"]
+
+
+async def test_calls_outside_of_queues_are_calls_too(world: World) -> None:
+    await world.send_lines("pbx", capture_lines(FILES["pbx"]))
+    await world.project()
+    directions = await world.kpi("direction", BEGIN, END)
+    assert directions["inbound"]["offered"] == 300
+    assert directions["outbound"]["made"] == 80
+    assert directions["outbound"]["reached"] + directions["outbound"]["not_reached"] == 80
+    lines = await world.kpi("line", BEGIN, END)
+    direct = lines["7172700400"]
+    assert direct["offered"] == 24
+    assert direct["answered"] + direct["missed"] == 24
+
+
+async def test_a_stream_that_was_cut_off_leaves_open_calls(world: World) -> None:
+    await world.send_lines("pbx", capture_lines("asterisk/small-events.jsonl.gz"))
+    await world.project()
+    total = (await world.figures("direction", datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)))["total"]
+    assert total["open"] + total["expired"] > 0
+    ended = total["handled"] - total["reached"] + total["missed"] + total["exited"]
+    assert total["offered"] == ended + total["open"] + total["expired"]
