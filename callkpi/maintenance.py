@@ -67,20 +67,24 @@ async def migrate(settings: config.Settings) -> list[str]:
 async def rebuild(settings: config.Settings, progress: Progress) -> int:
     """Forget what was computed and compute it again from the journal. Returns the number of calls."""
     async with database(settings) as pool:
-        projector = Projector(pool, settings, Health())
-        await pool.execute(store.query("projector", "clear_projection"))
-        span = await pool.fetchrow(store.query("projector", "journal_span"))
-        if span["first_at"] is None:
-            return 0
-        month, done = _month(span["first_at"]), 0
-        while month <= span["last_at"]:
-            following = _month(month + timedelta(days=32))
-            await pool.execute(store.query("projector", "requeue_journal"), month, following)
-            while groups := await projector.project_batch():
-                done += groups
-                progress(done, 0)
-            month = following
+        await refold(pool, Projector(pool, settings, Health()), progress)
         return int(await pool.fetchval(store.query("reports", "count_calls")))
+
+
+async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -> None:
+    """Compute an open store again from its journal, month by month."""
+    await pool.execute(store.query("projector", "clear_projection"))
+    span = await pool.fetchrow(store.query("projector", "journal_span"))
+    if span["first_at"] is None:
+        return
+    month, done = _month(span["first_at"]), 0
+    while month <= span["last_at"]:
+        following = _month(month + timedelta(days=32))
+        await pool.execute(store.query("projector", "requeue_journal"), month, following)
+        while groups := await projector.project_batch():
+            done += groups
+            progress(done, 0)
+        month = following
 
 
 def _month(at: datetime) -> datetime:
