@@ -125,7 +125,7 @@ class Source:
 class Server:
     listen: str = setting("127.0.0.1:8090", "address and port of webhooks, API and /metrics")
     processes: int = setting(1, "web processes that share the port; one per core at the most")
-    max_body_bytes: int = setting(4 * 1024 * 1024, "a larger request is refused with 413")
+    max_body_bytes: int = setting(16 * 1024 * 1024, "a larger request is refused with 413")
     max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
     request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
     api_token: str = setting("", "bearer token of /api; without one only this machine may read it")

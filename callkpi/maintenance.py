@@ -32,7 +32,7 @@ async def database(settings: config.Settings, *, role: str = "command") -> Async
     """The store of these settings; the embedded server is started for the command if no daemon runs it."""
     server = None
     if not settings.database.url:
-        running = (settings.data_dir / "postgres" / "postmaster.pid").exists()
+        running = embedded.is_running(settings.data_dir / "postgres")
         try:
             started = await asyncio.to_thread(embedded.start, settings.data_dir)
         except embedded.EmbeddedError as error:

@@ -1,0 +1,122 @@
+"""``callkpi serve`` as a process of its own, the way an operator runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+
+CONFIG = """
+[tenants.acme]
+timezone = "Asia/Almaty"
+region = "KZ"
+
+[sources.pbx]
+kind = "asterisk"
+tenant = "acme"
+token = "pbx-secret"
+
+[sources.native]
+kind = "native"
+tenant = "acme"
+token = "native-secret"
+
+[sources.portal]
+kind = "bitrix24"
+tenant = "acme"
+application_tokens = ["portal-secret"]
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Daemon:
+    """A daemon with a data directory that outlives it."""
+
+    def __init__(self, directory: Path, *, processes: int = 1, config: str = CONFIG) -> None:
+        directory.mkdir(mode=0o755, exist_ok=True)
+        self.directory, self.processes = directory, processes
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.config = directory / "callkpi.toml"
+        self.config.write_text(config)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = directory / "daemon.log"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("CALLKPI_")}
+        return kept | {
+            "CALLKPI_CONFIG": str(self.config),
+            "CALLKPI_DATA_DIR": str(self.directory / "data"),
+            "CALLKPI_LISTEN": f"127.0.0.1:{self.port}",
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+        }
+
+    async def start(self) -> None:
+        command = [sys.executable, "-m", "callkpi", "serve", "--processes", str(self.processes)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            )
+        await self.ready()
+
+    async def ready(self, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        async with aiohttp.ClientSession() as session:
+            while time.monotonic() < deadline:
+                assert self.process is not None and self.process.poll() is None, self.log.read_text()
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(f"{self.url}/readyz", timeout=aiohttp.ClientTimeout(2)) as answer:
+                        if answer.status == 200:
+                            return
+                await asyncio.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
+    def kill(self) -> None:
+        """kill -9 of the daemon and of all its children, its PostgreSQL included."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        pid_file = self.directory / "data" / "postgres" / "postmaster.pid"
+        postmaster = int(pid_file.read_text().splitlines()[0])
+        for pid in [*children_of(postmaster), postmaster]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{postmaster}").exists() and "Z" not in Path(f"/proc/{postmaster}/stat").read_text():
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """SIGTERM, as a service manager does. Returns the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(60)
+
+
+def children_of(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in listed.stdout.split()]
+
+
+@contextlib.asynccontextmanager
+async def daemon(directory: Path, *, processes: int = 1, config: str = CONFIG) -> AsyncIterator[Daemon]:
+    running = Daemon(directory, processes=processes, config=config)
+    await running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
