@@ -185,7 +185,8 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _child(arguments: argparse.Namespace) -> None:
     from callkpi import daemon
 
-    _run(daemon.child(arguments.role, config.load(arguments.config), arguments.lifeline))
+    with asyncio.Runner(loop_factory=daemon.new_event_loop) as runner:
+        runner.run(daemon.child(arguments.role, config.load(arguments.config), arguments.lifeline))
 
 
 def _report(arguments: argparse.Namespace) -> None:

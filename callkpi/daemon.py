@@ -150,6 +150,15 @@ def _stop_event() -> asyncio.Event:
 # -- children --------------------------------------------------------------------------------------------
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where it is installed (it is, but on Windows): the same asyncio at about half of the cost."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
 async def child(role: str, settings: config.Settings, lifeline: int) -> None:
     """A web process or the projector; ends with a signal, or when the parent's end of the pipe is gone."""
     log.configure(settings, role=role)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import orjson
 
 from callkpi import config, kpi, store
 from callkpi.kpi import Fact, Figures, Grain
@@ -93,13 +93,12 @@ class Reports:
             if begin < end:
                 for fact in await self._facts(query.tenant, begin, end):
                     if fact.key.grain == grain:
-                        longest = fact.measures.get("wait_ms", 0)
-                        self._add(groups, query, fact.key._asdict(), fact.measures, longest)
+                        self._add(groups, query, fact.key._asdict(), fact.measures, fact.longest_wait_ms)
         return groups
 
     async def _facts(self, tenant: str, begin: datetime, end: datetime) -> Iterable[Fact]:
         rows = await self._pool.fetch(store.query("projector", "facts_near"), tenant, begin, end)
-        return [Fact.from_json(json.loads(row["fact"])) for row in rows]
+        return [Fact.from_json(orjson.loads(row["fact"])) for row in rows]
 
     def _add(
         self,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 import asyncpg
+import orjson
 
 from callkpi import resources
 from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, Outcome
@@ -20,7 +20,7 @@ SCHEMA = "callkpi"
 _TEXT_FACTS = (
     "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
 )  # fmt: skip
-_NUMBER_FACTS = ("rank", "wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms", "rating")
+_NUMBER_FACTS = ("wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms", "rating")
 _MAP_FACTS = ("crm", "fields", "detail")
 
 
@@ -53,6 +53,14 @@ def _server_settings(role: str) -> dict[str, str]:
     return {"application_name": f"callkpi-{role}", "search_path": SCHEMA, "timezone": "UTC", "jit": "off"}
 
 
+def to_json(value: Any) -> str:
+    """JSON of plain data, dataclasses, enumerations and datetimes. Halves of characters become question marks."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()
+
+
 # -- events -----------------------------------------------------------------------------------------------
 
 
@@ -61,19 +69,21 @@ def event_body(event: CallEvent) -> str:
     body: dict[str, Any] = {name: value for name in _TEXT_FACTS if (value := getattr(event, name))}
     for name in _NUMBER_FACTS:
         value = getattr(event, name)
-        if (value is not None and value != 0) or (value == 0 and name != "rank"):
+        if value is not None:
             body[name] = value
     for name in _MAP_FACTS:
         mapping = getattr(event, name)
         if mapping:
-            body[name] = dict(mapping)
+            body[name] = mapping
+    if event.rank:
+        body["rank"] = event.rank
     if event.direction is not None:
         body["direction"] = event.direction
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).replace("\\u0000", "")
+    return to_json(body)
 
 
 def event_from_row(row: asyncpg.Record) -> CallEvent:
-    body = json.loads(row["body"])
+    body = orjson.loads(row["body"])
     if "direction" in body:
         body["direction"] = Direction(body["direction"])
     return CallEvent(
@@ -93,23 +103,11 @@ def event_from_row(row: asyncpg.Record) -> CallEvent:
 
 def call_body(call: Call) -> str:
     """A whole call as JSON."""
-    return json.dumps(_plain(asdict(call)), ensure_ascii=False, separators=(",", ":"))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if item is not None and item != ""}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value
+    return to_json(call)
 
 
 def call_from_body(text: str) -> Call:
-    raw = json.loads(text)
-    for name in ("customer", "line"):
-        raw.setdefault(name, "")
+    raw = orjson.loads(text)
     _revive(raw, ("started_at", "last_event_at", "rung_at", "answered_at", "ended_at"))
     raw["direction"] = Direction(raw["direction"])
     raw["outcome"] = Outcome(raw["outcome"])
@@ -122,19 +120,16 @@ def call_from_body(text: str) -> Call:
 def _entry(raw: dict[str, Any]) -> Entry:
     _revive(raw, ("entered_at", "left_at"))
     raw["outcome"] = Outcome(raw["outcome"])
-    raw.setdefault("queue", "")
     return Entry(**raw)
 
 
 def _leg(raw: dict[str, Any]) -> Leg:
     _revive(raw, ("rung_at", "answered_at", "ended_at"))
-    if "end" in raw:
-        raw["end"] = LegEnd(raw["end"])
-    raw.setdefault("agent", "")
+    raw["end"] = LegEnd(raw["end"]) if raw["end"] else None
     return Leg(**raw)
 
 
 def _revive(raw: dict[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
-        if name in raw:
+        if raw[name] is not None:
             raw[name] = datetime.fromisoformat(raw[name])

@@ -42,11 +42,16 @@ class Hooks:
         finally:
             self._waiting -= 1
 
+    async def _body(self, request: web.Request) -> bytes:
+        if request.content.is_eof():
+            return await request.read()
+        async with asyncio.timeout(self._seconds):
+            return await request.read()
+
     async def _receive(self, request: web.Request) -> web.Response:
         name = request.match_info["source"]
         try:
-            async with asyncio.timeout(self._seconds):
-                body = await request.read()
+            body = await self._body(request)
         except TimeoutError:
             return problem(408, "The request came too slowly", f"Send the body within {self._seconds:g} s")
         delivery = Delivery(body, request.content_type, bearer(request), datetime.now(UTC))

@@ -14,7 +14,7 @@ CREATE TABLE journal (
     call_id     text        NOT NULL,
     kind        text        NOT NULL,
     received_at timestamptz NOT NULL,
-    body        jsonb       NOT NULL,
+    body        json        NOT NULL,
     PRIMARY KEY (tenant, source, at, event_id)
 ) PARTITION BY RANGE (at);
 
@@ -68,8 +68,9 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext('callkpi.partition'));
     EXECUTE format(
-        'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-        child, parent, month::timestamp AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC'
+        'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L) WITH (fillfactor = %s)',
+        child, parent, month::timestamp AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC',
+        CASE parent WHEN 'journal' THEN 100 ELSE 60 END
     );
 END $$;
 

@@ -30,8 +30,8 @@ CREATE TABLE calls (
     customer      text        NOT NULL,
     line          text        NOT NULL,
     outcome       text        NOT NULL,
-    body          jsonb       NOT NULL,
-    facts         jsonb       NOT NULL,
+    body          json        NOT NULL,
+    facts         json       NOT NULL,
     PRIMARY KEY (tenant, source, call_id, started_at)
 ) PARTITION BY RANGE (started_at);
 

@@ -4,7 +4,7 @@
 WITH added AS (
     INSERT INTO journal (tenant, source, at, event_id, call_id, kind, received_at, body)
     SELECT * FROM unnest(
-        $1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::jsonb[]
+        $1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::json[]
     )
     ON CONFLICT DO NOTHING
     RETURNING tenant, source, call_id, at

@@ -63,7 +63,7 @@ INSERT INTO calls (tenant, source, call_id, started_at, last_event_at, answered_
                    line, outcome, body, facts)
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::jsonb[]
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::json[], $13::json[]
 )
 ON CONFLICT (tenant, source, call_id, started_at) DO UPDATE SET
     last_event_at = excluded.last_event_at, answered_at = excluded.answered_at, ended_at = excluded.ended_at,
@@ -127,7 +127,7 @@ ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDAT
 -- Facts of calls that may lie in one quarter of an hour: to find its longest wait again after a correction, and
 -- for windows whose edges are no quarters. Served by calls_by_time; a call is at most two days long.
 SELECT f.value AS fact
-FROM calls c, jsonb_array_elements(c.facts) AS f (value)
+FROM calls c, json_array_elements(c.facts) AS f (value)
 WHERE c.tenant = $1 AND c.started_at > $2::timestamptz - interval '2 days' AND c.started_at < $3::timestamptz
     AND c.last_event_at >= $2::timestamptz
     AND (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz;

@@ -62,8 +62,8 @@ SELECT source, call_id, started_at, body FROM calls
 WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
     AND ($4::text IS NULL OR outcome = $4) AND ($5::text IS NULL OR direction = $5)
     AND ($6::text IS NULL OR line = $6) AND ($7::text IS NULL OR customer = $7)
-    AND ($8::text IS NULL OR body -> 'entries' @> jsonb_build_array(jsonb_build_object('queue', $8::text)))
-    AND ($9::text IS NULL OR body -> 'legs' @> jsonb_build_array(jsonb_build_object('agent', $9::text)))
+    AND ($8::text IS NULL OR (body -> 'entries')::jsonb @> jsonb_build_array(jsonb_build_object('queue', $8::text)))
+    AND ($9::text IS NULL OR (body -> 'legs')::jsonb @> jsonb_build_array(jsonb_build_object('agent', $9::text)))
 ORDER BY started_at DESC, source, call_id LIMIT $10;
 
 -- name: key_of
