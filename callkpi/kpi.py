@@ -100,7 +100,15 @@ def quarter(at: datetime) -> datetime:
 
 def facts(call: Call, limits: Thresholds) -> tuple[Fact, ...]:
     """Everything that *call* adds to the KPIs."""
-    return (_call_fact(call, limits), *_entry_facts(call, limits), *_handle_facts(call))
+    whole = _call_fact(call, limits)
+    if call.entries:
+        entries = [
+            _entry_fact(call, entry, [leg for leg in call.legs if leg.entry == index], limits)
+            for index, entry in enumerate(call.entries)
+        ]
+    else:
+        entries = [Fact(Key(Grain.ENTRY.value, *whole.key[1:]), whole.measures)]
+    return (whole, *entries, *_handle_facts(call))
 
 
 def is_offered(call: Call) -> bool:
@@ -109,38 +117,24 @@ def is_offered(call: Call) -> bool:
 
 
 def _call_fact(call: Call, limits: Thresholds) -> Fact:
-    measures = Counter(contacts=1)
-    _count_ends(measures, call, call.outcome, offered=is_offered(call), answered=call.answered)
+    answered = call.answered
+    measures = {"contacts": 1}
+    _count_ends(measures, call, call.outcome, offered=is_offered(call), answered=answered)
     if call.direction is Direction.OUTBOUND:
         over = call.outcome not in (Outcome.OPEN, Outcome.EXPIRED)
-        measures.update(made=1, reached=int(call.answered), not_reached=int(over and not call.answered))
+        measures.update(made=1, reached=int(answered), not_reached=int(over and not answered))
     measures.update(_stages(call, limits))
     queue = call.entries[0].queue if call.entries else ""
-    _count_wait(measures, call.wait_ms, call.outcome, limits, queue, answered=call.answered)
+    _count_wait(measures, call.wait_ms, call.outcome, limits, queue, answered=answered)
     if not call.is_open:
         _count_times(measures, call)
-    key = Key(Grain.CALL, call.started_at, "", "", call.line, call.direction, call.outcome)
-    return Fact(key, _compact(measures))
-
-
-def _entry_facts(call: Call, limits: Thresholds) -> Iterator[Fact]:
-    if not call.entries:
-        whole = _call_fact(call, limits)
-        yield Fact(whole.key._replace(grain=Grain.ENTRY), whole.measures)
-        return
-    for index, entry in enumerate(call.entries):
-        yield _entry_fact(call, entry, [leg for leg in call.legs if leg.entry == index], limits)
+    direction, outcome = call.direction.value, call.outcome.value
+    return Fact(Key(Grain.CALL.value, call.started_at, "", "", call.line, direction, outcome), _compact(measures))
 
 
 def _entry_fact(call: Call, entry: Entry, legs: Sequence[Leg], limits: Thresholds) -> Fact:
-    outcome = entry.outcome
-    if outcome is Outcome.ANSWERED and call.is_open and any(leg.is_open for leg in legs):
-        outcome = Outcome.OPEN
-    elif outcome is Outcome.OPEN and call.outcome is Outcome.EXPIRED:
-        outcome = Outcome.EXPIRED
-    elif outcome is not Outcome.ANSWERED and call.outcome is Outcome.AFTER_HOURS:
-        outcome = Outcome.AFTER_HOURS
-    measures = Counter(contacts=1, queued=1, rung=int(entry.rung or entry.answered))
+    outcome = _entry_outcome(call, entry, legs)
+    measures = {"contacts": 1, "queued": 1, "rung": int(entry.rung or entry.answered)}
     offered = call.direction is Direction.INBOUND and outcome is not Outcome.AFTER_HOURS
     _count_ends(measures, call, outcome, offered=offered, answered=entry.answered)
     _count_wait(measures, entry.wait_ms, outcome, limits, entry.queue, answered=entry.answered)
@@ -152,67 +146,80 @@ def _entry_fact(call: Call, entry: Entry, legs: Sequence[Leg], limits: Threshold
         for leg in handled[1:]:
             _add_times(measures, leg)
         measures["transferred"] = int(any(leg.transferred for leg in handled))
-    key = Key(Grain.ENTRY, entry.entered_at, entry.queue, "", call.line, call.direction, outcome)
-    return Fact(key, _compact(measures))
+    place = (entry.queue, "", call.line, call.direction.value, outcome.value)
+    return Fact(Key(Grain.ENTRY.value, entry.entered_at, *place), _compact(measures))
+
+
+def _entry_outcome(call: Call, entry: Entry, legs: Sequence[Leg]) -> Outcome:
+    """An entry that was answered stays open until its conversation ends; the whole call may say more."""
+    if entry.outcome is Outcome.ANSWERED:
+        return Outcome.OPEN if call.is_open and any(leg.is_open for leg in legs) else Outcome.ANSWERED
+    if entry.outcome is Outcome.OPEN and call.outcome is Outcome.EXPIRED:
+        return Outcome.EXPIRED
+    return Outcome.AFTER_HOURS if call.outcome is Outcome.AFTER_HOURS else entry.outcome
 
 
 def _handle_facts(call: Call) -> Iterator[Fact]:
+    outbound = call.direction is Direction.OUTBOUND
     for leg in call.legs:
         if not leg.agent or leg.began_at is None or leg.end is LegEnd.CANCELLED:
             continue
-        measures = Counter(contacts=1)
         taken = leg.answered_at is not None
-        outbound = call.direction is Direction.OUTBOUND
-        lost = outbound and not taken and leg.end is not None
-        measures.update(made=int(outbound), reached=int(outbound and taken), not_reached=int(lost))
-        measures["answered"] = int(taken and call.direction is Direction.INBOUND)
-        measures["handled"] = int(taken and leg.end is LegEnd.ANSWERED)
-        measures["ring_no_answer"] = int(leg.end is LegEnd.NO_ANSWER and not outbound)
-        measures["transferred"] = int(leg.transferred)
+        measures = {
+            "contacts": 1,
+            "made": int(outbound),
+            "reached": int(outbound and taken),
+            "not_reached": int(outbound and not taken and leg.end is not None),
+            "answered": int(taken and call.direction is Direction.INBOUND),
+            "handled": int(taken and leg.end is LegEnd.ANSWERED),
+            "ring_no_answer": int(leg.end is LegEnd.NO_ANSWER and not outbound),
+            "transferred": int(leg.transferred),
+        }
         if leg.end is LegEnd.ANSWERED:
             _count_times(measures, leg)
         outcome = leg.end.value if leg.end else Outcome.OPEN.value
-        key = Key(Grain.HANDLE, leg.began_at, leg.queue, leg.agent, call.line, call.direction, outcome)
-        yield Fact(key, _compact(measures))
+        place = (leg.queue, leg.agent, call.line, call.direction.value, outcome)
+        yield Fact(Key(Grain.HANDLE.value, leg.began_at, *place), _compact(measures))
 
 
-def _count_ends(measures: Counter[str], call: Call, outcome: Outcome, *, offered: bool, answered: bool) -> None:
+_HANDLED_DIRECTIONS = (Direction.INBOUND, Direction.OUTBOUND)
+
+
+def _count_ends(measures: dict[str, int], call: Call, outcome: Outcome, *, offered: bool, answered: bool) -> None:
     measures["offered"] = int(offered)
     measures["answered"] = int(offered and answered)
     measures["missed"] = int(offered and outcome in MISSED_OUTCOMES)
-    measures["handled"] = int(outcome is Outcome.ANSWERED and call.direction in (Direction.INBOUND, Direction.OUTBOUND))
+    measures["handled"] = int(outcome is Outcome.ANSWERED and call.direction in _HANDLED_DIRECTIONS)
 
 
 def _count_wait(
-    measures: Counter[str],
-    wait_ms: int | None,
-    outcome: Outcome,
-    limits: Thresholds,
-    queue: str,
-    *,
-    answered: bool,
+    measures: dict[str, int], wait_ms: int | None, outcome: Outcome, limits: Thresholds, queue: str, *, answered: bool
 ) -> None:
     if wait_ms is None or not measures["offered"]:
         return
     within = wait_ms <= limits.service_level_ms(queue)
-    measures.update(waits=1, wait_ms=wait_ms)
+    measures["waits"] = 1
+    measures["wait_ms"] = wait_ms
     if answered:
         measures.update(waits_answered=1, wait_answered_ms=wait_ms, within_sl=int(within))
     elif outcome is Outcome.ABANDONED:
         measures["abandoned_within"] = int(within)
 
 
-def _count_times(measures: Counter[str], told: Call | Leg) -> None:
-    for name in ("talk", "hold", "wrap"):
-        value = getattr(told, f"{name}_ms")
+_TIMES = (("talk_ms", "talks"), ("hold_ms", "holds"), ("wrap_ms", "wraps"))
+
+
+def _count_times(measures: dict[str, int], told: Call | Leg) -> None:
+    for name, counted in _TIMES:
+        value = getattr(told, name)
         if value is not None:
-            measures[f"{name}s"] += 1
-            measures[f"{name}_ms"] += value
+            measures[counted] = 1
+            measures[name] = value
 
 
-def _add_times(measures: Counter[str], leg: Leg) -> None:
-    for name in ("talk", "hold", "wrap"):
-        measures[f"{name}_ms"] += getattr(leg, f"{name}_ms") or 0
+def _add_times(measures: dict[str, int], leg: Leg) -> None:
+    for name, _ in _TIMES:
+        measures[name] = measures.get(name, 0) + (getattr(leg, name) or 0)
 
 
 def _stages(call: Call, limits: Thresholds) -> dict[str, int]:
@@ -225,7 +232,8 @@ def _stages(call: Call, limits: Thresholds) -> dict[str, int]:
     return {"queued": int(rung or bool(call.entries)), "rung": int(rung), "talked": int(talked)}
 
 
-def _compact(measures: Counter[str]) -> dict[str, int]:
+def _compact(measures: Mapping[str, int]) -> dict[str, int]:
+    """Without zeros."""
     return {name: value for name, value in measures.items() if value}
 
 
@@ -245,23 +253,33 @@ def bucket(bounds: Sequence[int], milliseconds: int) -> int:
 class Row:
     """A sum of facts (or a difference of sums): one rollup row's worth."""
 
-    measures: Counter[str] = field(default_factory=Counter)
-    buckets: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    measures: dict[str, int] = field(default_factory=dict)
+    buckets: dict[str, dict[int, int]] = field(default_factory=dict)
     longest_wait_ms: int = 0
     #: A fact was taken away whose wait may have been the row's longest.
     lost_wait_ms: int = 0
 
     def add(self, fact: Fact, sign: int = 1) -> None:
-        measures = fact.measures
-        for name, value in measures.items():
-            self.measures[name] += sign * value
+        told, sums = fact.measures, self.measures
+        for name, value in told.items():
+            sums[name] = sums.get(name, 0) + sign * value
         for name, (count, total, bounds) in HISTOGRAMS.items():
-            if count in measures:
-                self.buckets[name][bucket(bounds, measures.get(total, 0))] += sign
+            if count in told:
+                _count_in(self.buckets.setdefault(name, {}), bucket(bounds, told.get(total, 0)), sign)
         if sign > 0:
             self.longest_wait_ms = max(self.longest_wait_ms, fact.longest_wait_ms)
         else:
             self.lost_wait_ms = max(self.lost_wait_ms, fact.longest_wait_ms)
+
+    def merge(self, other: Row) -> None:
+        for name, value in other.measures.items():
+            self.measures[name] = self.measures.get(name, 0) + value
+        for name, counts in other.buckets.items():
+            mine = self.buckets.setdefault(name, {})
+            for index, count in counts.items():
+                _count_in(mine, index, count)
+        self.longest_wait_ms = max(self.longest_wait_ms, other.longest_wait_ms)
+        self.lost_wait_ms = max(self.lost_wait_ms, other.lost_wait_ms)
 
     @property
     def is_empty(self) -> bool:
@@ -269,21 +287,36 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """As a row of table rollups, without its key."""
-        row: dict[str, Any] = {name: self.measures[name] for name in MEASURES}
+        row: dict[str, Any] = {name: self.measures.get(name, 0) for name in MEASURES}
         row["longest_wait_ms"] = self.longest_wait_ms
         for name, (_, _, bounds) in HISTOGRAMS.items():
             counted = self.buckets.get(name)
-            dense = [counted[i] for i in range(len(bounds) + 1)] if counted and any(counted.values()) else []
-            row[f"{name}_buckets"] = dense
+            told = counted is not None and any(counted.values())
+            row[f"{name}_buckets"] = [counted.get(i, 0) for i in range(len(bounds) + 1)] if counted and told else []
         return row
 
 
-def difference(old: Iterable[Fact], new: Iterable[Fact]) -> dict[Key, Row]:
-    """What to add to the rollups when the *old* facts of a call become the *new* ones."""
-    rows: dict[Key, Row] = defaultdict(Row)
+def _count_in(counts: dict[int, int], index: int, amount: int) -> None:
+    counts[index] = counts.get(index, 0) + amount
+
+
+def changed(old: Sequence[Fact], new: Sequence[Fact]) -> tuple[list[Fact], list[Fact]]:
+    """The facts that are gone and those that have come; what is in both cancels out."""
+    come, gone = list(new), []
     for fact in old:
+        try:
+            come.remove(fact)
+        except ValueError:
+            gone.append(fact)
+    return gone, come
+
+
+def difference(gone: Iterable[Fact], come: Iterable[Fact]) -> dict[Key, Row]:
+    """What to add to the rollups when facts of a call are *gone* and others have *come*."""
+    rows: dict[Key, Row] = defaultdict(Row)
+    for fact in gone:
         rows[fact.bin].add(fact, -1)
-    for fact in new:
+    for fact in come:
         rows[fact.bin].add(fact)
     return rows
 
@@ -302,61 +335,69 @@ class Series(NamedTuple):
     outcome: str = ""
 
 
-def growth(old: Sequence[Fact], new: Sequence[Fact]) -> dict[Series, tuple[int, Counter[int]]]:
-    """What the counters grow by when the *old* facts of a call become the *new* ones. Nothing ever shrinks.
+#: The growth of one counter: of its value, and of its buckets where it is a histogram.
+Growth = tuple[int, dict[int, int]]
+
+
+def growth(gone: Sequence[Fact], come: Sequence[Fact]) -> dict[Series, Growth]:
+    """What the counters grow by when facts of a call are *gone* and others have *come*. Nothing ever shrinks.
 
     What a correction takes away is left standing and counted in ``reclassified`` from the old outcome to the new.
     """
-    before, after = _series(old), _series(new)
-    result: dict[Series, tuple[int, Counter[int]]] = {}
+    after = _series(come)
+    if not gone:
+        return after
+    before, result = _series(gone), {}
     for series, (value, buckets) in after.items():
-        old_value, old_buckets = before.get(series, (0, Counter()))
-        grown = buckets - old_buckets
+        old_value, old_buckets = before.get(series, (0, {}))
+        grown = {i: n - old_buckets.get(i, 0) for i, n in buckets.items() if n > old_buckets.get(i, 0)}
         if value > old_value or grown:
             result[series] = (max(value - old_value, 0), grown)
     for series, count in _reclassified(before, after).items():
-        result[series] = (count, Counter())
+        result[series] = (count, {})
     return result
 
 
-def _series(facts_: Iterable[Fact]) -> dict[Series, tuple[int, Counter[int]]]:
-    totals: dict[Series, list[Any]] = defaultdict(lambda: [0, Counter()])
+def _series(facts_: Iterable[Fact]) -> dict[Series, Growth]:
+    totals: dict[Series, Growth] = {}
     for fact in facts_:
-        for series, value, bounds in _series_of(fact):
-            if bounds is None:
-                totals[series][0] += value
-            else:
-                totals[series][0] += value
-                totals[series][1][bucket(bounds, value)] += 1
-    return {series: (value, buckets) for series, (value, buckets) in totals.items() if value or buckets}
+        for series, value, index in _series_of(fact):
+            known, buckets = totals.get(series) or (0, {})
+            if index is not None:
+                _count_in(buckets, index, 1)
+            totals[series] = (known + value, buckets)
+    return totals
 
 
-def _series_of(fact: Fact) -> Iterator[tuple[Series, int, Sequence[int] | None]]:
+def _series_of(fact: Fact) -> Iterator[tuple[Series, int, int | None]]:
+    """The counters that a fact adds to: the series, how much, and the histogram's bucket."""
     key, measures = fact.key, fact.measures
-    if key.grain == Grain.HANDLE:
+    if key.grain == "handle":
         for metric, measure in _AGENT_METRICS:
             if measures.get(measure):
-                yield Series(metric, agent=key.agent), measures[measure], None
+                yield Series(metric, "", key.agent), measures[measure], None
         return
-    prefix = "company_" if key.grain == Grain.CALL else ""
-    place = {"queue": key.queue, "line": key.line, "direction": key.direction}
-    if measures.get("offered"):
-        yield Series(f"{prefix}offered", **place), 1, None
-    if key.outcome not in (Outcome.OPEN, Outcome.EXPIRED):
-        yield Series(f"{prefix}ended", **place, outcome=key.outcome), 1, None
-    if prefix:
+    whole = key.grain == "call"
+    place = (key.queue, "", key.line, key.direction)
+    if "offered" in measures:
+        yield Series("company_offered" if whole else "offered", *place), 1, None
+    if key.outcome not in _WITHOUT_END:
+        yield Series("company_ended" if whole else "ended", *place, key.outcome), 1, None
+    if whole:
         return
-    if measures.get("handled"):
-        yield Series("handled", **place), 1, None
-    if measures.get("missed"):
-        yield Series("missed", **place, outcome=key.outcome), 1, None
-    result = "answered" if measures.get("waits_answered") else "unanswered"
+    if "handled" in measures:
+        yield Series("handled", *place), 1, None
+    if "missed" in measures:
+        yield Series("missed", *place, key.outcome), 1, None
+    result = "answered" if "waits_answered" in measures else "unanswered"
     for name, (count, total, bounds) in HISTOGRAMS.items():
         if count in measures:
-            labels = {"outcome": result} if name == "wait" else {}
-            yield Series(name, queue=key.queue, **labels), measures.get(total, 0), bounds
+            value = measures.get(total, 0)
+            series = Series(name, key.queue, "", "", "", result if name == "wait" else "")
+            yield series, value, bucket(bounds, value)
 
 
+_WITHOUT_END = frozenset({Outcome.OPEN.value, Outcome.EXPIRED.value})
 _AGENT_METRICS = (
     ("agent_handled", "handled"),
     ("agent_talk_ms", "talk_ms"),

@@ -84,6 +84,8 @@ class _After:
     call: Call
     facts: tuple[kpi.Fact, ...]
     before: list[_Before] = field(default_factory=list)
+    #: Facts that are gone and facts that have come, once the rows before are known.
+    changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
 
     @property
     def key(self) -> StreamKey:
@@ -190,6 +192,7 @@ class Projector:
             if after is None:
                 continue
             after.before = [before[key] for key in members if key in before]
+            after.changed = kpi.changed([fact for old in after.before for fact in old.facts], after.facts)
             result.append(after)
             keys += [(key, root, after.call.started_at) for key in members]
         changed = [
@@ -296,9 +299,9 @@ class Projector:
     async def _add_rollups(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
         totals: dict[tuple[str, kpi.Key], kpi.Row] = {}
         for item in after:
-            for key, row in kpi.difference([f for old in item.before for f in old.facts], item.facts).items():
+            for key, row in kpi.difference(*item.changed).items():
                 if not row.is_empty or row.longest_wait_ms != row.lost_wait_ms:
-                    _merge(totals.setdefault((item.call.tenant, key), kpi.Row()), row)
+                    totals.setdefault((item.call.tenant, key), kpi.Row()).merge(row)
         ordered = sorted(totals.items())
         changes = [
             {"tenant": tenant, **key._asdict(), **row.to_json()}
@@ -326,13 +329,12 @@ class Projector:
         totals: dict[tuple[str, kpi.Series], list[Any]] = {}
         names: set[tuple[str, str, str]] = set()
         for item in after:
-            old = [fact for before in item.before for fact in before.facts]
-            for series, (value, buckets) in kpi.growth(old, item.facts).items():
+            for series, (value, buckets) in kpi.growth(*item.changed).items():
                 total = totals.setdefault((item.call.tenant, series), [0, {}])
                 total[0] += value
                 for index, count in buckets.items():
                     total[1][index] = total[1].get(index, 0) + count
-            for fact in item.facts:
+            for fact in item.changed[1]:
                 named = (("queue", fact.key.queue), ("agent", fact.key.agent), ("line", fact.key.line))
                 names.update((item.call.tenant, kind, name) for kind, name in named if name)
         names.update((key.tenant, "agent", key.call_id.removeprefix(AGENT_STREAM)) for key in agents)
@@ -554,14 +556,6 @@ def _call_columns(after: Sequence[_After]) -> list[list[Any]]:
         [store.call_body(c) for c in calls],
         [store.to_json([fact.to_json() for fact in item.facts]) for item in after],
     ]
-
-
-def _merge(total: kpi.Row, row: kpi.Row) -> None:
-    total.measures.update(row.measures)
-    for name, counts in row.buckets.items():
-        total.buckets[name].update(counts)
-    total.longest_wait_ms = max(total.longest_wait_ms, row.longest_wait_ms)
-    total.lost_wait_ms = max(total.lost_wait_ms, row.lost_wait_ms)
 
 
 def _dense(buckets: Mapping[int, int]) -> list[int]:

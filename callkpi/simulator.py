@@ -11,50 +11,42 @@ import heapq
 import json
 import math
 import random
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
+from typing import NamedTuple
 from urllib.parse import urlencode
 
-import aiohttp
-
+from callkpi.model import require_utc
 from callkpi.replay import Target, post, session
 
 #: How much of a shift :func:`run` sends at once, so that no chart begins empty.
 HISTORY = timedelta(minutes=30)
 
-_FORM = "application/x-www-form-urlencoded"
-_LINES = "application/x-ndjson"
 _PORTAL_ZONE = timezone(timedelta(hours=5))
 _QUEUES = {"sales": (0.5, "77000000100"), "support": (0.38, "77000000200"), "vip": (0.12, "77000000300")}
 _DIRECT_LINE = "77000000400"
-#: CALL_FAILED_CODE of calls that ring, and how often of a hundred.
-_INBOUND = {"200": 75, "304": 17, "603": 8}
-_OUTBOUND = {"200": 70, "304": 18, "486": 7, "603-S": 5}
+_INBOUND = 9 * ["200"] + 2 * ["304"] + ["603"]  #: CALL_FAILED_CODE, as often as they come
+_OUTBOUND = 9 * ["200"] + 2 * ["304"] + ["486", "603-S"]
 _PAUSES = ("break", "lunch", "training", "paperwork")
-_BATCH = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(NamedTuple):
     name: str  #: what Asterisk's queues call the agent
-    extension: str
+    interface: str
     user_id: str  #: in Bitrix24
     queues: tuple[str, ...]
 
 
-TEAM = (
-    Agent("Aigerim", "1001", "11", ("vip", "sales")),
-    Agent("Bolat", "1002", "12", ("sales",)),
-    Agent("Dana", "1003", "13", ("sales", "support")),
-    Agent("Erlan", "1004", "14", ("sales", "support")),
-    Agent("Gulnara", "1005", "15", ("support",)),
-    Agent("Marat", "1006", "16", ("support",)),
-    Agent("Saule", "1007", "17", ("support", "vip")),
-    Agent("Timur", "1008", "18", ("sales", "vip")),
-)
+TEAM = tuple(
+    Agent(name, f"PJSIP/10{number}", str(number), tuple(queues.split()))
+    for number, name, queues in (
+        (11, "Aigerim", "vip sales"), (12, "Bolat", "sales"), (13, "Dana", "sales support"),
+        (14, "Erlan", "sales support"), (15, "Gulnara", "support"), (16, "Marat", "support"),
+        (17, "Saule", "support vip"), (18, "Timur", "sales vip"),
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +68,7 @@ class Profile:
     application_token: str = "demo"
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One request to a source's door, and when it is made."""
 
     at: datetime
@@ -88,8 +79,7 @@ class Delivery:
 
 def shift(seed: int, begin: datetime, profile: Profile | None = None) -> Iterator[Delivery]:
     """The deliveries of a shift that begins at *begin* and never ends, in the order of time."""
-    if begin.tzinfo is None:
-        raise ValueError("begin has no time zone; give an aware datetime")
+    require_utc("begin", begin)
     return _Shift(random.Random(seed), begin.astimezone(UTC), profile or Profile()).deliveries()
 
 
@@ -101,13 +91,11 @@ _Story = Generator[float, None, None]  #: what one person does; yields the secon
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Stay:
-    """A caller in a queue."""
-
     queue: str
+    number: str
     phone: _Channel
     joined: datetime
-    leaves_at: float  #: on the shift's own clock
-    hangs_up: bool  #: then; else the queue's timeout sends him away
+    hangs_up: bool  #: when his patience ends; else the queue's timeout sends him away
 
 
 class _Shift:
@@ -115,8 +103,7 @@ class _Shift:
 
     def __init__(self, rng: random.Random, begin: datetime, profile: Profile) -> None:
         self._rng, self._begin, self._profile = rng, begin, profile
-        self._seconds, self._last = 0.0, begin
-        self._serial = count(1)
+        self._seconds, self._last, self._serial = 0.0, begin, count(1)
         self._turns: list[tuple[float, int, _Story]] = []
         self._out: list[Delivery] = []
         self._idle = list(profile.team)
@@ -127,7 +114,7 @@ class _Shift:
         for agent in self._profile.team:
             self._tell(self._agent(agent))
         self._tell(self._arrivals(self._profile.queue_calls_per_hour, self._queue_call))
-        self._tell(self._arrivals(self._profile.direct_calls_per_hour, self._direct_call))
+        self._tell(self._arrivals(self._profile.direct_calls_per_hour, self._portal_call))
         while True:
             yield from self._out
             self._out.clear()
@@ -159,8 +146,6 @@ class _Shift:
                 number = self._rng.choice(sorted(self._missed))
             self._tell(call(number))
 
-    # -- agents
-
     def _agent(self, agent: Agent) -> _Story:
         self._member("QueueMemberAdded", agent)
         yield self._rng.uniform(60, 2400)
@@ -181,36 +166,33 @@ class _Shift:
             self._idle.remove(agent)
         return agent
 
-    def _idle_after(self, seconds: float, agent: Agent) -> _Story:
-        yield seconds
+    def _wrap_up(self, agent: Agent) -> _Story:
+        yield self._about(self._profile.wrap)
         self._idle.append(agent)
 
-    def _wrap_up(self, agent: Agent) -> None:
-        self._tell(self._idle_after(self._about(self._profile.wrap), agent))
-
     def _member(self, event: str, agent: Agent, reason: str = "") -> None:
-        headers = {"MemberName": agent.name, "Interface": f"PJSIP/{agent.extension}", "Membership": "static"}
+        headers = {
+            "MemberName": agent.name,
+            "Interface": agent.interface,
+            "Paused": "1" if reason else "0",
+            "PausedReason": reason,
+        }
         for queue in agent.queues:
-            self._ami(event, {"Queue": queue}, headers, Paused="1" if reason else "0", PausedReason=reason)
-
-    # -- calls in queues
+            self._ami(event, headers, Queue=queue)
 
     def _queue_call(self, number: str) -> _Story:
+        """Phones ring one after the other until an agent answers or the caller leaves."""
         queue = self._rng.choices(list(_QUEUES), [weight for weight, _ in _QUEUES.values()])[0]
         phone = self._channel("PJSIP/trunk", "inbound", number, _QUEUES[queue][1])
         yield self._rng.uniform(0.5, 2)
-        place = str(1 + sum(other.queue == queue for other in self._waiting))
-        joined = self._ami("QueueCallerJoin", phone, Queue=queue, Position=place, Count=place)
         patience, timeout = self._rng.expovariate(1 / self._profile.patience), self._profile.queue_timeout
-        stay = _Stay(queue, phone, joined, self._seconds + min(patience, timeout), patience < timeout)
+        joined = self._ami("QueueCallerJoin", phone, Queue=queue, Position=str(len(self._waiting) + 1))
+        stay = _Stay(queue, number, phone, joined, hangs_up=patience < timeout)
         self._waiting.append(stay)
-        yield from self._wait(stay)
-
-    def _wait(self, stay: _Stay) -> _Story:
-        """Phones ring one after the other until an agent answers or the caller leaves."""
-        while (left := stay.leaves_at - self._seconds) > 0:
-            first = next(other for other in self._waiting if other.queue == stay.queue)
-            agent = self._take(stay.queue) if first is stay else None
+        deadline = self._seconds + min(patience, timeout)
+        while (left := deadline - self._seconds) > 0:
+            first = next(other for other in self._waiting if other.queue == queue)
+            agent = self._take(queue) if first is stay else None
             if agent is None:
                 yield min(left, 0.3)
                 continue
@@ -223,10 +205,9 @@ class _Shift:
 
     def _ring(self, stay: _Stay, agent: Agent, left: float) -> Generator[float, None, bool]:
         """Whether the caller's wait is over by it."""
-        number, linked = stay.phone["CallerIDNum"], stay.phone["Linkedid"]
-        leg = self._channel(f"PJSIP/{agent.extension}", "agents", number, "s", linked)
-        member = {"Queue": stay.queue, "MemberName": agent.name, "Interface": f"PJSIP/{agent.extension}"}
-        pair = {**stay.phone, **{f"Dest{key}": text for key, text in leg.items()}, **member}
+        leg = self._channel(agent.interface, "agents", stay.number, "s", stay.phone["Linkedid"])
+        dest = {f"Dest{key}": text for key, text in leg.items()}
+        pair = {**stay.phone, **dest, "Queue": stay.queue, "MemberName": agent.name, "Interface": agent.interface}
         rung = self._ami("AgentCalled", pair)
         answers = self._rng.random() < self._profile.answers
         ring = self._rng.uniform(2, 9) if answers else 15.0
@@ -234,17 +215,17 @@ class _Shift:
         if left <= ring:
             self._give_up(stay, leg)
             self._idle.append(agent)
-        elif answers:
+            return True
+        if answers:
             yield from self._talk(stay, pair, leg, rung)
-            self._wrap_up(agent)
         else:
             self._ami("AgentRingNoAnswer", pair, RingTime=str(int(15000 / self._profile.pace)))
             self._hang_up(leg)
-            self._tell(self._idle_after(self._rng.uniform(5, 30), agent))
-        return answers or left <= ring
+        self._tell(self._wrap_up(agent))
+        return answers
 
     def _talk(self, stay: _Stay, pair: Mapping[str, str], leg: _Channel, rung: datetime) -> _Story:
-        self._missed.discard(stay.phone["CallerIDNum"])
+        self._missed.discard(stay.number)
         since = self._ami("QueueCallerLeave", stay.phone, Queue=stay.queue, Count="0")
         hold = _whole(stay.joined, since)
         self._ami("AgentConnect", pair, HoldTime=hold, RingTime=_whole(rung, since))
@@ -261,7 +242,7 @@ class _Shift:
         self._ami("QueueCallerAbandon", stay.phone, Queue=stay.queue, HoldTime=_whole(stay.joined, self._tick()))
         self._ami("QueueCallerLeave", stay.phone, Queue=stay.queue, Count="0")
         self._hang_up(*rings, stay.phone)
-        self._miss(stay.phone["CallerIDNum"])
+        self._tell(self._miss(stay.number))
 
     def _channel(self, name: str, context: str, number: str, exten: str, linked: str = "") -> _Channel:
         serial = next(self._serial)
@@ -277,39 +258,30 @@ class _Shift:
 
     def _ami(self, event: str, *groups: Mapping[str, str], **headers: str) -> datetime:
         at = self._tick()
-        item = {"Event": event, "Timestamp": f"{at.timestamp():.6f}"}
-        for group in (*groups, headers):
-            item.update(group)
-        self._out.append(Delivery(at, self._profile.asterisk, _LINES, json.dumps(item).encode()))
+        facts = {key: text for group in (*groups, headers) for key, text in group.items()}
+        item = {"Event": event, "Timestamp": f"{at.timestamp():.6f}", **facts}
+        self._out.append(Delivery(at, self._profile.asterisk, "application/json", json.dumps(item).encode()))
         return at
 
-    # -- calls of the portal
-
-    def _direct_call(self, number: str) -> _Story:
-        agent = self._take("sales", "support")
-        yield from self._portal_call("2", number, agent, self._code(_INBOUND) if agent else "486")
-
-    def _code(self, chances: Mapping[str, int]) -> str:
-        return self._rng.choices(list(chances), list(chances.values()))[0]
-
-    def _miss(self, number: str) -> None:
+    def _miss(self, number: str) -> _Story:
+        """We may call back in a quiet moment: callers who wait come first. He may get through by himself before."""
         self._missed.add(number)
-        if self._rng.random() < self._profile.calls_back:
-            self._tell(self._call_back(number))
-
-    def _call_back(self, number: str) -> _Story:
-        """In a quiet moment: callers who wait come first. Not if the customer got through by himself."""
+        if self._rng.random() >= self._profile.calls_back:
+            return
         yield self._rng.uniform(60, 600)
         while number in self._missed:
             agent = None if self._waiting else self._take(*_QUEUES)
             if agent is not None:
-                yield from self._portal_call("1", number, agent, self._code(_OUTBOUND))
+                self._missed.discard(number)
+                yield from self._portal_call(number, agent)
                 return
             yield 20.0
 
-    def _portal_call(self, kind: str, number: str, agent: Agent | None, code: str) -> _Story:
-        """A call of CALL_TYPE *kind* that ends with *code*."""
-        began = self._tick()
+    def _portal_call(self, number: str, agent: Agent | None = None) -> _Story:
+        """The agent calls *number*; without one *number* calls the direct line."""
+        kind, codes, began = "1" if agent else "2", _OUTBOUND if agent else _INBOUND, self._tick()
+        agent = agent or self._take("sales", "support")
+        code = self._rng.choice(codes) if agent else "486"
         call = {"CALL_ID": f"{self._rng.getrandbits(64):016X}.{int(began.timestamp())}.{next(self._serial)}"}
         ends = (number, _DIRECT_LINE) if kind == "2" else (_DIRECT_LINE, number)
         init = {"CALL_TYPE": kind, "CALLER_ID": ends[0], "PHONE_NUMBER": ends[1], "ACCOUNT_SEARCH_ID": _DIRECT_LINE}
@@ -324,13 +296,12 @@ class _Shift:
         who = {"CALL_TYPE": kind, "PHONE_NUMBER": number, "PORTAL_NUMBER": _DIRECT_LINE, "PORTAL_USER_ID": user}
         date = began.astimezone(_PORTAL_ZONE).isoformat(timespec="seconds")
         times = {"CALL_DURATION": _whole(since, self._tick()), "CALL_START_DATE": date}
-        activity = str(90000 + next(self._serial))
-        rest = {"COST": "0", "COST_CURRENCY": "", "CALL_FAILED_CODE": code, "CALL_FAILED_REASON": ""}
-        self._bitrix24("CALLEND", call, who, times, rest, {"CRM_ACTIVITY_ID": activity})
+        rest = {"CALL_FAILED_CODE": code, "CALL_FAILED_REASON": "", "COST": "0", "COST_CURRENCY": ""}
+        self._bitrix24("CALLEND", call, who, times, rest)
         if agent:
-            self._wrap_up(agent)
+            self._tell(self._wrap_up(agent))
         if kind == "2" and code != "200":
-            self._miss(number)
+            self._tell(self._miss(number))
 
     def _bitrix24(self, event: str, *groups: Mapping[str, str]) -> datetime:
         at = self._tick()
@@ -338,7 +309,8 @@ class _Shift:
         form |= {f"data[{key}]": text for group in groups for key, text in group.items()}
         form |= {"ts": str(int(at.timestamp())), "auth[domain]": "demo.bitrix24.example", "auth[member_id]": "demo"}
         form["auth[application_token]"] = self._profile.application_token
-        self._out.append(Delivery(at, self._profile.bitrix24, _FORM, urlencode(form).encode()))
+        body = urlencode(form).encode()
+        self._out.append(Delivery(at, self._profile.bitrix24, "application/x-www-form-urlencoded", body))
         return at
 
 
@@ -360,40 +332,33 @@ async def run(
     """
     feeding = asyncio.create_task(_feed(deliveries, url, tokens, speed))
     stopping = asyncio.create_task(stop.wait())
+    stopping.add_done_callback(lambda _: feeding.cancel())
     try:
-        done, _ = await asyncio.wait({feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if feeding in done:
-            feeding.result()
+        await feeding
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
     finally:
-        feeding.cancel()
         stopping.cancel()
-        await asyncio.gather(feeding, stopping, return_exceptions=True)
 
 
 async def _feed(deliveries: Iterable[Delivery], url: str, tokens: Mapping[str, str], speed: float) -> None:
     began, live_from = datetime.now(UTC), None
     batch: list[Delivery] = []
     async with session() as http:
+
+        async def send() -> None:
+            """All at once, as a PBX and a portal do: the order of arrival changes nothing."""
+            doors = [Target(url, one.source, tokens.get(one.source, "")) for one in batch]
+            sent = [post(http, to, one.body, one.content_type, math.inf) for to, one in zip(doors, batch, strict=True)]
+            await asyncio.gather(*sent)
+            batch.clear()
+
         for delivery in deliveries:
             live_from = live_from or delivery.at + HISTORY
             due = max(began + (delivery.at - live_from) / speed, delivery.at)
-            if due > datetime.now(UTC) or len(batch) >= _BATCH:
-                await _send(http, url, tokens, batch)
-                batch = []
+            if due > datetime.now(UTC) or len(batch) >= 200:
+                await send()
                 await asyncio.sleep((due - datetime.now(UTC)).total_seconds())
             batch.append(delivery)
-        await _send(http, url, tokens, batch)
-
-
-async def _send(http: aiohttp.ClientSession, url: str, tokens: Mapping[str, str], batch: Sequence[Delivery]) -> None:
-    """AMI events of one source share a request; a portal sends each event alone."""
-    lines: dict[str, list[bytes]] = defaultdict(list)
-    for delivery in batch:
-        target = Target(url, delivery.source, tokens.get(delivery.source, ""))
-        if delivery.content_type == _LINES:
-            lines[delivery.source].append(delivery.body)
-        else:
-            await post(http, target, delivery.body, delivery.content_type, patience=math.inf)
-    for source, bodies in lines.items():
-        target = Target(url, source, tokens.get(source, ""))
-        await post(http, target, b"\n".join(bodies), _LINES, patience=math.inf)
+        await send()

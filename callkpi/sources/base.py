@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+
 from callkpi import config
 from callkpi.model import CallEvent, from_unix
 
@@ -171,7 +173,10 @@ def digest(*parts: object) -> str:
 
 def canonical(value: Mapping[str, Any] | Iterable[Any]) -> str:
     """The same text for the same data, whatever the order of its keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
 def check_time(at: datetime, what: str, received_at: datetime) -> datetime:

@@ -5,6 +5,7 @@ PHP's own rule for keys: https://www.php.net/manual/en/language.variables.extern
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -12,6 +13,7 @@ from callkpi.sources.base import Malformed
 
 MAX_DEPTH = 4
 MAX_FIELDS = 1000
+MAX_NAME = 200
 
 
 def parse_form(body: bytes) -> dict[str, Any]:
@@ -31,29 +33,34 @@ def parse_form(body: bytes) -> dict[str, Any]:
     for part in parts:
         name, _, value = part.partition("=")
         try:
-            _store(result, _unquote(name), _unquote(value))
+            path = _path(name)
+            if "%" in value or "+" in value:
+                value = unquote_plus(value, errors="strict")
         except UnicodeDecodeError:
             raise Malformed(f"field {name[:40]!r} is not UTF-8 after percent-decoding") from None
+        if len(path) == 1:
+            result.setdefault(path[0], value)
+        else:
+            _store(result, path, value)
     return result
 
 
-def _unquote(text: str) -> str:
-    if "%" not in text and "+" not in text:
-        return text
-    return unquote_plus(text, errors="strict")
-
-
-def _store(root: dict[str, Any], name: str, value: str) -> None:
-    head, bracket, rest = name.partition("[")
-    if not bracket:
-        root.setdefault(name, value)
-        return
-    keys = [head, *rest.rstrip("]").split("][")]
+@lru_cache(maxsize=4096)
+def _path(name: str) -> tuple[str, ...]:
+    """``data[CALL_ID]`` as ("data", "CALL_ID"); senders use the same few names again and again."""
+    if len(name) > MAX_NAME:
+        raise Malformed(f"field {name[:40]!r}: its name is longer than {MAX_NAME} characters")
+    head, bracket, rest = unquote_plus(name, errors="strict").partition("[")
+    keys = (head, *rest.rstrip("]").split("][")) if bracket else (head,)
     if len(keys) > MAX_DEPTH:
         raise Malformed(f"field {name[:40]!r} is nested deeper than {MAX_DEPTH} levels")
+    return keys
+
+
+def _store(root: dict[str, Any], path: tuple[str, ...], value: str) -> None:
     node = root
-    for key in keys[:-1]:
+    for key in path[:-1]:
         node = node.setdefault(key or str(len(node)), {})
         if not isinstance(node, dict):
-            raise Malformed(f"field {name[:40]!r} is both a value and a table")
-    node.setdefault(keys[-1] or str(len(node)), value)
+            raise Malformed(f"field {'.'.join(path)[:40]!r} is both a value and a table")
+    node.setdefault(path[-1] or str(len(node)), value)
