@@ -125,7 +125,7 @@ class _Recording:
         self._text = cast(IO[bytes], gzip.GzipFile(fileobj=self._file)) if zipped else self._file
         self._number = 0
         try:
-            self._first = self._next_line().removeprefix(b"\xef\xbb\xbf")
+            self._first = self._next_line()
             self.is_queue_log = _QUEUE_LOG.match(self._first) is not None
             if self._first and not self.is_queue_log and not self._first.startswith(b"{"):
                 raise ReplayError(f"{self._path}: neither JSON Lines (an object in each line) nor a queue_log")
@@ -160,10 +160,14 @@ class _Recording:
                 line = self._text.readline(LONGEST_LINE + 1)
             except (OSError, EOFError, zlib.error) as error:
                 raise ReplayError(f"{self._path}: broken near line {self._number}: {error}") from None
+            if self._number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
             if len(line) > LONGEST_LINE:
                 raise ReplayError(f"{self._path}: line {self._number} is longer than {LONGEST_LINE} bytes")
-            if not line or line.strip():
-                return line.strip() + b"\n" if line else b""
+            if text := line.strip():
+                return text + b"\n"
+            if not line:
+                return b""
 
 
 @dataclass(slots=True)
@@ -264,7 +268,7 @@ async def post(
                 if response.status < 500 and response.status not in _RETRIED:
                     raise ReplayError(trouble)
                 asked = _seconds(response.headers.get("Retry-After", ""))
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise ReplayError(f"{target.url!r} is no address; write e.g. http://127.0.0.1:8090") from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             trouble = f"{target.door} can't be reached: {error or type(error).__name__}"

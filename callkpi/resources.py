@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 
 def directory(name: str) -> Path:
     """The directory *name* (``sql``, ``grafana``), wherever the package was installed from."""
-    checkout = Path(__file__).resolve().parent.parent / name
-    if checkout.is_dir():
-        return checkout
-    return Path(str(resources.files("callkpi").joinpath(name)))
+    package = Path(__file__).resolve().parent
+    return next((path for path in (package / name, package.parent / name) if path.is_dir()), package / name)

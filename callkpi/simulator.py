@@ -21,15 +21,12 @@ from urllib.parse import urlencode
 from callkpi.model import require_utc
 from callkpi.replay import Target, post, session
 
-#: How much of a shift :func:`run` sends at once, so that no chart begins empty.
-HISTORY = timedelta(minutes=30)
-
+HISTORY = timedelta(minutes=30)  #: how much of a shift is sent at once, so that no chart begins empty
 _PORTAL_ZONE = timezone(timedelta(hours=5))
 _QUEUES = {"sales": (0.5, "77000000100"), "support": (0.38, "77000000200"), "vip": (0.12, "77000000300")}
 _DIRECT_LINE = "77000000400"
 _INBOUND = 9 * ["200"] + 2 * ["304"] + ["603"]  #: CALL_FAILED_CODE, as often as they come
 _OUTBOUND = 9 * ["200"] + 2 * ["304"] + ["486", "603-S"]
-_PAUSES = ("break", "lunch", "training", "paperwork")
 
 
 class Agent(NamedTuple):
@@ -53,11 +50,11 @@ TEAM = tuple(
 class Profile:
     """How busy the shift is. Times are means in seconds; talks and patience vary a lot around them."""
 
-    queue_calls_per_hour: float = 150.0
+    queue_calls_per_hour: float = 170.0
     direct_calls_per_hour: float = 24.0
     talk: float = 95.0
-    patience: float = 90.0
-    queue_timeout: float = 180.0
+    patience: float = 170.0
+    queue_timeout: float = 120.0
     wrap: float = 12.0
     answers: float = 0.9  #: chance that an agent takes a call that rings
     calls_back: float = 0.65  #: chance that we call a missed customer back
@@ -89,8 +86,7 @@ _Channel = Mapping[str, str]  #: the AMI headers that name a channel
 _Story = Generator[float, None, None]  #: what one person does; yields the seconds until the next thing
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Stay:
+class _Stay(NamedTuple):
     queue: str
     number: str
     phone: _Channel
@@ -107,14 +103,14 @@ class _Shift:
         self._turns: list[tuple[float, int, _Story]] = []
         self._out: list[Delivery] = []
         self._idle = list(profile.team)
-        self._waiting: list[_Stay] = []  #: for whom nobody's phone rings
+        self._waiting: list[_Stay] = []  # for whom no phone rings
         self._missed: set[str] = set()
 
     def deliveries(self) -> Iterator[Delivery]:
-        for agent in self._profile.team:
-            self._tell(self._agent(agent))
-        self._tell(self._arrivals(self._profile.queue_calls_per_hour, self._queue_call))
-        self._tell(self._arrivals(self._profile.direct_calls_per_hour, self._portal_call))
+        queues = self._arrivals(self._profile.queue_calls_per_hour, self._queue_call)
+        direct = self._arrivals(self._profile.direct_calls_per_hour, self._portal_call)
+        for story in (*map(self._agent, self._profile.team), queues, direct):
+            self._tell(story)
         while True:
             yield from self._out
             self._out.clear()
@@ -123,8 +119,7 @@ class _Shift:
 
     def _tell(self, story: _Story) -> None:
         """A story from where it stands to its next pause."""
-        pause = next(story, None)
-        if pause is not None:
+        if (pause := next(story, None)) is not None:
             heapq.heappush(self._turns, (self._seconds + pause, next(self._serial), story))
 
     def _tick(self) -> datetime:
@@ -142,7 +137,7 @@ class _Shift:
         while True:
             yield self._rng.expovariate(per_hour / 3600)
             number = f"+7700000{self._rng.randrange(1000, 10000)}"
-            if self._missed and self._rng.random() < 0.06:
+            if self._missed and self._rng.random() < 0.04:
                 number = self._rng.choice(sorted(self._missed))
             self._tell(call(number))
 
@@ -153,7 +148,7 @@ class _Shift:
             while agent not in self._idle:
                 yield 10.0
             self._idle.remove(agent)
-            self._member("QueueMemberPause", agent, self._rng.choice(_PAUSES))
+            self._member("QueueMemberPause", agent, self._rng.choice(("break", "lunch", "training")))
             yield self._rng.uniform(90, 420)
             self._member("QueueMemberPause", agent)
             self._idle.append(agent)
@@ -210,7 +205,7 @@ class _Shift:
         pair = {**stay.phone, **dest, "Queue": stay.queue, "MemberName": agent.name, "Interface": agent.interface}
         rung = self._ami("AgentCalled", pair)
         answers = self._rng.random() < self._profile.answers
-        ring = self._rng.uniform(2, 9) if answers else 15.0
+        ring = self._rng.uniform(3, 12) if answers else 15.0
         yield min(ring, left)
         if left <= ring:
             self._give_up(stay, leg)
@@ -247,14 +242,13 @@ class _Shift:
     def _channel(self, name: str, context: str, number: str, exten: str, linked: str = "") -> _Channel:
         serial = next(self._serial)
         uid = f"{int(self._tick().timestamp())}.{serial}"
-        ids = {"Channel": f"{name}-{serial:08x}", "Uniqueid": uid, "Linkedid": linked or uid}
-        channel = {**ids, "CallerIDNum": number, "Context": context, "Exten": exten}
-        self._ami("Newchannel", channel, ChannelState="4", ChannelStateDesc="Ring")
+        channel = {"Channel": f"{name}-{serial:08x}", "Uniqueid": uid, "Linkedid": linked or uid, "CallerIDNum": number}
+        self._ami("Newchannel", channel, Context=context, Exten=exten, ChannelStateDesc="Ring")
         return channel
 
     def _hang_up(self, *channels: _Channel) -> None:
         for channel in channels:
-            self._ami("Hangup", channel, {"Cause-txt": "Normal Clearing"}, Cause="16")
+            self._ami("Hangup", channel, Cause="16")
 
     def _ami(self, event: str, *groups: Mapping[str, str], **headers: str) -> datetime:
         at = self._tick()
@@ -305,10 +299,9 @@ class _Shift:
 
     def _bitrix24(self, event: str, *groups: Mapping[str, str]) -> datetime:
         at = self._tick()
-        form = {"event": f"ONVOXIMPLANT{event}"}
-        form |= {f"data[{key}]": text for group in groups for key, text in group.items()}
+        data = {f"data[{key}]": text for group in groups for key, text in group.items()}
+        form = {"event": f"ONVOXIMPLANT{event}", **data, "auth[application_token]": self._profile.application_token}
         form |= {"ts": str(int(at.timestamp())), "auth[domain]": "demo.bitrix24.example", "auth[member_id]": "demo"}
-        form["auth[application_token]"] = self._profile.application_token
         body = urlencode(form).encode()
         self._out.append(Delivery(at, self._profile.bitrix24, "application/x-www-form-urlencoded", body))
         return at
@@ -348,10 +341,10 @@ async def _feed(deliveries: Iterable[Delivery], url: str, tokens: Mapping[str, s
     async with session() as http:
 
         async def send() -> None:
-            """All at once, as a PBX and a portal do: the order of arrival changes nothing."""
+            """All at the same time: the order of arrival changes nothing."""
             doors = [Target(url, one.source, tokens.get(one.source, "")) for one in batch]
-            sent = [post(http, to, one.body, one.content_type, math.inf) for to, one in zip(doors, batch, strict=True)]
-            await asyncio.gather(*sent)
+            pairs = zip(doors, batch, strict=True)
+            await asyncio.gather(*(post(http, door, one.body, one.content_type, math.inf) for door, one in pairs))
             batch.clear()
 
         for delivery in deliveries:

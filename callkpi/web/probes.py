@@ -18,6 +18,19 @@ DATABASE_SECONDS = 10.0
 _DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
+_INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
+<style>body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}</style>
+<h1>callkpi</h1><ul>
+<li><a href="/metrics">/metrics</a>: live numbers for Prometheus
+<li><a href="/api/v1/kpi?by=queue">/api/v1/kpi?by=queue</a>: today's KPIs by queue; also by
+<a href="/api/v1/kpi?by=agent">agent</a>, <a href="/api/v1/kpi?by=line">line</a>,
+<a href="/api/v1/kpi?by=direction">direction</a>, <a href="/api/v1/kpi?by=outcome">outcome</a>
+<li><a href="/api/v1/missed">/api/v1/missed</a>: customers who wait for a call back, oldest first
+<li><a href="/api/v1/calls">/api/v1/calls</a>: the calls behind the numbers
+<li><a href="/readyz">/readyz</a>: the state of the daemon</ul></html>
+"""
+
+
 class Probes:
     def __init__(self, pool: asyncpg.Pool, exporter: Exporter, settings: config.Settings) -> None:
         self._pool = pool
@@ -26,10 +39,15 @@ class Probes:
 
     def routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/", self.index),
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
             web.get("/metrics", self.metrics),
         ]
+
+    async def index(self, _request: web.Request) -> web.Response:
+        """Where a newcomer finds what."""
+        return web.Response(text=_INDEX, content_type="text/html")
 
     async def healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
