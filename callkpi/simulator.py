@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
-import math
 import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
+from math import inf
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -22,7 +22,6 @@ from callkpi.model import require_utc
 from callkpi.replay import Target, post, session
 
 HISTORY = timedelta(minutes=30)  #: how much of a shift is sent at once, so that no chart begins empty
-_PORTAL_ZONE = timezone(timedelta(hours=5))
 _QUEUES = {"sales": (0.5, "77000000100"), "support": (0.38, "77000000200"), "vip": (0.12, "77000000300")}
 _DIRECT_LINE = "77000000400"
 _INBOUND = 9 * ["200"] + 2 * ["304"] + ["603"]  #: CALL_FAILED_CODE, as often as they come
@@ -37,11 +36,10 @@ class Agent(NamedTuple):
 
 
 TEAM = tuple(
-    Agent(name, f"PJSIP/10{number}", str(number), tuple(queues.split()))
+    Agent(name, f"PJSIP/100{number}", f"1{number}", tuple(queues.split()))
     for number, name, queues in (
-        (11, "Aigerim", "vip sales"), (12, "Bolat", "sales"), (13, "Dana", "sales support"),
-        (14, "Erlan", "sales support"), (15, "Gulnara", "support"), (16, "Marat", "support"),
-        (17, "Saule", "support vip"), (18, "Timur", "sales vip"),
+        (1, "Aigerim", "vip sales"), (2, "Bolat", "sales"), (3, "Dana", "sales support"), (4, "Erlan", "sales support"),
+        (5, "Gulnara", "support"), (6, "Marat", "support"), (7, "Saule", "support vip"), (8, "Timur", "sales vip"),
     )
 )  # fmt: skip
 
@@ -56,7 +54,6 @@ class Profile:
     patience: float = 170.0
     queue_timeout: float = 120.0
     wrap: float = 12.0
-    answers: float = 0.9  #: chance that an agent takes a call that rings
     calls_back: float = 0.65  #: chance that we call a missed customer back
     pace: float = 1.0  #: 10: all of it, talks too, in a tenth of the time, by the events' own clock
     team: tuple[Agent, ...] = TEAM
@@ -204,7 +201,7 @@ class _Shift:
         dest = {f"Dest{key}": text for key, text in leg.items()}
         pair = {**stay.phone, **dest, "Queue": stay.queue, "MemberName": agent.name, "Interface": agent.interface}
         rung = self._ami("AgentCalled", pair)
-        answers = self._rng.random() < self._profile.answers
+        answers = self._rng.random() < 0.9
         ring = self._rng.uniform(3, 12) if answers else 15.0
         yield min(ring, left)
         if left <= ring:
@@ -215,7 +212,7 @@ class _Shift:
             yield from self._talk(stay, pair, leg, rung)
         else:
             self._ami("AgentRingNoAnswer", pair, RingTime=str(int(15000 / self._profile.pace)))
-            self._hang_up(leg)
+            self._ami("Hangup", leg, Cause="16")
         self._tell(self._wrap_up(agent))
         return answers
 
@@ -228,7 +225,8 @@ class _Shift:
         who, phone = ("caller", stay.phone) if self._rng.random() < 0.7 else ("agent", leg)
         talk = _whole(since, self._ami("HangupRequest", phone, Cause="16"))
         self._ami("AgentComplete", pair, HoldTime=hold, TalkTime=talk, Reason=who)
-        self._hang_up(leg, stay.phone)
+        for channel in (leg, stay.phone):
+            self._ami("Hangup", channel, Cause="16")
 
     def _give_up(self, stay: _Stay, *rings: _Channel) -> None:
         """Asterisk says Abandon of a timeout too; only the request to hang up before it tells them apart."""
@@ -236,19 +234,15 @@ class _Shift:
             self._ami("HangupRequest", stay.phone, Cause="16")
         self._ami("QueueCallerAbandon", stay.phone, Queue=stay.queue, HoldTime=_whole(stay.joined, self._tick()))
         self._ami("QueueCallerLeave", stay.phone, Queue=stay.queue, Count="0")
-        self._hang_up(*rings, stay.phone)
+        for channel in (*rings, stay.phone):
+            self._ami("Hangup", channel, Cause="16")
         self._tell(self._miss(stay.number))
 
     def _channel(self, name: str, context: str, number: str, exten: str, linked: str = "") -> _Channel:
-        serial = next(self._serial)
-        uid = f"{int(self._tick().timestamp())}.{serial}"
+        uid = f"{int(self._tick().timestamp())}.{(serial := next(self._serial))}"
         channel = {"Channel": f"{name}-{serial:08x}", "Uniqueid": uid, "Linkedid": linked or uid, "CallerIDNum": number}
         self._ami("Newchannel", channel, Context=context, Exten=exten, ChannelStateDesc="Ring")
         return channel
-
-    def _hang_up(self, *channels: _Channel) -> None:
-        for channel in channels:
-            self._ami("Hangup", channel, Cause="16")
 
     def _ami(self, event: str, *groups: Mapping[str, str], **headers: str) -> datetime:
         at = self._tick()
@@ -264,8 +258,7 @@ class _Shift:
             return
         yield self._rng.uniform(60, 600)
         while number in self._missed:
-            agent = None if self._waiting else self._take(*_QUEUES)
-            if agent is not None:
+            if not self._waiting and (agent := self._take(*_QUEUES)) is not None:
                 self._missed.discard(number)
                 yield from self._portal_call(number, agent)
                 return
@@ -273,7 +266,7 @@ class _Shift:
 
     def _portal_call(self, number: str, agent: Agent | None = None) -> _Story:
         """The agent calls *number*; without one *number* calls the direct line."""
-        kind, codes, began = "1" if agent else "2", _OUTBOUND if agent else _INBOUND, self._tick()
+        kind, codes, began = ("1", _OUTBOUND, self._tick()) if agent else ("2", _INBOUND, self._tick())
         agent = agent or self._take("sales", "support")
         code = self._rng.choice(codes) if agent else "486"
         call = {"CALL_ID": f"{self._rng.getrandbits(64):016X}.{int(began.timestamp())}.{next(self._serial)}"}
@@ -286,11 +279,10 @@ class _Shift:
             self._missed.discard(number)
             since = self._bitrix24("CALLSTART", call, {"USER_ID": agent.user_id})
             yield self._about(self._profile.talk)
-        user = agent.user_id if agent else "0"
-        who = {"CALL_TYPE": kind, "PHONE_NUMBER": number, "PORTAL_NUMBER": _DIRECT_LINE, "PORTAL_USER_ID": user}
-        date = began.astimezone(_PORTAL_ZONE).isoformat(timespec="seconds")
+        who = {"CALL_TYPE": kind, "PHONE_NUMBER": number, "PORTAL_USER_ID": agent.user_id if agent else "0"}
+        date = began.astimezone(timezone(timedelta(hours=5))).isoformat(timespec="seconds")
         times = {"CALL_DURATION": _whole(since, self._tick()), "CALL_START_DATE": date}
-        rest = {"CALL_FAILED_CODE": code, "CALL_FAILED_REASON": "", "COST": "0", "COST_CURRENCY": ""}
+        rest = {"PORTAL_NUMBER": _DIRECT_LINE, "CALL_FAILED_CODE": code, "CALL_FAILED_REASON": "", "COST": "0"}
         self._bitrix24("CALLEND", call, who, times, rest)
         if agent:
             self._tell(self._wrap_up(agent))
@@ -302,8 +294,8 @@ class _Shift:
         data = {f"data[{key}]": text for group in groups for key, text in group.items()}
         form = {"event": f"ONVOXIMPLANT{event}", **data, "auth[application_token]": self._profile.application_token}
         form |= {"ts": str(int(at.timestamp())), "auth[domain]": "demo.bitrix24.example", "auth[member_id]": "demo"}
-        body = urlencode(form).encode()
-        self._out.append(Delivery(at, self._profile.bitrix24, "application/x-www-form-urlencoded", body))
+        body, form_type = urlencode(form).encode(), "application/x-www-form-urlencoded"
+        self._out.append(Delivery(at, self._profile.bitrix24, form_type, body))
         return at
 
 
@@ -320,8 +312,8 @@ async def run(
 ) -> None:
     """Send the first :data:`HISTORY` of a shift at once and then each delivery when its time comes, until *stop*.
 
-    A shift that began longer ago catches up at *speed*; nothing is sent before it has happened. While the daemon is
-    away it is tried again. Raises ReplayError when the daemon refuses a delivery.
+    A shift that began longer ago catches up at *speed*; nothing is sent before it has happened. A daemon that is
+    away is waited for. Raises ReplayError when it refuses a delivery.
     """
     feeding = asyncio.create_task(_feed(deliveries, url, tokens, speed))
     stopping = asyncio.create_task(stop.wait())
@@ -343,8 +335,8 @@ async def _feed(deliveries: Iterable[Delivery], url: str, tokens: Mapping[str, s
         async def send() -> None:
             """All at the same time: the order of arrival changes nothing."""
             doors = [Target(url, one.source, tokens.get(one.source, "")) for one in batch]
-            pairs = zip(doors, batch, strict=True)
-            await asyncio.gather(*(post(http, door, one.body, one.content_type, math.inf) for door, one in pairs))
+            sent = [post(http, to, one.body, one.content_type, inf) for to, one in zip(doors, batch, strict=True)]
+            await asyncio.gather(*sent)
             batch.clear()
 
         for delivery in deliveries:
