@@ -40,7 +40,17 @@ def configure(settings: config.Settings, *, role: str = "") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(**({"role": role} if role else {}))
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[_Bridge()], force=True)
+
+
+class _Bridge(logging.Handler):
+    """Lines of libraries as events of ours: redacted, one each. A client's broken request is no traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        known = {"error": f"{type(error).__name__}: {error}"[:200]} if error else {}
+        logger = structlog.get_logger()
+        logger.log(record.levelno, "library", logger=record.name, text=record.getMessage()[:200], **known)
 
 
 class _Redact:

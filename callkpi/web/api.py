@@ -234,7 +234,10 @@ def _in_seconds(value: Any) -> Any:
         return [_in_seconds(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
-        f"{key[:-3]}_seconds" if key.endswith("_ms") else key: item / 1000 if key.endswith("_ms") else _in_seconds(item)
-        for key, item in value.items()
-    }
+    return dict(_second(key, item) for key, item in value.items())
+
+
+def _second(key: str, value: Any) -> tuple[str, Any]:
+    if not key.endswith("_ms"):
+        return key, _in_seconds(value)
+    return f"{key[:-3]}_seconds", None if value is None else value / 1000

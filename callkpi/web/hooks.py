@@ -53,7 +53,9 @@ class Hooks:
         try:
             body = await self._body(request)
         except TimeoutError:
-            return problem(408, "The request came too slowly", f"Send the body within {self._seconds:g} s")
+            slow = problem(408, "The request came too slowly", f"Send the body within {self._seconds:g} s")
+            slow.force_close()
+            return slow
         delivery = Delivery(body, request.content_type, bearer(request), datetime.now(UTC))
         try:
             receipt = await self._ingest.take(name, delivery)

@@ -48,6 +48,7 @@ async def serving(
         handle_signals=False,
         keepalive_timeout=IDLE_SECONDS,
         shutdown_timeout=DRAIN_SECONDS,
+        lingering_time=2.0,
     )
     await runner.setup()
     host, port = settings.address

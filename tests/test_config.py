@@ -1,0 +1,107 @@
+"""Configuration: what is wrong, where, and what to write instead."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from callkpi import config
+from callkpi.config import ConfigError, Tenant
+
+
+def load(tmp_path: Path, text: str, **env: str) -> config.Settings:
+    path = tmp_path / "callkpi.toml"
+    path.write_text(text)
+    return config.load(path, env)
+
+
+GOOD = '[tenants.a]\ntimezone = "Asia/Almaty"\n[sources.pbx]\nkind = "asterisk"\ntenant = "a"\ntoken = "t"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tenants.a", "not valid TOML"),
+        ("[sever]\n", "sever: unknown key (did you mean 'server'?)"),
+        (GOOD + 'tokken = "x"', "sources.pbx.tokken: unknown key (did you mean 'token'?)"),
+        ('[server]\nlisten = "8090"', "server.listen: '8090' must be HOST:PORT"),
+        ('[server]\nprocesses = "many"', "server.processes: must be a number"),
+        ("[server]\nprocesses = 0", "server.processes: must be above 0"),
+        ('[tenants.a]\ntimezone = "Almaty"', "tenants.a.timezone: 'Almaty' is no IANA zone; write e.g. Asia/Almaty"),
+        ('[tenants."a b"]', "tenants.a b: a tenant's name has letters"),
+        ('[tenants.a]\nservice_level_formula = "best"', "tenants.a.service_level_formula: 'best' is none of default"),
+        ('[tenants.a.business_hours]\nmon = "9-18"', 'must be like "09:00-18:00"'),
+        ('[tenants.a.business_hours]\nmonday = "09:00-18:00"', "business_hours.monday: is none of mon"),
+        ('[sources.p]\nkind = "bitrix24"', "sources.p.application_tokens: is required"),
+        ('[sources.p]\nkind = "asterisk"', "sources.p.token: is required"),
+        ('[sources.p]\ntoken = "x"', "sources.p.kind: is required"),
+        (GOOD.replace('tenant = "a"', 'tenant = "b"'), "sources.pbx.tenant: no tenant 'b'"),
+        ('[database]\nurl = "mysql://x"', "database.url: must begin with postgresql://"),
+        (GOOD + 'internal_number = "("', "sources.pbx.internal_number: no regular expression"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_key_and_the_fix(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert words in "\n".join(caught.value.problems)
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, '[server]\nlisten = "x"\n[log]\nlevel = "loud"\n[sources.p]\nkind = "native"\n')
+    assert len(caught.value.problems) == 3
+
+
+def test_the_environment_outranks_the_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("from-a-file\n")
+    settings = load(
+        tmp_path, GOOD, CALLKPI_LISTEN="127.0.0.1:1", CALLKPI_SOURCES__PBX__TOKEN_FILE=str(secret),
+        CALLKPI_TENANTS__A__TALKED_SECONDS="30", CALLKPI_DATA_DIR="/data",
+    )  # fmt: skip
+    assert (settings.address, settings.sources["pbx"].token) == (("127.0.0.1", 1), "from-a-file")
+    assert (settings.tenants["a"].talked_seconds, settings.database.data_dir) == (30.0, "/data")
+
+
+@pytest.mark.parametrize("name", ["CALLKPI_LISTENS", "CALLKPI_SERVER__LISTN", "CALLKPI_SERVER__API_TOKEN_FILE"])
+def test_a_variable_that_is_no_setting_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError):
+        load(tmp_path, GOOD, **{name: "/no/such/file"})
+
+
+def test_the_example_is_valid_with_every_key_uncommented(tmp_path: Path) -> None:
+    lines = config.example().splitlines()
+    assert config.load(None, {"CALLKPI_CONFIG": str(_write(tmp_path, lines))}) == config.Settings()
+    keys = [line[2:] if line.startswith("# ") and (" = " in line or line[2] == "[") else line for line in lines]
+    told = tomllib.loads("\n".join(key for key in keys if not key.startswith("#") and "none" not in key))
+    assert {"server", "database", "log", "metrics", "tenants", "sources"} == set(told)
+    assert set(told["sources"]) == {"portal", "pbx", "other"}
+
+
+def _write(tmp_path: Path, lines: list[str]) -> Path:
+    path = tmp_path / "example.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+HOURS = Tenant(
+    timezone="Asia/Almaty",
+    business_hours={"mon": "09:00-18:00", "tue": "22:00-06:00"},
+    holidays=("2026-11-30",),
+)
+
+
+@pytest.mark.parametrize(
+    ("local", "is_open"),
+    [
+        ("2026-11-23T08:59", False), ("2026-11-23T09:00", True), ("2026-11-23T17:59", True), ("2026-11-23T18:00", False),
+        ("2026-11-24T21:59", False), ("2026-11-24T23:00", True), ("2026-11-25T05:59", True), ("2026-11-25T06:00", False),
+        ("2026-11-30T10:00", False),
+    ],
+)  # fmt: skip
+def test_business_hours_of_the_centres_own_day_over_midnight_and_holidays(local: str, is_open: bool) -> None:
+    at = datetime.fromisoformat(local).replace(tzinfo=HOURS.zone).astimezone(UTC)
+    assert config.is_open(HOURS, at) is is_open
