@@ -103,9 +103,7 @@ def _prepare(directory: Path, listen: str, token: str) -> Path:
         f'[tenants.simulated.queues.{name}]\nname = "{name} (simulated)"\n\n' for name in ("sales", "support", "vip")
     )
     agents = "".join(
-        f'[tenants.simulated.agents."{number}"]\nname = "{agent.name}"\n\n'
-        for agent in simulator.TEAM
-        for number in (agent.extension, agent.user_id)
+        f'[tenants.simulated.agents."{agent.user_id}"]\nname = "{agent.name}"\n\n' for agent in simulator.TEAM
     )
     text = _CONFIG.format(listen=listen, data_dir=data_dir, timezone=_zone(), token=token, names=queues + agents)
     path.write_text(text, "utf-8")

@@ -368,7 +368,7 @@ def _window_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
     yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    yield _gauge("callkpi_business_hours", "1 while the call centre is open by its configuration", ("tenant",),
+    yield _gauge("callkpi_business_open", "1 while the call centre is open by its configuration", ("tenant",),
                  {(name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()})  # fmt: skip
     yield _gauge("callkpi_projector_pending_groups", "Journalled groups that are not projected yet", (),
                  {(): snapshot.lag["groups"]})  # fmt: skip

@@ -273,7 +273,10 @@ def test_lines_that_concern_no_call_are_ignored_and_broken_ones_are_rejected() -
 
 def test_pauses_are_states_of_the_agent_in_a_queue() -> None:
     parsed = ASTERISK.parse(
-        [log(0, "PAUSE", "lunch", agent="Dana"), ami("QueueMemberPause", 5, Queue="sales", MemberName="Dana", Paused="0")],
+        [
+            log(0, "PAUSE", "lunch", agent="Dana"),
+            ami("QueueMemberPause", 5, Queue="sales", MemberName="Dana", Paused="0"),
+        ],
         Context("pbx", "acme", SOURCE, NOW),
     )
     told = [(e.kind, e.agent, e.queue, e.state, e.reason) for e in parsed.events]

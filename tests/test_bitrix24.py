@@ -234,7 +234,11 @@ async def test_missed_then_called_back_by_another_source(world: World) -> None:
     await world.project()
     (item,) = await world.reports.missed("acme")
     assert item["fate"] == "called_back"
-    later = {"CALL_ID": "C", "CALL_TYPE": "1", "CALL_START_DATE": datetime.fromtimestamp(missed_at + 500, UTC).isoformat()}
+    later = {
+        "CALL_ID": "C",
+        "CALL_TYPE": "1",
+        "CALL_START_DATE": datetime.fromtimestamp(missed_at + 500, UTC).isoformat(),
+    }
     await world.send("portal", end("200", 60, int(missed_at) + 560, **later))
     await world.project()
     assert await world.reports.missed("acme") == []

@@ -28,7 +28,9 @@ def test_the_wheel_has_sql_and_grafana_inside_and_works_from_any_directory(tmp_p
     assert sources and sources <= names
     grafana = {f"callkpi/{path.relative_to(ROOT)}" for path in (ROOT / "grafana").rglob("*") if path.is_file()}
     assert grafana and grafana <= names
-    code = "from callkpi import migrations, store; print(migrations.newest(), len(store.query('journal', 'append')) > 0)"
+    code = (
+        "from callkpi import migrations, store; print(migrations.newest(), len(store.query('journal', 'append')) > 0)"
+    )
     told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r}); {code}", cwd=tmp_path)
     assert told.stdout.split()[1:] == ["True"], told.stderr
 

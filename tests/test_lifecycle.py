@@ -1,0 +1,223 @@
+"""Calls over time: expiry and reopening, several projectors, rejected payloads, the commands of an operator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+
+from callkpi.funnel import Contact, fates
+from callkpi.model import CallEvent, Direction, Fate
+from callkpi.projector import Projector
+from tests.daemon import Daemon, daemon
+from tests.strategies import arrival
+from tests.test_crash import post, projected
+from tests.test_replay_equals_truth import FILES
+from tests.world import World, capture_lines
+from tests.world import test_settings as make_settings
+
+HOUR = timedelta(hours=1)
+
+
+def say(kind: str, at: datetime, **facts: Any) -> dict[str, Any]:
+    return {"call_id": "c", "kind": kind, "at": at.isoformat(), "direction": "inbound", **facts}
+
+
+async def total(world: World) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    answer: dict[str, Any] = await world.figures("direction", now - timedelta(days=2), now + HOUR)
+    return answer["total"]  # type: ignore[no-any-return]
+
+
+async def test_a_call_without_an_end_expires_and_comes_back_when_its_end_does(world: World) -> None:
+    begin = datetime.now(UTC) - 5 * HOUR
+    await world.send_json("native", say("queued", begin, queue="sales"))
+    await world.project()
+    assert (await total(world))["expired"] == 1
+    await world.send_json("native", say("answered", begin + HOUR, agent="Dana"), say("ended", begin + 2 * HOUR))
+    await world.project()
+    row = await total(world)
+    assert (row["expired"], row["open"], row["answered"], row["talk_seconds"]) == (0, 0, 1, 3600)
+    assert await world.findings() == []
+
+
+async def test_the_sweep_finds_calls_that_lapse_while_nothing_comes(world: World) -> None:
+    await world.send_json("native", say("queued", datetime.now(UTC) - 3 * HOUR, queue="sales"))
+    await world.project()
+    assert (await total(world))["open"] == 1
+    impatient = Projector(world.pool, make_settings(expire_after_hours=2.0), world.health)
+    await impatient.sweep()
+    await impatient.drain()
+    assert (await total(world))["expired"] == 1
+
+
+@given(arrival())
+@settings(max_examples=15)
+async def test_several_projectors_at_once_give_the_same_tables(
+    world: World, case: tuple[list[CallEvent], list[list[CallEvent]]]
+) -> None:
+    events, deliveries = case
+    await world.clear()
+    await world.append(events)
+    await world.project()
+    expected = await world.tables()
+    await world.clear()
+    projectors = [Projector(world.pool, world.settings, world.health) for _ in range(3)]
+    for delivery in deliveries:
+        for event in delivery:
+            await world.append([event])
+        await asyncio.gather(*(projector.drain() for projector in projectors))
+    await world.project()
+    assert await world.tables() == expected
+    assert await world.findings() == []
+
+
+AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+
+def contact(key: str, minutes: int, *, missed: bool = False, outbound: bool = False, answered: bool = False) -> Contact:
+    at = AT + timedelta(minutes=minutes)
+    return Contact(
+        key=("pbx", key), direction=Direction.OUTBOUND if outbound else Direction.INBOUND, started_at=at,
+        answered_at=at + timedelta(seconds=20) if answered else None, missed=missed,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("later", "fate"),
+    [
+        ([], Fate.WAITING),
+        ([contact("b", 5, outbound=True)], Fate.CALLED_BACK),
+        ([contact("b", 5, outbound=True), contact("c", 9, outbound=True, answered=True)], Fate.REACHED),
+        ([contact("b", 5, answered=True)], Fate.SELF_SERVED),
+        ([contact("b", 5, outbound=True), contact("c", 9, answered=True)], Fate.SELF_SERVED),
+        ([contact("b", 5, missed=True)], Fate.WAITING),
+        ([contact("b", -5, outbound=True, answered=True)], Fate.WAITING),
+        ([contact("b", 8 * 24 * 60, outbound=True, answered=True)], Fate.WAITING),
+    ],
+)
+def test_the_fate_of_a_missed_customer(later: list[Contact], fate: Fate) -> None:
+    told = fates([*later, contact("a", 0, missed=True)], timedelta(days=7))
+    assert next(each for each in told if each.key == ("pbx", "a")).fate is fate
+
+
+# -- commands ---------------------------------------------------------------------------------------------
+
+
+def callkpi(*arguments: str, target: Daemon | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "callkpi", *arguments], capture_output=True, text=True, check=False, cwd="/tmp",
+        env=target.environment if target else None,
+    )  # fmt: skip
+
+
+COMMANDS = ["serve", "demo", "report", "missed", "check-config", "example-config", "replay", "replay-rejected",
+            "migrate", "rebuild", "doctor"]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = callkpi(command, "--help")
+    assert done.returncode == 0
+    assert f"example: callkpi {command}" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["fly"], ["serve", "--processes", "0"], ["serve", "--config", "/no/such.toml"], ["report", "--by", "mood"],
+        ["demo", "--speed", "1000"], ["replay", "/no/such.jsonl", "--source", "pbx"],
+        ["replay", "/etc/hostname", "--source", "pbx", "--speed", "fast"],
+    ],
+)  # fmt: skip
+def test_an_error_of_the_command_line_is_one_line_and_status_2(arguments: list[str]) -> None:
+    done = callkpi(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+async def test_an_operators_day(data_dir: Path, tmp_path: Path) -> None:
+    """Replay a recording by command, read the report, mend a rejected payload, rebuild, check."""
+    async with daemon(data_dir / "operator") as target:
+        for name in FILES.values():
+            if name.endswith(".gz"):
+                recording = Path(__file__).parent / "captures" / name
+                done = callkpi(
+                    "replay", str(recording), "--source", "pbx", "--url", target.url, "--speed", "max", target=target
+                )
+                assert done.returncode == 0, done.stderr
+        await projected(target)
+        begin = "2026-11-23T18:00:00Z"
+        told = callkpi(
+            "report", "--from", begin, "--to", "2026-11-23T21:00:00Z", "--by", "queue", "--json", target=target
+        )
+        rows = json.loads(told.stdout)["rows"]
+        async with aiohttp.ClientSession() as session:
+            window = {"from": begin, "to": "2026-11-23T21:00:00Z", "by": "queue"}
+            async with session.get(f"{target.url}/api/v1/kpi", params=window) as answer:
+                assert (await answer.json())["rows"] == rows
+            assert not await post(session, target, ['{"Event": "QueueCallerJoin", "received_at": "today"}'])
+        table = callkpi("report", "--from", begin, "--to", "2026-11-23T21:00:00Z", target=target)
+        assert "sales" in table.stdout and "136" in table.stdout
+        missed = callkpi("missed", target=target)
+        assert missed.returncode == 0
+        assert "+7701234" not in missed.stdout
+        done = callkpi("replay-rejected", target=target)
+        assert "0 payloads understood now, 1 still not" in done.stderr
+        wrong = callkpi(
+            "replay", str(recording), "--source", "pbx", "--url", target.url, "--token", "no", target=target
+        )
+        assert (wrong.returncode, len(wrong.stderr.strip().splitlines())) == (2, 1)
+    done = callkpi("rebuild", target=target)
+    assert done.returncode == 0, done.stderr
+    done = callkpi("doctor", target=target)
+    assert done.stdout.strip() == "Rollups equal calls, calls equal the journal."
+    again = callkpi("report", "--from", begin, "--to", "2026-11-23T21:00:00Z", "--by", "queue", "--json", target=target)
+    assert json.loads(again.stdout)["rows"] == rows
+
+
+async def test_a_newcomer_sees_living_numbers_within_ten_seconds(data_dir: Path) -> None:
+    target = Daemon(data_dir / "demo")
+    environment = {k: v for k, v in target.environment.items() if k != "CALLKPI_CONFIG"}
+    with target.log.open("wb") as log:
+        begin = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "callkpi", "demo"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+        )
+        try:
+            offered = 0
+            async with aiohttp.ClientSession() as session:
+                while offered < 30 and time.monotonic() - begin < 30:
+                    await asyncio.sleep(0.2)
+                    try:
+                        async with session.get(f"{target.url}/api/v1/kpi?by=queue") as answer:
+                            offered = (await answer.json())["total"]["offered"]
+                    except aiohttp.ClientError:
+                        continue
+                seconds = time.monotonic() - begin
+                async with session.get(f"{target.url}/metrics") as answer:
+                    page = await answer.text()
+        finally:
+            process.terminate()
+            process.wait(60)
+    told = target.log.read_text()
+    assert "SIMULATED" in told and f"{target.url}/metrics" in told
+    assert offered >= 30, told
+    business = [line for line in page.splitlines() if line.startswith("callkpi_calls_offered_total{")]
+    assert business and all('tenant="simulated"' in line for line in business)
+    assert all("(simulated)" in line for line in business if 'queue=""' not in line)
+    print(f"living numbers after {seconds:.1f} s")

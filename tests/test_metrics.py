@@ -1,0 +1,198 @@
+"""/metrics: the same numbers as the report, in a form that Prometheus' own tools accept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from callkpi import config
+from tests.daemon import Daemon, daemon, free_port
+from tests.test_crash import post, projected
+from tests.test_replay_equals_truth import BEGIN, END, FILES, TRUTH
+from tests.world import World, capture_lines, sample, test_settings
+
+promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian package prometheus is not installed")
+
+
+@pytest.fixture
+async def replayed(world: World) -> World:
+    await world.send_lines("pbx", capture_lines(FILES["pbx"]))
+    await world.project()
+    return world
+
+
+async def test_counters_equal_the_report(replayed: World) -> None:
+    page = await replayed.metrics()
+    for name, row in (await replayed.kpi("queue", BEGIN, END)).items():
+        told = {
+            "offered": sample(page, "callkpi_calls_offered_total", queue=name),
+            "handled": sample(page, "callkpi_calls_handled_total", queue=name),
+            "missed": sample(page, "callkpi_calls_missed_total", queue=name),
+            "exited": sample(page, "callkpi_calls_ended_total", queue=name, outcome="exited"),
+            "talk_seconds": sample(page, "callkpi_call_talk_seconds_sum", queue=name),
+            "wait_seconds": sample(page, "callkpi_call_wait_seconds_sum", queue=name),
+        }
+        assert told == {key: row[key] for key in told}
+        answered = sample(page, "callkpi_call_wait_seconds_count", queue=name, result="answered")
+        assert answered == row["answered"] == TRUTH["queues"][name]["answered"]
+        within = sample(page, "callkpi_call_wait_seconds_bucket", queue=name, result="answered", le="20.0")
+        assert within == row["within_service_level"]
+    for name, row in (await replayed.kpi("agent", BEGIN, END)).items():
+        assert sample(page, "callkpi_agent_handled_total", agent=name) == row["handled"]
+        assert sample(page, "callkpi_agent_talk_seconds_total", agent=name) == pytest.approx(row["talk_seconds"])
+
+
+async def test_whole_calls_are_counted_once(replayed: World) -> None:
+    page = await replayed.metrics()
+    total = (await replayed.figures("line", BEGIN, END))["total"]
+    assert sample(page, "callkpi_company_calls_offered_total", direction="inbound") == total["offered"] == 300
+
+
+async def test_exact_gauges_of_the_day_equal_the_report(world: World) -> None:
+    now = datetime.now(UTC).timestamp()
+    for number, (wait, cause) in enumerate([(3, "answered"), (30, "answered"), (40, "abandoned"), (2, "abandoned")]):
+        base = {"call_id": f"c{number}", "queue": "sales", "direction": "inbound"}
+        left = {"kind": "answered", "agent": "Dana"} if cause == "answered" else {"kind": "left_queue", "cause": cause}
+        await world.send_json(
+            "native", {**base, "kind": "queued", "at": now - 60}, {**base, **left, "at": now - 60 + wait},
+            {"call_id": f"c{number}", "kind": "ended", "at": now - 5},
+        )  # fmt: skip
+    await world.project()
+    page = await world.metrics()
+    assert sample(page, "callkpi_service_level_ratio", queue="sales", window="day") == pytest.approx(1 / 3)
+    assert sample(page, "callkpi_missed_ratio", queue="sales", window="day") == 0.5
+    assert sample(page, "callkpi_shift_calls", queue="sales", outcome="abandoned") == 1
+    assert sample(page, "callkpi_shift_calls", queue="sales", outcome="short_abandon") == 1
+
+
+async def test_live_gauges_show_who_waits_and_who_talks(world: World) -> None:
+    now = datetime.now(UTC).timestamp()
+
+    def say(call: str, kind: str, ago: float, **facts: str) -> dict[str, object]:
+        return {"call_id": call, "kind": kind, "at": now - ago, "direction": "inbound", **facts}
+
+    await world.send_json(
+        "native",
+        say("a", "queued", 100, queue="sales"), say("b", "queued", 40, queue="sales"),
+        say("c", "queued", 90, queue="sales"), say("c", "answered", 70, queue="sales", agent="Dana"),
+        say("d", "started", 10), say("e", "queued", 30, queue="vip"), say("e", "ringing", 25, queue="vip", agent="Erlan"),
+        *({"kind": "agent_state", "at": now - 200, "agent": agent, "queue": "sales", "state": state}
+          for agent, state in [("Dana", "available"), ("Bolat", "paused"), ("Marat", "offline"), ("Zhanna", "available")]),
+    )  # fmt: skip
+    await world.project()
+    page = await world.metrics()
+    assert sample(page, "callkpi_calls_waiting", queue="sales") == 2
+    assert sample(page, "callkpi_longest_wait_seconds", queue="sales") == pytest.approx(100, abs=5)
+    assert sample(page, "callkpi_calls_waiting", queue="") == 1
+    assert sample(page, "callkpi_calls_waiting", queue="vip") == 1
+    assert sample(page, "callkpi_calls_talking", queue="sales") == 1
+    states = {state: sample(page, "callkpi_agents", queue="sales", state=state)
+              for state in ("available", "talking", "paused", "offline")}  # fmt: skip
+    assert states == {"available": 1, "talking": 1, "paused": 1, "offline": 1}
+
+
+async def test_a_reclassified_call_is_added_and_nothing_is_taken_away(world: World) -> None:
+    at = datetime.now(UTC).timestamp() - 300
+    base = {"call_id": "c", "queue": "sales", "direction": "inbound"}
+    await world.send_json("native", {**base, "kind": "queued", "at": at}, {**base, "kind": "ended", "at": at + 60})
+    await world.project()
+    await world.send_json("native", {**base, "kind": "answered", "at": at + 30, "agent": "Dana"})
+    await world.project()
+    page = await world.metrics()
+    assert sample(page, "callkpi_calls_ended_total", queue="sales", outcome="abandoned") == 1
+    assert sample(page, "callkpi_calls_ended_total", queue="sales", outcome="answered") == 1
+    assert sample(page, "callkpi_calls_reclassified_total", **{"from": "abandoned", "to": "answered"}) == 1
+
+
+async def test_known_children_are_there_before_their_first_count(world: World) -> None:
+    world = World(world.pool, test_settings(queues={"sales": config.Queue(name="Sales desk")}))
+    page = await world.metrics()
+    assert sample(page, "callkpi_calls_missed_total", queue="Sales desk", reason="abandoned") == 0
+    assert sample(page, "callkpi_calls_waiting", queue="Sales desk") == 0
+    assert sample(page, "callkpi_ingest_events_total", source="pbx", result="received") == 0
+
+
+async def test_labels_stay_bounded(world: World) -> None:
+    settings = test_settings()
+    bounded = config.Settings(
+        tenants=settings.tenants, sources=settings.sources, metrics=config.Metrics(max_agents=3, max_queues=2)
+    )
+    world.settings = bounded
+    at = datetime.now(UTC).timestamp() - 3000
+    for number in range(6):
+        base = {"call_id": f"c{number}", "queue": f"q{number}", "direction": "inbound", "agent": f"a{number}"}
+        kinds = ("queued", "answered", "ended")
+        await world.send_json("native", *({**base, "kind": kind, "at": at + i} for i, kind in enumerate(kinds)))
+        await world.project()
+    page = await world.metrics()
+    agents: dict[str, float] = defaultdict(float)
+    for line in page.splitlines():
+        if line.startswith("callkpi_agent_handled_total{"):
+            agents[line.split('agent="')[1].split('"')[0]] += float(line.split()[-1])
+    assert agents == {"a0": 1, "a1": 1, "a2": 1, "other": 3}
+    assert sample(page, "callkpi_calls_offered_total", queue="other") == 4
+    assert sample(page, "callkpi_names_overflow", kind="agent") == 3
+
+
+@promtool
+async def test_promtool_accepts_the_page(replayed: World) -> None:
+    page = await replayed.metrics()
+    checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+@pytest.fixture
+async def target(data_dir: Path) -> AsyncIterator[Daemon]:
+    async with daemon(data_dir / "prometheus") as running:
+        yield running
+
+
+@promtool
+async def test_a_real_prometheus_scrapes_what_the_report_says(target: Daemon, tmp_path: Path) -> None:
+    port = free_port()
+    settings = tmp_path / "prometheus.yml"
+    settings.write_text(
+        "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: callkpi\n"
+        f"  static_configs: [{{targets: ['127.0.0.1:{target.port}']}}]\n"
+    )
+    process = subprocess.Popen(
+        ["prometheus", f"--config.file={settings}", f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    )  # fmt: skip
+    try:
+        lines = capture_lines(FILES["pbx"])
+        async with aiohttp.ClientSession() as session:
+            for begin in range(0, len(lines), 1000):
+                assert await post(session, target, lines[begin : begin + 1000])
+            await projected(target)
+            expression = 'sum by (queue) (callkpi_calls_offered_total{queue!=""})'
+            found: dict[str, int] = {}
+            deadline = datetime.now(UTC) + timedelta(seconds=30)
+            wanted = {name: truth["entered"] for name, truth in TRUTH["queues"].items()}
+            while found != wanted and datetime.now(UTC) < deadline:
+                await asyncio.sleep(0.5)
+                found = await _query(session, port, expression)
+            assert found == wanted
+            assert await _query(session, port, 'max by (queue) (up{job="callkpi"})') == {"": 1}
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+async def _query(session: aiohttp.ClientSession, port: int, expression: str) -> dict[str, int]:
+    try:
+        async with session.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": expression}) as answer:
+            body = json.loads(await answer.text())
+    except (aiohttp.ClientError, json.JSONDecodeError):
+        return {}
+    result = body.get("data", {}).get("result", [])
+    return {item["metric"].get("queue", ""): int(float(item["value"][1])) for item in result}
