@@ -88,7 +88,8 @@ async def _watch(
     children = []
     try:
         for role in roles:
-            children.append(await _spawn(role, config_file, dsn, lifeline))
+            child = await _spawn(role, config_file, dsn, lifeline)
+            children.append(child)
         exits = [asyncio.create_task(child.wait()) for child in children]
         stopping = asyncio.create_task(stop.wait())
         reporting = asyncio.create_task(_when_ready(settings, on_ready))

@@ -368,13 +368,14 @@ def _window_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
     yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    yield _gauge("callkpi_business_open", "1 while the call centre is open by its configuration", ("tenant",),
-                 {(name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()})  # fmt: skip
-    yield _gauge("callkpi_projector_pending_groups", "Journalled groups that are not projected yet", (),
-                 {(): snapshot.lag["groups"]})  # fmt: skip
-    yield _gauge("callkpi_projector_lag_seconds", "Age of the oldest of them", (), {(): snapshot.lag["seconds"]})
+    is_open = {(name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()}
+    yield _gauge("callkpi_business_open", "1 while the call centre is open by its configuration", ("tenant",), is_open)
+    groups, seconds = {(): snapshot.lag["groups"]}, {(): snapshot.lag["seconds"]}
+    yield _gauge("callkpi_projector_pending_groups", "Journalled groups that are not projected yet", (), groups)
+    yield _gauge("callkpi_projector_lag_seconds", "Age of the oldest of them", (), seconds)
+    waiting = dict.fromkeys(settings.sources, 0) | {row["source"]: row["waiting"] for row in snapshot.rejected}
     yield _gauge("callkpi_ingest_rejected_waiting", "Payloads kept for a replay after a fix", ("source",),
-                 {(name,): 0 for name in settings.sources} | {(r["source"],): r["waiting"] for r in snapshot.rejected})  # fmt: skip
+                 {(name,): count for name, count in waiting.items()})  # fmt: skip
     yield _gauge("callkpi_names_overflow", 'Names beyond the limit that are shown as "other"', ("tenant", "kind"),
                  {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
     yield from _source_families(snapshot, settings)

@@ -357,7 +357,7 @@ class Projector:
     async def _lock_people(
         self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey]
     ) -> set[tuple[str, str]]:
-        """Lock the customers whose calls changed in what their fate depends on, and the agents. Returns the customers."""
+        """Lock the agents, and the customers whose calls changed in what their fate depends on. Returns those."""
         customers: set[tuple[str, str]] = set()
         for item in after:
             olds = [(old.customer, old.contact) for old in item.before]

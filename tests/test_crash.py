@@ -29,10 +29,9 @@ async def post(session: aiohttp.ClientSession, target: Daemon, lines: list[str])
 
 async def rows(target: Daemon, by: str) -> dict[str, Any]:
     window = {"from": BEGIN.isoformat(), "to": END.isoformat(), "by": by}
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"{target.url}/api/v1/kpi", params=window) as answer:
-            assert answer.status == 200, await answer.text()
-            return {row[by]: row for row in (await answer.json())["rows"]}
+    async with aiohttp.ClientSession() as session, session.get(f"{target.url}/api/v1/kpi", params=window) as answer:
+        assert answer.status == 200, await answer.text()
+        return {row[by]: row for row in (await answer.json())["rows"]}
 
 
 async def projected(target: Daemon) -> None:

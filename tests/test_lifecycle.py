@@ -22,7 +22,7 @@ from tests.daemon import Daemon, daemon
 from tests.strategies import arrival
 from tests.test_crash import post, projected
 from tests.test_replay_equals_truth import FILES
-from tests.world import World, capture_lines
+from tests.world import World
 from tests.world import test_settings as make_settings
 
 HOUR = timedelta(hours=1)

@@ -84,9 +84,11 @@ async def test_live_gauges_show_who_waits_and_who_talks(world: World) -> None:
         "native",
         say("a", "queued", 100, queue="sales"), say("b", "queued", 40, queue="sales"),
         say("c", "queued", 90, queue="sales"), say("c", "answered", 70, queue="sales", agent="Dana"),
-        say("d", "started", 10), say("e", "queued", 30, queue="vip"), say("e", "ringing", 25, queue="vip", agent="Erlan"),
+        say("d", "started", 10), say("e", "queued", 30, queue="vip"),
+        say("e", "ringing", 25, queue="vip", agent="Erlan"),
         *({"kind": "agent_state", "at": now - 200, "agent": agent, "queue": "sales", "state": state}
-          for agent, state in [("Dana", "available"), ("Bolat", "paused"), ("Marat", "offline"), ("Zhanna", "available")]),
+          for agent, state in [("Dana", "available"), ("Bolat", "paused"), ("Marat", "offline"),
+                               ("Zhanna", "available")]),
     )  # fmt: skip
     await world.project()
     page = await world.metrics()

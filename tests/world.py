@@ -140,7 +140,7 @@ class World:
 
 
 def _without_padding(row: str) -> str:
-    """A row of rollups with its histograms as they are, less trailing zeros (a sum keeps them, a first row has none)."""
+    """A row whose histograms have no trailing zeros: a sum keeps them, a first row has none."""
     data = json.loads(row)
     for name, value in data.items():
         if name.endswith("_buckets"):
