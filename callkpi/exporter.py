@@ -20,17 +20,14 @@ from prometheus_client.exposition import choose_encoder
 from callkpi import __version__, config, kpi, store
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
-from callkpi.model import MISSED_OUTCOMES, AgentState, Call, Direction, Outcome
+from callkpi.model import AgentState, Call, Direction, Outcome
 from callkpi.names import Bounded, Names
 from callkpi.reports import local_midnight
 
 _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
-#: Outcomes that each direction's ended calls are shown with from the start, so that the first one is an increase.
-_ZEROED = {
-    Direction.INBOUND: sorted(MISSED_OUTCOMES | {Outcome.ANSWERED, Outcome.EXITED}),
-    Direction.OUTBOUND: [Outcome.ANSWERED, Outcome.BUSY, Outcome.FAILED, Outcome.NO_ANSWER],
-}
+#: Outcomes that offered calls are shown with from the start, so that the first one is an increase.
+_ZEROED = (Outcome.ANSWERED, Outcome.ABANDONED, Outcome.SHORT_ABANDON, Outcome.TIMED_OUT, Outcome.NO_ANSWER)
 #: metric in table counters -> family name, help, labels
 _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "offered": (
@@ -235,11 +232,11 @@ def _zeros(totals: dict[str, Counter[tuple[str, ...]]], settings: config.Setting
             totals["offered"].setdefault((tenant, labels.label(tenant, "queue", queue), "", Direction.INBOUND), 0)
     for metric in ("", "company_"):
         for place in list(totals[f"{metric}offered"]):
-            for outcome in _ZEROED[Direction.INBOUND]:
+            for outcome in _ZEROED:
                 totals[f"{metric}ended"].setdefault((*place, outcome), 0)
     for place in list(totals["offered"]):
         totals["handled"].setdefault(place, 0)
-        for outcome in sorted(MISSED_OUTCOMES):
+        for outcome in _ZEROED[1:]:
             totals["missed"].setdefault((*place, outcome), 0)
 
 
@@ -368,11 +365,15 @@ def _window_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
     yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    is_open = {(name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()}
+    is_open: dict[tuple[str, ...], float] = {
+        (name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()
+    }
     yield _gauge("callkpi_business_open", "1 while the call centre is open by its configuration", ("tenant",), is_open)
-    groups, seconds = {(): snapshot.lag["groups"]}, {(): snapshot.lag["seconds"]}
-    yield _gauge("callkpi_projector_pending_groups", "Journalled groups that are not projected yet", (), groups)
-    yield _gauge("callkpi_projector_lag_seconds", "Age of the oldest of them", (), seconds)
+    for name, column, text in (
+        ("pending_groups", "groups", "Journalled groups that are not projected yet"),
+        ("lag_seconds", "seconds", "Age of the oldest of them"),
+    ):
+        yield _gauge(f"callkpi_projector_{name}", text, (), {(): snapshot.lag[column]})
     waiting = dict.fromkeys(settings.sources, 0) | {row["source"]: row["waiting"] for row in snapshot.rejected}
     yield _gauge("callkpi_ingest_rejected_waiting", "Payloads kept for a replay after a fix", ("source",),
                  {(name,): count for name, count in waiting.items()})  # fmt: skip

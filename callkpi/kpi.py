@@ -37,9 +37,10 @@ HISTOGRAMS: Mapping[str, tuple[str, str, Sequence[int]]] = {
 
 #: Additive measures: the columns of table rollups.
 MEASURES = (
-    "contacts", "offered", "queued", "rung", "answered", "talked", "handled", "missed", "made", "reached",
-    "not_reached", "within_sl", "abandoned_within", "ring_no_answer", "transferred", "waits", "wait_ms", "waits_answered",
-    "wait_answered_ms", "talks", "talk_ms", "holds", "hold_ms", "wraps", "wrap_ms",
+    "contacts", "offered", "queued", "rung", "answered", "talked", "handled", "missed",
+    "made", "reached", "not_reached", "within_sl", "abandoned_within", "ring_no_answer", "transferred",
+    "waits", "wait_ms", "waits_answered", "wait_answered_ms",
+    "talks", "talk_ms", "holds", "hold_ms", "wraps", "wrap_ms",
 )  # fmt: skip
 
 

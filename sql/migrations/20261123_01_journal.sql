@@ -57,7 +57,8 @@ CREATE TABLE rejected (
     UNIQUE (tenant, source, digest)
 );
 
--- Partitions are months in UTC, made when the first event of a month comes.
+-- Partitions are months in UTC, made when the first event of a month comes. They are made apart and attached, which
+-- unlike CREATE … PARTITION OF does not wait for, or hold up, those who read and write the table meanwhile.
 CREATE FUNCTION ensure_partition(parent text, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     month date := date_trunc('month', at AT TIME ZONE 'UTC')::date;
@@ -66,11 +67,17 @@ BEGIN
     IF to_regclass(child) IS NOT NULL THEN
         RETURN;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('callkpi.partition'));
+    PERFORM pg_advisory_xact_lock(hashtext('callkpi.partition'), hashtext(parent));
+    IF to_regclass(child) IS NOT NULL THEN
+        RETURN;
+    END IF;
     EXECUTE format(
-        'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L) WITH (fillfactor = %s)',
-        child, parent, month::timestamp AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC',
-        CASE parent WHEN 'journal' THEN 100 ELSE 60 END
+        'CREATE TABLE %I (LIKE %I INCLUDING ALL) WITH (fillfactor = %s)',
+        child, parent, CASE parent WHEN 'journal' THEN 100 ELSE 60 END
+    );
+    EXECUTE format(
+        'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+        parent, child, month::timestamp AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC'
     );
 END $$;
 
