@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ logger = structlog.get_logger()
 #: How long children may take to finish what is under way.
 STOP_SECONDS = 30.0
 DATABASE_WAIT_SECONDS = 60.0
+ADDRESS_ATTEMPTS = 10
 
 
 class Failed(Exception):
@@ -43,6 +46,7 @@ async def serve(
     """Run until SIGTERM or SIGINT. Raises Failed when a part of the daemon died or could not start."""
     stop = _stop_event()
     server = None
+    await _free_address(settings)
     if not settings.database.url:
         try:
             server = await asyncio.to_thread(embedded.start, settings.data_dir)
@@ -57,6 +61,29 @@ async def serve(
         if server is not None:
             await asyncio.to_thread(server.stop)
         logger.info("daemon.stopped")
+
+
+async def _free_address(settings: config.Settings) -> None:
+    """Say at once that the address can't be used; the children could only die of it.
+
+    The children of a daemon that was killed may still finish their last requests: they get a moment.
+    """
+    for attempt in range(ADDRESS_ATTEMPTS):
+        try:
+            _try_address(*settings.address)
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or attempt == ADDRESS_ATTEMPTS - 1:
+                text = error.strerror or str(error)
+                raise Failed(f"can't listen on {settings.server.listen}: {text}; set CALLKPI_LISTEN") from None
+        await asyncio.sleep(0.5)
+
+
+def _try_address(host: str, port: int) -> None:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
 
 
 async def prepare(dsn: str) -> None:

@@ -67,8 +67,13 @@ def start(data_dir: Path) -> Server:
         raise EmbeddedError(
             f"can't make {data_dir}: {error.strerror}; set CALLKPI_DATA_DIR to a writable place"
         ) from None
-    with _only_one(data_dir):
-        return _start(data_dir, account)
+    try:
+        with _only_one(data_dir):
+            return _start(data_dir, account)
+    except PermissionError as error:
+        raise EmbeddedError(
+            f"can't use {error.filename or data_dir}: it belongs to another user; run as the user that runs the daemon"
+        ) from None
 
 
 def _start(data_dir: Path, account: str | None) -> Server:
