@@ -13,17 +13,16 @@ import orjson
 
 from callkpi import config, kpi, store
 from callkpi.kpi import Fact, Figures, Grain
-from callkpi.model import Fate
+from callkpi.model import Direction, Fate
 from callkpi.names import Names
 
-#: What a report can be grouped by, and the grain that answers it: queues count entries, agents count handles.
-GROUPINGS: Mapping[str, Grain] = {
-    "queue": Grain.ENTRY,
-    "agent": Grain.HANDLE,
-    "line": Grain.CALL,
-    "direction": Grain.CALL,
-    "outcome": Grain.CALL,
-}
+#: What a report can be grouped by.
+GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
+_COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
+
+
+_FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting")
+_PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,12 @@ class Query:
     end: datetime
     by: str
     only: Mapping[str, str] = field(default_factory=dict)  #: dimension -> value, by id or by name
+
+    @property
+    def grain(self) -> Grain:
+        """What is counted: what names an agent counts handles, what names a queue counts entries, all else calls."""
+        named = {self.by, *self.only}
+        return Grain.HANDLE if "agent" in named else Grain.ENTRY if "queue" in named else Grain.CALL
 
 
 @dataclass(slots=True)
@@ -54,7 +59,7 @@ class Reports:
     async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
         formula = self._settings.tenants[query.tenant].service_level_formula
-        groups = await self._groups(query, GROUPINGS[query.by])
+        groups = await self._groups(query)
         await self._add_extra(query, groups)
         if query.by == "queue":
             groups.pop("", None)
@@ -72,17 +77,17 @@ class Reports:
             "from": query.begin.isoformat(),
             "to": query.end.isoformat(),
             "by": query.by,
-            "counts": {"entry": "queue entries", "handle": "handles of agents", "call": "calls"}[GROUPINGS[query.by]],
+            "counts": _COUNTS[query.grain],
             "rows": rows,
             "total": total.as_row(formula),
         }
 
-    async def _groups(self, query: Query, grain: Grain) -> dict[str, _Group]:
+    async def _groups(self, query: Query) -> dict[str, _Group]:
         groups: dict[str, _Group] = defaultdict(_Group)
         inner_begin, inner_end = _whole_quarters(query.begin, query.end)
         if inner_begin < inner_end:
             rows = await self._pool.fetch(
-                store.query("reports", "rollup_rows"), query.tenant, grain, inner_begin, inner_end
+                store.query("reports", "rollup_rows"), query.tenant, query.grain, inner_begin, inner_end
             )
             for row in rows:
                 self._add(groups, query, row, row, row["longest_wait_ms"])
@@ -92,7 +97,7 @@ class Reports:
         for begin, end in edges:
             if begin < end:
                 for fact in await self._facts(query.tenant, begin, end):
-                    if fact.key.grain == grain:
+                    if fact.key.grain == query.grain:
                         self._add(groups, query, fact.key._asdict(), fact.measures, fact.longest_wait_ms)
         return groups
 
@@ -108,34 +113,44 @@ class Reports:
         measures: Mapping[str, int],
         longest_wait_ms: int,
     ) -> None:
-        for name, wanted in query.only.items():
-            if wanted not in (place[name], self.names.show(query.tenant, name, place[name])):
-                return
+        if not self._is_meant(query, place):
+            return
         value = self.names.show(query.tenant, query.by, place[query.by])
         groups[value].figures.add(place["outcome"], measures, longest_wait_ms)
 
+    def _is_meant(self, query: Query, place: Mapping[str, Any]) -> bool:
+        """Whether the filters of the query let a place through, each by id or by name."""
+        return all(
+            wanted in (place[name], self.names.show(query.tenant, name, place[name]))
+            for name, wanted in query.only.items()
+        )
+
     async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
         """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
-        if query.by in ("queue", "line"):
-            rows = await self._pool.fetch(store.query("reports", "fate_rows"), query.tenant, query.begin, query.end)
-            for group in groups.values():
-                group.extra.update(
-                    dict.fromkeys(("called_back", "reached_after_miss", "self_served", "still_waiting"), 0)
-                )
-            for row in rows:
-                value = self.names.show(query.tenant, query.by, row[query.by])
-                if value in groups:
-                    groups[value].extra.update(_fate_counts(row["fate"], row["calls"]))
-        elif query.by == "agent":
-            begin, end = kpi.quarter(query.begin), query.end
-            rows = await self._pool.fetch(store.query("reports", "agent_rows"), query.tenant, begin, end)
-            for row in rows:
-                value = self.names.show(query.tenant, "agent", row["agent"])
-                counts = {name: row[name] for name in ("pauses", "resumes", "logins", "logouts")}
-                if not query.only or value in groups:
-                    groups[value].extra.update(counts)
-            for group in groups.values():
-                group.extra.update(dict.fromkeys(("pauses", "resumes", "logins", "logouts"), 0))
+        if query.by == "agent":
+            await self._add_pauses(query, groups)
+        elif query.by != "outcome" and query.only.keys() <= {"queue", "line", "direction"}:
+            await self._add_fates(query, groups)
+
+    async def _add_fates(self, query: Query, groups: dict[str, _Group]) -> None:
+        for group in groups.values():
+            group.extra.update(dict.fromkeys(_FATES, 0))
+        rows = await self._pool.fetch(store.query("reports", "fate_rows"), query.tenant, query.begin, query.end)
+        for row in rows:
+            place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
+            value = self.names.show(query.tenant, query.by, place[query.by])
+            if value in groups and self._is_meant(query, place):
+                groups[value].extra.update(_fate_counts(row["fate"], row["calls"]))
+
+    async def _add_pauses(self, query: Query, groups: dict[str, _Group]) -> None:
+        begin = kpi.quarter(query.begin)
+        rows = await self._pool.fetch(store.query("reports", "agent_rows"), query.tenant, begin, query.end)
+        for row in rows:
+            value = self.names.show(query.tenant, "agent", row["agent"])
+            if not query.only or value in groups:
+                groups[value].extra.update({name: row[name] for name in _PAUSES})
+        for group in groups.values():
+            group.extra.update(dict.fromkeys(_PAUSES, 0))
 
     async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""

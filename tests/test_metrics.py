@@ -37,7 +37,7 @@ async def test_counters_equal_the_report(replayed: World) -> None:
             "offered": sample(page, "callkpi_calls_offered_total", queue=name),
             "handled": sample(page, "callkpi_calls_handled_total", queue=name),
             "missed": sample(page, "callkpi_calls_missed_total", queue=name),
-            "exited": sample(page, "callkpi_calls_ended_total", queue=name, outcome="exited"),
+            "exited": sample(page, "callkpi_calls_ended_total", queue=name, outcome="exited") or 0,
             "talk_seconds": sample(page, "callkpi_call_talk_seconds_sum", queue=name),
             "wait_seconds": sample(page, "callkpi_call_wait_seconds_sum", queue=name),
         }

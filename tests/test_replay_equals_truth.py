@@ -86,6 +86,29 @@ async def test_ami_and_queue_log_agree_on_every_outcome(world: World) -> None:
     assert outcomes["pbx"] == outcomes["qlog"]
 
 
+async def test_filters_count_what_they_name(world: World) -> None:
+    await world.send_lines("pbx", capture_lines(FILES["pbx"]))
+    await world.project()
+    sales = TRUTH["queues"]["sales"]
+    lines = await world.kpi("line", BEGIN, END, queue="sales")
+    assert sum(row["offered"] for row in lines.values()) == sales["entered"]
+    agents = await world.kpi("agent", BEGIN, END, queue="sales")
+    assert sum(row["answered"] for row in agents.values()) == sales["answered"]
+    queues = await world.kpi("queue", BEGIN, END, agent="Dana")
+    assert sum(row["handled"] for row in queues.values()) == TRUTH["agents"]["Dana"]["answered"]
+    inbound = await world.kpi("agent", BEGIN, END, direction="inbound")
+    assert inbound["Dana"]["talk_seconds"] == TRUTH["agents"]["Dana"]["talk_s"]
+
+
+async def test_every_missed_call_has_a_fate(world: World) -> None:
+    await world.send_lines("pbx", capture_lines(FILES["pbx"]))
+    await world.project()
+    row = (await world.kpi("direction", BEGIN, END))["inbound"]
+    fates = row["reached_after_miss"] + row["self_served"] + row["still_waiting"]
+    assert fates == row["missed"] > 0
+    assert 0 < row["reached_after_miss"] <= row["called_back"]
+
+
 async def test_calls_outside_of_queues_are_calls_too(world: World) -> None:
     await world.send_lines("pbx", capture_lines(FILES["pbx"]))
     await world.project()
