@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -319,7 +318,3 @@ def _progress(verb: str) -> Callable[[int, int], None]:
             print(f"\r{verb} {done}{share} ", end="", file=sys.stderr, flush=True)
 
     return show
-
-
-def dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1)

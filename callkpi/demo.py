@@ -16,7 +16,6 @@ from pathlib import Path
 
 from callkpi import config, daemon, embedded, log, simulator
 
-TENANT = "simulated"
 _CONFIG = """# Written by 'callkpi demo' at each start.
 [server]
 listen = "{listen}"

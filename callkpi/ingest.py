@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -19,9 +19,6 @@ from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery, Malformed, Parsed, authenticated
 
 log = structlog.get_logger()
-
-#: Values of a source's own vocabularies that callkpi knows; others are counted so that somebody looks.
-_CODES_WATCHED = ("direction", "code")
 
 
 class Unauthorised(Exception):
@@ -143,7 +140,3 @@ class Ingest:
 
 #: Documented Bitrix24 codes that mean a failure; any other code that ends as failed is new to us.
 _KNOWN_CODES = frozenset({"402", "403", "404", "423", "484", "503", "OTHER"})
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

@@ -71,7 +71,6 @@ class _Before:
     key: StreamKey
     started_at: datetime
     customer: str
-    outcome: str
     facts: list[kpi.Fact]
     was_missed: bool
     contact: tuple[object, ...]
@@ -462,7 +461,6 @@ def _before_from_row(row: asyncpg.Record) -> _Before:
         key=StreamKey(row["tenant"], row["source"], row["call_id"]),
         started_at=row["started_at"],
         customer=row["customer"],
-        outcome=row["outcome"],
         facts=[kpi.Fact.from_json(fact) for fact in orjson.loads(row["facts"])],
         was_missed=_outcome_is_missed(row["direction"], row["outcome"]),
         contact=_contact(

@@ -21,7 +21,7 @@ GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
 
-_FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting")
+_FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
@@ -135,12 +135,13 @@ class Reports:
     async def _add_fates(self, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
             group.extra.update(dict.fromkeys(_FATES, 0))
-        rows = await self._pool.fetch(store.query("reports", "fate_rows"), query.tenant, query.begin, query.end)
+        window = (query.tenant, query.begin, query.end)
+        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self._written_off(query.tenant))
         for row in rows:
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
-                groups[value].extra.update(_fate_counts(row["fate"], row["calls"]))
+                groups[value].extra.update(_fate_counts(row))
 
     async def _add_pauses(self, query: Query, groups: dict[str, _Group]) -> None:
         begin = kpi.quarter(query.begin)
@@ -155,9 +156,12 @@ class Reports:
     async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""
         now = datetime.now(UTC)
-        since = now - timedelta(days=self._settings.tenants[tenant].write_off_days)
-        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, since, limit)
+        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self._written_off(tenant), limit)
         return [self._missed_item(tenant, row, now) for row in rows]
+
+    def _written_off(self, tenant: str) -> datetime:
+        """Missed before this and not settled: written off."""
+        return datetime.now(UTC) - timedelta(days=self._settings.tenants[tenant].write_off_days)
 
     def _missed_item(self, tenant: str, row: asyncpg.Record, now: datetime) -> dict[str, Any]:
         called_back = row["called_back_at"]
@@ -177,13 +181,14 @@ class Reports:
         }
 
 
-def _fate_counts(fate: str, calls: int) -> dict[str, int]:
-    reached = fate in (Fate.REACHED, Fate.CALLED_BACK)
+def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+    fate, calls = row["fate"], row["calls"]
     return {
-        "called_back": calls if reached else 0,
+        "called_back": calls if row["called_back"] else 0,
         "reached_after_miss": calls if fate == Fate.REACHED else 0,
         "self_served": calls if fate == Fate.SELF_SERVED else 0,
         "still_waiting": calls if fate in (Fate.WAITING, Fate.CALLED_BACK) else 0,
+        "written_off": calls if fate == Fate.WRITTEN_OFF else 0,
     }
 
 

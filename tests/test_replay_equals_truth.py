@@ -104,7 +104,7 @@ async def test_every_missed_call_has_a_fate(world: World) -> None:
     await world.send_lines("pbx", capture_lines(FILES["pbx"]))
     await world.project()
     row = (await world.kpi("direction", BEGIN, END))["inbound"]
-    fates = row["reached_after_miss"] + row["self_served"] + row["still_waiting"]
+    fates = row["reached_after_miss"] + row["self_served"] + row["still_waiting"] + row["written_off"]
     assert fates == row["missed"] > 0
     assert 0 < row["reached_after_miss"] <= row["called_back"]
 
