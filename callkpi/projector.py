@@ -283,7 +283,8 @@ class Projector:
         ]  # fmt: skip
         if gone:
             columns = _key_columns([old.key for old in gone])
-            await connection.execute(store.query("projector", "delete_calls"), *columns, [o.started_at for o in gone])
+            starts = [old.started_at for old in gone]
+            await connection.execute(store.query("projector", "delete_calls"), *columns, min(starts), max(starts))
         for item in after:
             await self._ensure_partition(connection, item.call.started_at)
         if after:

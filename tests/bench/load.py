@@ -8,8 +8,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from tests.bench import traffic
+
+
+#: Between the starts of two calls, so that they don't all start in one second.
+SPACING = timedelta(milliseconds=5)
 
 
 class Client(asyncio.Protocol):
@@ -108,9 +113,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second; 0: as fast as it goes")
     arguments = parser.parse_args()
-    at = traffic.now()
+    at = traffic.now() - timedelta(hours=1)
     calls = [
-        [traffic.request("/hooks/portal", body) for body in traffic.portal_call(number, at)]
+        [traffic.request("/hooks/portal", body) for body in traffic.portal_call(number, at + number * SPACING)]
         for number in range(arguments.first, arguments.first + arguments.calls)
     ]
     if arguments.rate:
