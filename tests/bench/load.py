@@ -12,7 +12,6 @@ from datetime import timedelta
 
 from tests.bench import traffic
 
-
 #: Between the starts of two calls, so that they don't all start in one second.
 SPACING = timedelta(milliseconds=5)
 
