@@ -189,7 +189,7 @@ class Bench:
     async def history(self, target: Daemon) -> None:
         """The same load on a store that has more and more calls behind it."""
         known = 0
-        for goal in (2_000, 10_000) if self.quick else (10_000, 100_000, 2_000_000):
+        for goal in (2_000, 10_000) if self.quick else (10_000, 100_000, 1_000_000, 2_000_000):
             more = goal - known
             bodies = traffic.history(more, traffic.now() - timedelta(days=365), timedelta(days=364), 100 + goal)
             begin = time.perf_counter()
