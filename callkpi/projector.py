@@ -109,6 +109,8 @@ class Projector:
         self._limits = {name: Thresholds(tenant) for name, tenant in settings.tenants.items()}
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
+        self._uncommitted_names: set[tuple[str, str, str]] = set()
+        self._behind = False  #: the last batch was full: more waits already
 
     async def run(self) -> None:
         """Project and sweep until cancelled. A database that is away is waited for."""
@@ -118,8 +120,8 @@ class Projector:
                 if time.monotonic() >= next_sweep:
                     await self.sweep()
                     next_sweep = time.monotonic() + SWEEP_SECONDS
-                groups = await self.project_batch()
-                pause = 0.0 if groups >= BATCH_GROUPS else PAUSE_SECONDS
+                await self.project_batch()
+                pause = 0.0 if self._behind else PAUSE_SECONDS
             except _TRANSIENT as error:
                 pause = min(max(2 * pause, 0.1), 5.0)
                 log.warning("projector.retries", error=type(error).__name__, in_seconds=pause)
@@ -147,8 +149,11 @@ class Projector:
         also: set[StreamKey] = set()
         for _ in range(10):
             try:
+                self._uncommitted_names = set()
                 async with self._pool.acquire() as connection, connection.transaction():
-                    return await self._batch(connection, also)
+                    groups = await self._batch(connection, also)
+                self._names |= self._uncommitted_names
+                return groups
             except _MoreCalls as more:
                 also |= more.keys
         raise TimeoutError("calls kept being joined while they were projected")
@@ -156,9 +161,10 @@ class Projector:
     async def _batch(self, connection: asyncpg.Connection, also: set[StreamKey]) -> int:
         begin = time.perf_counter()
         groups = await connection.fetch(store.query("projector", "take_pending"), BATCH_GROUPS, BATCH_CALLS)
+        spans = _spans(groups)
+        self._behind = len(groups) >= BATCH_GROUPS or len(spans) >= BATCH_CALLS
         if not groups:
             return 0
-        spans = _spans(groups)
         agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
         calls = {key: span for key, span in spans.items() if key not in agents}
         for key in also:
@@ -286,13 +292,14 @@ class Projector:
             starts = [old.started_at for old in gone]
             await connection.execute(store.query("projector", "delete_calls"), *columns, min(starts), max(starts))
         for item in after:
-            await self._ensure_partition(connection, item.call.started_at)
+            await self._ensure_partition(item.call.started_at)
         if after:
             await connection.execute(store.query("projector", "write_calls"), *_call_columns(after))
 
-    async def _ensure_partition(self, connection: asyncpg.Connection, at: datetime) -> None:
+    async def _ensure_partition(self, at: datetime) -> None:
+        """On a connection of its own: it is there for all, whatever becomes of this batch."""
         if (at.year, at.month) not in self._months:
-            await connection.execute(store.query("journal", "ensure_partition"), "calls", at)
+            await self._pool.execute(store.query("journal", "ensure_partition"), "calls", at)
             self._months.add((at.year, at.month))
 
     # -- rollups and counters ------------------------------------------------------------------------
@@ -351,7 +358,7 @@ class Projector:
         if new:
             columns = [list(column) for column in zip(*new, strict=True)]
             await connection.execute(store.query("projector", "add_names"), *columns)
-            self._names.update(new)
+            self._uncommitted_names.update(new)
 
     # -- missed customers and agents -----------------------------------------------------------------
     async def _lock_people(

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 from hypothesis import given, settings
 
+from callkpi import store
 from callkpi.funnel import Contact, fates
 from callkpi.model import CallEvent, Direction, Fate
 from callkpi.projector import Projector
@@ -78,6 +80,26 @@ async def test_several_projectors_at_once_give_the_same_tables(
         await asyncio.gather(*(projector.drain() for projector in projectors))
     await world.project()
     assert await world.tables() == expected
+    assert await world.findings() == []
+
+
+async def test_a_batch_that_fails_leaves_nothing_half_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the tables, and not in what the projector believes of them either."""
+    begin = datetime.now(UTC) - timedelta(days=40)
+    await world.send_json("native", say("queued", begin, queue="new queue"), say("ended", begin + HOUR))
+    original = store.query
+
+    def broken(file: str, name: str) -> str:
+        return "SELECT 1 / (length($1::text) - length($1::text))" if name == "add_counters" else original(file, name)
+
+    monkeypatch.setattr(store, "query", broken)
+    with pytest.raises(asyncpg.PostgresError):
+        await world.project()
+    monkeypatch.setattr(store, "query", original)
+    assert await world.pool.fetchval("SELECT count(*) FROM calls") == 0
+    await world.project()
+    assert await world.pool.fetchval("SELECT count(*) FROM calls") == 1
+    assert await world.pool.fetchval("SELECT count(*) FROM names WHERE name = 'new queue'") == 1
     assert await world.findings() == []
 
 
