@@ -1,8 +1,9 @@
 """The KPIs: what one call contributes (facts), and every formula of the glossary, each once. Pure, no I/O.
 
-Definitions: the glossary in the README. A fact belongs to one grain: a call counts once as ``CALL``, once for each
-stay in a queue as ``ENTRY`` (a call that met no queue is one entry without a queue), and once for each ring or
-conversation of an agent as ``HANDLE``. Rollups, counters, reports and checks are sums of facts and of nothing else.
+Definitions: the glossary in the README. A fact belongs to one grain. A call counts once as ``CALL``; once for each stay
+in a queue as ``ENTRY`` (one that met no queue is an entry without a queue, once it is answered or over); and once for
+each ring or conversation of an agent as ``HANDLE``. Rollups, counters, reports and checks are sums of facts and of
+nothing else.
 """
 
 from __future__ import annotations
@@ -107,6 +108,9 @@ def facts(call: Call, limits: Thresholds) -> tuple[Fact, ...]:
             _entry_fact(call, entry, [leg for leg in call.legs if leg.entry == index], limits)
             for index, entry in enumerate(call.entries)
         ]
+    elif call.is_open and not call.answered:
+        # It may still enter a queue: counted without one now, it would have to be taken back then.
+        entries = []
     else:
         entries = [Fact(Key(Grain.ENTRY.value, *whole.key[1:]), whole.measures)]
     return (whole, *entries, *_handle_facts(call))

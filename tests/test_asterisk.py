@@ -104,7 +104,9 @@ def test_the_other_half_of_a_local_channel_is_the_caller_too() -> None:
 
 
 def test_an_exit_by_key_is_no_abandon() -> None:
-    it = call_of(newchannel(), queue("QueueCallerJoin", 1), queue("QueueCallerLeave", 10.9))
+    stream = newchannel(), queue("QueueCallerJoin", 1), queue("QueueCallerLeave", 10.9)
+    assert call_of(*stream).entries[0].is_waiting  # an AgentConnect may be on its way
+    it = call_of(*stream, ami("Hangup", 12, **CALLER))
     assert (it.entries[0].outcome, it.entries[0].wait_ms) == (Outcome.EXITED, 9000)
 
 

@@ -198,3 +198,16 @@ async def _query(session: aiohttp.ClientSession, port: int, expression: str) -> 
         return {}
     result = body.get("data", {}).get("result", [])
     return {item["metric"].get("queue", ""): int(float(item["value"][1])) for item in result}
+
+
+async def test_live_traffic_in_its_own_order_is_hardly_ever_reclassified(world: World) -> None:
+    """Sent as it happens, in small pieces, the counters are the report: corrections are for late events."""
+    lines = capture_lines(FILES["pbx"])[:6000]
+    for begin in range(0, len(lines), 7):
+        await world.send("pbx", "\n".join(lines[begin : begin + 7]))
+        await world.projector.project_batch()
+    page = await world.metrics()
+    total = (await world.figures("line", BEGIN, END))["total"]
+    assert sample(page, "callkpi_company_calls_offered_total", direction="inbound") == total["offered"]
+    told = [line for line in page.splitlines() if line.startswith("callkpi_calls_reclassified_total")]
+    assert told == []

@@ -18,7 +18,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
@@ -60,6 +60,8 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
 _MEMBER_EVENTS = {"QueueMemberAdded", "QueueMemberRemoved", "QueueMemberPause"}
 #: Where an event names its call, in the order of preference.
 _LINKED_IDS = ("Linkedid", "DestLinkedid", "LocalOneLinkedid", "TransfererLinkedid", "OrigTransfererLinkedid")
+#: AgentConnect follows the QueueCallerLeave of the same caller at once.
+_CONNECTS_WITHIN = timedelta(seconds=1)
 #: What the queue says of the end of a ring or a conversation.
 _LEG_ENDS = {"AgentComplete", "AgentDump"}
 _SPECIAL_EXTENS = {"", "s", "h", "i", "t", "o", "a"}
@@ -436,10 +438,9 @@ def _extension(channel_name: str) -> str:
 
 def _stay_events(scene: _Scene, stay: _Stay) -> list[CallEvent]:
     queued = _tell(stay.join, Kind.QUEUED, f".{stay.key}", queue=stay.queue, entry=stay.key)
-    if stay.connect is not None or (stay.leave is None and stay.abandon is None):
-        return [queued]
     left = stay.abandon or stay.leave
-    assert left is not None
+    if stay.connect is not None or left is None or not _is_decided(scene, stay, left):
+        return [queued]
     outcome = _unanswered(scene, stay)
     hold = left.detail.get("HoldTime", "")
     # Asterisk counts whole seconds of the clock; so does a stay whose end has no HoldTime.
@@ -449,6 +450,14 @@ def _stay_events(scene: _Scene, stay: _Stay) -> list[CallEvent]:
         _tell(left, Kind.LEFT_QUEUE, f".{stay.key}", queue=stay.queue, entry=stay.key, cause=outcome,
               wait_ms=1000 * max(wait, 0)),
     ]  # fmt: skip
+
+
+def _is_decided(scene: _Scene, stay: _Stay, left: CallEvent) -> bool:
+    """Whether it can be told how a stay ended: a caller leaves the queue a moment before he is connected."""
+    if stay.abandon is not None:
+        return True
+    over = scene.channel(stay.uid).hangup is not None
+    return over or any(signal.at - left.at >= _CONNECTS_WITHIN for signal in scene.signals)
 
 
 def _unanswered(scene: _Scene, stay: _Stay) -> Outcome:
