@@ -72,7 +72,12 @@ async def rebuild(settings: config.Settings, progress: Progress) -> int:
 
 
 async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -> None:
-    """Compute an open store again from its journal, month by month."""
+    """Compute an open store again from its journal, month by month.
+
+    The counters for Prometheus stay as they are: they counted these calls when they happened.
+    """
+    await projector.drain()
+    projector.counting = False
     await pool.execute(store.query("projector", "clear_projection"))
     span = await pool.fetchrow(store.query("projector", "journal_span"))
     if span["first_at"] is None:
@@ -85,6 +90,7 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
             done += groups
             progress(done, 0)
         month = following
+    projector.counting = True
 
 
 def _month(at: datetime) -> datetime:

@@ -111,6 +111,8 @@ class Projector:
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
         self._behind = False  #: the last batch was full: more waits already
+        #: Off while calls that were counted before are computed again.
+        self.counting = True
 
     async def run(self) -> None:
         """Project and sweep until cancelled. A database that is away is waited for."""
@@ -336,7 +338,8 @@ class Projector:
         totals: dict[tuple[str, kpi.Series], list[Any]] = {}
         names: set[tuple[str, str, str]] = set()
         for item in after:
-            for series, (value, buckets) in kpi.growth(*item.changed).items():
+            grown = kpi.growth(*item.changed) if self.counting else {}
+            for series, (value, buckets) in grown.items():
                 total = totals.setdefault((item.call.tenant, series), [0, {}])
                 total[0] += value
                 for index, count in buckets.items():
