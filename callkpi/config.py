@@ -27,8 +27,9 @@ ALIASES = {
     "CALLKPI_DATA_DIR": ("database", "data_dir"),
     "CALLKPI_DATABASE_URL": ("database", "url"),
 }
-#: Variables of the CALLKPI_ family that are not settings.
-NOT_SETTINGS = {"CALLKPI_CONFIG"}
+#: Variables of the CALLKPI_ family that are not settings: the file's name, and what Kubernetes tells every container
+#: of a service that is called callkpi.
+NOT_SETTINGS = re.compile(r"CALLKPI_(CONFIG|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -209,7 +210,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _merge_environment(raw: dict[str, Any], env: Mapping[str, str], problems: list[str]) -> None:
     for name, value in sorted(env.items()):
-        if not name.startswith("CALLKPI_") or name in NOT_SETTINGS:
+        if not name.startswith("CALLKPI_") or NOT_SETTINGS.fullmatch(name):
             continue
         key = name
         if name.endswith("_FILE"):

@@ -37,8 +37,8 @@ def data_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def dsn(data_dir: Path) -> Iterator[str]:
-    """A migrated database: the embedded one, or CALLKPI_TEST_DATABASE_URL to test against another PostgreSQL."""
-    given = os.environ.get("CALLKPI_TEST_DATABASE_URL")
+    """A migrated database: the embedded one, or TEST_DATABASE_URL to test against another PostgreSQL."""
+    given = os.environ.get("TEST_DATABASE_URL")
     if given:
         asyncio.run(migrations.apply(given))
         yield given

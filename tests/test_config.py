@@ -72,6 +72,11 @@ def test_a_variable_that_is_no_setting_is_refused(tmp_path: Path, name: str) -> 
         load(tmp_path, GOOD, **{name: "/no/such/file"})
 
 
+def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_setting(tmp_path: Path) -> None:
+    names = ("CALLKPI_PORT", "CALLKPI_PORT_8090_TCP_ADDR", "CALLKPI_SERVICE_HOST", "CALLKPI_SERVICE_PORT_HTTP")
+    assert load(tmp_path, GOOD, **dict.fromkeys(names, "tcp://10.0.0.1:8090")) == load(tmp_path, GOOD)
+
+
 def test_the_example_is_valid_with_every_key_uncommented(tmp_path: Path) -> None:
     lines = config.example().splitlines()
     assert config.load(None, {"CALLKPI_CONFIG": str(_write(tmp_path, lines))}) == config.Settings()
