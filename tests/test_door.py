@@ -138,6 +138,17 @@ async def test_a_slow_body_is_cut_and_a_slow_head_too(target: Daemon) -> None:
         assert answer == b"" or b"408" in answer.split(b"\r\n")[0]
 
 
+async def test_a_connection_that_is_kept_is_not_cut_while_it_is_used_now_and_then(target: Daemon) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    for _ in range(4):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert b" 200 " in head
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+        await asyncio.sleep(1.8)  # longer than a first request may take
+    writer.close()
+
+
 async def test_too_long_a_header_is_refused(target: Daemon) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 20_000 + b"\r\n\r\n")

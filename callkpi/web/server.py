@@ -26,7 +26,8 @@ log = structlog.get_logger()
 
 #: How long a stopping daemon waits for requests that are under way.
 DRAIN_SECONDS = 20.0
-IDLE_SECONDS = 60.0
+#: Longer than a reverse proxy keeps its connections: the proxy must be the one to close, or a webhook is lost.
+IDLE_SECONDS = 300.0
 
 
 @contextlib.asynccontextmanager
@@ -75,14 +76,16 @@ def application(settings: config.Settings, pool: asyncpg.Pool, ingest: Ingest, h
 
 
 async def _cut_slow(runner: web.AppRunner, seconds: float) -> None:
-    """Close connections that have sent no whole request head in time: aiohttp itself waits for ever."""
-    quiet_since: dict[object, float] = {}
+    """Close connections that have not sent their first request's head in time: aiohttp itself waits for ever.
+
+    Connections that have been served once are aiohttp's: it closes those that stay idle, and knows when they don't.
+    """
+    silent_since: dict[object, float] = {}
     while True:
         await asyncio.sleep(min(seconds / 3, 5.0))
         now, connections = time.monotonic(), runner.server.connections if runner.server else []
-        quiet = {c for c in connections if getattr(c, "_request_handler", None) and c._current_request is None}
-        quiet_since = {c: quiet_since.get(c, now) for c in quiet}
-        for connection, since in quiet_since.items():
-            new = getattr(connection, "_request_count", 1) == 0
-            if now - since > (seconds if new else IDLE_SECONDS + seconds):
+        silent = [c for c in connections if c._request_count == 0 and c._current_request is None]
+        silent_since = {connection: silent_since.get(connection, now) for connection in silent}
+        for connection, since in silent_since.items():
+            if now - since > seconds:
                 connection.force_close()  # type: ignore[attr-defined]

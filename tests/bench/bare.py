@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from aiohttp import web
 
@@ -15,10 +15,14 @@ async def receive(request: web.Request) -> web.Response:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.bare", description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--asyncio", action="store_true", help="on the event loop of the standard library")
+    arguments = parser.parse_args()
     app = web.Application()
     app.router.add_post("/hooks/{source}", receive)
-    loop = None if "--asyncio" in sys.argv else new_event_loop()
-    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, loop=loop)
+    loop = None if arguments.asyncio else new_event_loop()
+    web.run_app(app, host="127.0.0.1", port=arguments.port, access_log=None, print=None, loop=loop)
 
 
 if __name__ == "__main__":

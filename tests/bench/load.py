@@ -1,4 +1,8 @@
-"""A lean load generator: raw sockets, keep-alive, requests made beforehand. Run as a process of its own."""
+"""A lean load generator: raw sockets, keep-alive, requests made beforehand. Run as a process of its own.
+
+It makes its requests, prints ``ready``, begins when it reads a line, and prints its figures as JSON. ``begin`` and
+``end`` are on the machine's monotonic clock, so that the process that started it can compare them with its own.
+"""
 
 from __future__ import annotations
 
@@ -7,123 +11,194 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import cast
 
+from callkpi.daemon import new_event_loop
 from tests.bench import traffic
+from tests.bench.report import percentile
 
-#: Between the starts of two calls, so that they don't all start in one second.
-SPACING = timedelta(milliseconds=5)
+Call = Sequence[bytes]
+#: How long the last answers may take to come before they count as lost.
+ANSWER_SECONDS = 60.0
 
 
 class Client(asyncio.Protocol):
-    """One connection: sends a request when told to, reports the answer."""
+    """One connection. Sends a request at a time; tells of each answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_answer: Callable[[Client, int], None], on_lost: Callable[[], None]) -> None:
+        self._on_answer, self._on_lost = on_answer, on_lost
         self._buffer = b""
-        self._answered: asyncio.Future[int] | None = None
-        self._transport: asyncio.Transport | None = None
+        self.send: Callable[[bytes], None]
+        #: What this connection still has to send, and when what it sent and will send was due.
+        self.queue: deque[tuple[float, bytes]] = deque()
+        self.due: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.send = cast(asyncio.Transport, transport).write
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_exception(ConnectionError("the server closed the connection"))
+        self._on_lost()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0] or 0)
-        if len(rest) >= length and self._answered is not None:
-            self._buffer = rest[length:]
-            answered, self._answered = self._answered, None
-            answered.set_result(int(head[9:12]))
-
-    async def send(self, request: bytes) -> int:
-        """The status of the answer."""
-        assert self._transport is not None
-        self._answered = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._answered
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if found and len(body) >= _content_length(head):
+            self._buffer = b""
+            self._on_answer(self, int(head[9:12]))
 
 
-async def connect(host: str, port: int) -> Client:
-    _, client = await asyncio.get_running_loop().create_connection(Client, host, port)
-    return client
+def _content_length(head: bytes) -> int:
+    return int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0] or 0)
 
 
-async def closed_loop(port: int, requests: Sequence[Sequence[bytes]], connections: int) -> dict[str, float]:
-    """As fast as the server answers: each connection sends the requests of one call in order, then the next call."""
-    clients = [await connect("127.0.0.1", port) for _ in range(connections)]
-    todo, statuses = iter(requests), {200: 0}
+class Load:
+    """Connections and what came back on them."""
 
-    async def work(client: Client) -> None:
-        for call in todo:
-            for request in call:
-                status = await client.send(request)
-                statuses[status] = statuses.get(status, 0) + 1
+    def __init__(self, port: int, connections: int) -> None:
+        self._port, self._connections = port, connections
+        self.statuses: Counter[int] = Counter()
+        self.clients: list[Client] = []
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    begin = time.perf_counter()
-    await asyncio.gather(*(work(client) for client in clients))
-    seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "requests": sum(statuses.values()), "failed": sum(statuses.values()) - statuses[200]}
+    async def connect(self, on_answer: Callable[[Client, int], None]) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(self._connections):
+            _, client = await loop.create_connection(lambda: Client(on_answer, self._lost), "127.0.0.1", self._port)
+            self.clients.append(client)
+
+    def _lost(self) -> None:
+        if not self.done.done():
+            self.done.set_exception(ConnectionError("the server closed a connection"))
+
+    def finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
 
 
-async def open_loop(port: int, requests: Iterator[bytes], rate: float, seconds: float) -> dict[str, float]:
-    """At a fixed rate; latency counts from when a request was due, so that a slow server can't hide."""
-    idle = [await connect("127.0.0.1", port) for _ in range(200)]
+async def closed_loop(port: int, calls: Sequence[Call], connections: int) -> dict[str, float]:
+    """As fast as the server answers: a connection sends the requests of one call in order, then takes the next."""
+    load = Load(port, connections)
+    todo, busy = iter(calls), connections
+    current: dict[Client, Iterator[bytes]] = {}
+
+    def go_on(client: Client) -> None:
+        nonlocal busy
+        request = next(current.get(client, iter(())), None)
+        if request is None:
+            call = next(todo, None)
+            if call is None:
+                busy -= 1
+                if not busy:
+                    load.finish()
+                return
+            current[client] = iter(call)
+            request = next(current[client])
+        client.send(request)
+
+    def answered(client: Client, status: int) -> None:
+        load.statuses[status] += 1
+        go_on(client)
+
+    await load.connect(answered)
+    await _told_to_begin()
+    begin, used = time.monotonic(), time.process_time()
+    for client in load.clients:
+        go_on(client)
+    await load.done
+    end = time.monotonic()
+    return _figures(load, begin, end) | {"generator_cpu": (time.process_time() - used) / (end - begin)}
+
+
+async def open_loop(port: int, calls: Sequence[Call], connections: int, rate: float) -> dict[str, float]:
+    """At a fixed rate. Latency counts from when a request was due, so that a slow server can't hide.
+
+    Calls take turns on the connections, each call's requests in order on one; what is due while its connection
+    still waits for an answer waits too, and that counts.
+    """
+    load = Load(port, connections)
     latencies: list[float] = []
-    failed = 0
+    delays: list[float] = []
+    plan = list(_interleaved(calls, connections))
 
-    async def one(client: Client, request: bytes, due: float) -> None:
-        nonlocal failed
-        failed += await client.send(request) != 200
-        latencies.append(time.perf_counter() - due)
-        idle.append(client)
+    def send_next(client: Client) -> None:
+        client.due, request = client.queue.popleft()
+        client.send(request)
 
-    running = []
-    begin, number = time.perf_counter(), 0
-    while (due := begin + number / rate) < begin + seconds:
-        if (ahead := due - time.perf_counter()) > 0:
+    def answered(client: Client, status: int) -> None:
+        assert client.due is not None
+        load.statuses[status] += 1
+        latencies.append(1000 * (time.monotonic() - client.due))
+        client.due = None
+        if client.queue:
+            send_next(client)
+        elif len(latencies) == len(plan):
+            load.finish()
+
+    await load.connect(answered)
+    await _told_to_begin()
+    begin, used = time.monotonic(), time.process_time()
+    for number, (index, request) in enumerate(plan):
+        due = begin + number / rate
+        if (ahead := due - time.monotonic()) > 0:
             await asyncio.sleep(ahead)
-        while not idle:
-            await asyncio.sleep(0.0005)
-        running.append(asyncio.create_task(one(idle.pop(), next(requests), due)))
-        number += 1
-    await asyncio.gather(*running)
-    latencies.sort()
-    return {
-        "rate": number / seconds,
-        "p50_ms": 1000 * latencies[len(latencies) // 2],
-        "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
-        "failed": failed,
+        delays.append(1000 * (time.monotonic() - due))
+        client = load.clients[index]
+        client.queue.append((due, request))
+        if client.due is None:
+            send_next(client)
+        if load.done.done():
+            break
+    await asyncio.wait_for(load.done, ANSWER_SECONDS)
+    end = time.monotonic()
+    return _figures(load, begin, end) | {
+        "generator_cpu": (time.process_time() - used) / (end - begin),
+        "p50_ms": percentile(latencies, 50),
+        "p99_ms": percentile(latencies, 99),
+        "max_ms": max(latencies),
+        "generator_late_p99_ms": percentile(delays, 99),
     }
 
 
+def _interleaved(calls: Sequence[Call], connections: int) -> Iterator[tuple[int, bytes]]:
+    """The first requests of as many calls as there are connections, their second ones, …; with the connection."""
+    for first in range(0, len(calls), connections):
+        group = calls[first : first + connections]
+        for step in range(max(map(len, group))):
+            yield from ((index, call[step]) for index, call in enumerate(group) if step < len(call))
+
+
+def _figures(load: Load, begin: float, end: float) -> dict[str, float]:
+    total = sum(load.statuses.values())
+    return {"begin": begin, "end": end, "requests": total, "failed": total - load.statuses[200]}
+
+
+async def _told_to_begin() -> None:
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+async def _run(arguments: argparse.Namespace, calls: Sequence[Call]) -> dict[str, float]:
+    if arguments.rate:
+        return await open_loop(arguments.port, calls, arguments.connections, arguments.rate)
+    return await closed_loop(arguments.port, calls, arguments.connections)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.load", description=__doc__)
     parser.add_argument("port", type=int)
     parser.add_argument("first", type=int, help="number of the first call")
     parser.add_argument("calls", type=int)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second; 0: as fast as it goes")
     arguments = parser.parse_args()
-    at = traffic.now() - timedelta(hours=1)
-    calls = [
-        [traffic.request("/hooks/portal", body) for body in traffic.portal_call(number, at + number * SPACING)]
-        for number in range(arguments.first, arguments.first + arguments.calls)
-    ]
-    if arguments.rate:
-        flat = (request for call in calls for request in call)
-        seconds = 3 * arguments.calls / arguments.rate - 1
-        result = asyncio.run(open_loop(arguments.port, flat, arguments.rate, seconds))
-    else:
-        result = asyncio.run(closed_loop(arguments.port, calls, arguments.connections))
-    json.dump(result, sys.stdout)
+    begin = traffic.now() - timedelta(hours=1, minutes=5)
+    numbers = range(arguments.first, arguments.first + arguments.calls)
+    calls = [[traffic.request("/hooks/portal", body) for body in traffic.portal_call(n, begin)] for n in numbers]
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        json.dump(runner.run(_run(arguments, calls)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -6,69 +6,99 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 TOKEN = "bench-token"
-_TAIL = (
-    "&auth[domain]=acme.bitrix24.ru&auth[client_endpoint]=https://acme.bitrix24.ru/rest/"
-    "&auth[server_endpoint]=https://oauth.bitrix.info/rest/&auth[member_id]=4f0c2d6b8a1e39577c22d90be6a1f403"
-    f"&auth[application_token]={TOKEN}"
-)
+QUEUES, AGENTS = 50, 500
+#: Portal calls start this far apart, so that they don't all start in one second; an hour of them, then again.
+SPACING_MS, HOUR_MS = 5, 3_600_000
+_HANDLER = {"event_handler_id": "412"}
+_AUTH = {
+    "auth[domain]": "acme.bitrix24.ru",
+    "auth[client_endpoint]": "https://acme.bitrix24.ru/rest/",
+    "auth[server_endpoint]": "https://oauth.bitrix.info/rest/",
+    "auth[member_id]": "4f0c2d6b8a1e39577c22d90be6a1f403",
+    "auth[application_token]": TOKEN,
+}
+
+Event = dict[str, object]
 
 
-def portal_call(number: int, at: datetime) -> list[bytes]:
-    """The three webhooks of one answered Bitrix24 call."""
-    ts, begin = int(at.timestamp()), at.strftime("%Y-%m-%dT%H:%M:%S%%2B00:00")
-    call_id, customer = f"7C0D41E2{number:08X}.{ts}.{number}", f"%2B7701{number % 10_000_000:07d}"
-    head = f"&event_handler_id=412&data[CALL_ID]={call_id}"
-    init = f"&data[CALL_TYPE]=2&data[CALLER_ID]={customer}&data[ACCOUNT_SEARCH_ID]=reg{number % 5}"
-    end = (
-        f"&data[CALL_TYPE]=2&data[PHONE_NUMBER]={customer}&data[PORTAL_NUMBER]=reg{number % 5}"
-        f"&data[PORTAL_USER_ID]={number % 40}&data[CALL_DURATION]=42&data[CALL_START_DATE]={begin}&data[COST]=0"
-        "&data[COST_CURRENCY]=&data[CALL_FAILED_CODE]=200&data[CALL_FAILED_REASON]=&data[CRM_ACTIVITY_ID]=90211"
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def portal_call(number: int, begin: datetime) -> list[bytes]:
+    """The three webhooks of one answered Bitrix24 call, encoded as the portal's queue server does."""
+    at = begin + timedelta(milliseconds=number * SPACING_MS % HOUR_MS)
+    ts = int(at.timestamp())
+    call_id, customer, line = f"7C0D41E2{number:08X}.{ts}.{number}", f"+7701{number % 10_000_000:07d}", number % 5
+    init = {"CALL_TYPE": "2", "CALLER_ID": customer, "ACCOUNT_SEARCH_ID": f"reg{line}"}
+    end = {
+        "CALL_TYPE": "2",
+        "PHONE_NUMBER": customer,
+        "PORTAL_NUMBER": f"reg{line}",
+        "PORTAL_USER_ID": str(number % 40 + 1),
+        "CALL_DURATION": "42",
+        "CALL_START_DATE": at.isoformat(timespec="seconds"),
+        "COST": "0",
+        "COST_CURRENCY": "",
+        "CALL_FAILED_CODE": "200",
+        "CALL_FAILED_REASON": "",
+        "CRM_ACTIVITY_ID": "90211",
+    }
+    return [
+        _form("ONVOXIMPLANTCALLINIT", call_id, init, ts),
+        _form("ONVOXIMPLANTCALLSTART", call_id, {"USER_ID": str(number % 40 + 1)}, ts + 9),
+        _form("ONVOXIMPLANTCALLEND", call_id, end, ts + 51),
+    ]
+
+
+def _form(event: str, call_id: str, data: dict[str, str], ts: int) -> bytes:
+    facts = {f"data[{key}]": value for key, value in {"CALL_ID": call_id, **data}.items()}
+    return urlencode({"event": event, **_HANDLER, **facts, "ts": str(ts), **_AUTH}).encode()
+
+
+def request(path: str, body: bytes) -> bytes:
+    """A whole HTTP/1.1 request with a form in it."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nUser-Agent: Bitrix24 Webhook Engine\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    bodies = (
-        f"event=ONVOXIMPLANTCALLINIT{head}{init}&ts={ts}{_TAIL}",
-        f"event=ONVOXIMPLANTCALLSTART{head}&data[USER_ID]={number % 40}&ts={ts + 9}{_TAIL}",
-        f"event=ONVOXIMPLANTCALLEND{head}{end}&ts={ts + 51}{_TAIL}",
-    )
-    return [body.encode() for body in bodies]
+    return head.encode() + body
 
 
-def request(path: str, body: bytes, content_type: str = "application/x-www-form-urlencoded", token: str = "") -> bytes:
-    """A whole HTTP/1.1 request."""
-    secret = f"Authorization: Bearer {token}\r\n" if token else ""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\n{secret}Content-Type: {content_type}\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def history(calls: int, begin: datetime, span: timedelta, seed: int = 1, per_request: int = 250) -> Iterator[bytes]:
-    """Finished queue calls spread over a span, oldest first, as native events in large arrays."""
-    random_ = random.Random(seed)
+def queue_calls(
+    name: str, calls: int, begin: datetime, span: timedelta, *, ringing: bool = False, per_request: int = 250
+) -> Iterator[bytes]:
+    """Finished queue calls spread evenly over a span, oldest first, as native events in large arrays."""
+    random_ = random.Random(name)
     step = span / max(calls, 1)
-    batch: list[dict[str, object]] = []
+    batch: list[Event] = []
     for number in range(calls):
-        batch += queue_call(f"h{seed}.{number}", (begin + number * step).timestamp(), random_)
-        if len(batch) >= 4 * per_request:
+        batch += queue_call(f"{name}.{number}", number, (begin + number * step).timestamp(), random_, ringing)
+        if (number + 1) % per_request == 0:
             yield json.dumps(batch).encode()
             batch = []
     if batch:
         yield json.dumps(batch).encode()
 
 
-def queue_call(call_id: str, at: float, random_: random.Random) -> list[dict[str, object]]:
-    """Four events of a call to one of 50 queues, each behind a line of its own: answered by one of 500, or given up."""
-    queue, wait, talk = random_.randrange(50), random_.randrange(1, 60), random_.randrange(5, 400)
-    base = {"call_id": call_id, "direction": "inbound"}
-    place = {"queue": f"q{queue:02}"}
-    customer = f"+7701{random_.randrange(10_000_000):07d}"
-    entered = {**base, "kind": "started", "at": at, "customer": customer, "line": f"7717270{queue:02}00"}
-    queued = {**base, **place, "kind": "queued", "at": at + 1}
+def queue_call(call_id: str, number: int, at: float, random_: random.Random, ringing: bool = False) -> list[Event]:
+    """A call to one of 50 queues, each behind a line of its own: answered by one of 500 agents, or given up."""
+    wait, talk, queue = random_.randrange(2, 60), random_.randrange(5, 400), number % QUEUES
+    base: Event = {"call_id": call_id, "direction": "inbound"}
+    place = {**base, "queue": f"q{queue:02}"}
+    started = {
+        **base, "kind": "started", "at": at, "line": f"7717270{queue:02}00",
+        "customer": f"+7701{random_.randrange(10_000_000):07d}",
+    }  # fmt: skip
+    queued = {**place, "kind": "queued", "at": at + 1}
     if random_.random() < 0.12:
-        left = {**base, **place, "kind": "left_queue", "at": at + wait, "cause": "abandoned"}
-        return [entered, queued, left, {**base, "kind": "ended", "at": at + wait}]
-    answered = {**base, **place, "kind": "answered", "at": at + wait, "agent": f"a{random_.randrange(500):03}"}
-    return [entered, queued, answered, {**base, "kind": "ended", "at": at + wait + talk, "hangup_by": "customer"}]
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
+        left = {**place, "kind": "left_queue", "at": at + wait, "cause": "abandoned"}
+        return [started, queued, left, {**base, "kind": "ended", "at": at + wait}]
+    served = {**place, "agent": f"a{random_.randrange(AGENTS):03}"}
+    rung = [{**served, "kind": "ringing", "at": at + 1}] if ringing else []
+    answered = {**served, "kind": "answered", "at": at + wait}
+    ended = {**base, "kind": "ended", "at": at + wait + talk, "talk_seconds": talk, "hangup_by": "customer"}
+    return [started, queued, *rung, answered, ended]
