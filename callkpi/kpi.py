@@ -108,7 +108,7 @@ def facts(call: Call, limits: Thresholds) -> tuple[Fact, ...]:
             _entry_fact(call, entry, [leg for leg in call.legs if leg.entry == index], limits)
             for index, entry in enumerate(call.entries)
         ]
-    elif call.is_open and not call.answered:
+    elif call.ended_at is None and not call.answered:
         # It may still enter a queue: counted without one now, it would have to be taken back then.
         entries = []
     else:
