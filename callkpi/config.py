@@ -365,7 +365,8 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
         yield f"{where}.expire_after_hours: at most 24"
     for key in ("service_level", "missed_share"):
         if not 0 < getattr(tenant.targets, key) <= 1:
-            yield f"{where}.targets.{key}: {getattr(tenant.targets, key):g} must be a share above 0, at most 1, e.g. 0.8"
+            share = getattr(tenant.targets, key)
+            yield f"{where}.targets.{key}: {share:g} must be a share above 0, at most 1, e.g. 0.8"
     for key in ("callback_minutes", "silent_minutes"):
         if getattr(tenant.targets, key) <= 0:
             yield f"{where}.targets.{key}: must be above 0"

@@ -43,6 +43,7 @@ application_tokens = ["{token}"]
 _WELCOME = """
 callkpi demo: a SIMULATED shift of {agents} agents, three queues and a direct line.
 
+  {url}/board                   open this first: the live board (?lang=ru, ?theme=light)
   {url}/metrics                 Prometheus metrics
   {url}/api/v1/kpi?by=queue     today's KPIs by queue (by=agent, line, direction, outcome)
   {url}/api/v1/missed           customers who wait for a call back

@@ -20,6 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from callkpi import __version__, config, kpi, live, store
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
+from callkpi.live import by_queue as _by_queue
 from callkpi.model import Direction, Outcome
 from callkpi.names import Bounded, Names
 from callkpi.reports import local_midnight
@@ -154,13 +155,6 @@ class _Page:
 def _windows(tenant: config.Tenant, now: datetime) -> dict[str, datetime]:
     """Windows of the exact gauges: the call centre's day so far, and the last hour in whole quarters."""
     return {"day": local_midnight(tenant, now), "hour": kpi.quarter(now) - 3 * kpi.INTERVAL}
-
-
-def _by_queue(rows: Iterable[Any]) -> dict[str, Figures]:
-    result: dict[str, Figures] = defaultdict(Figures)
-    for row in rows:
-        result[row["queue"]].add(row["outcome"], row, row["longest_wait_ms"])
-    return result
 
 
 # -- families ---------------------------------------------------------------------------------------------

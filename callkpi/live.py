@@ -99,6 +99,14 @@ def windows(reading: Reading, label: Label) -> dict[tuple[str, str, str], Figure
     return result
 
 
+def by_queue(rows: Iterable[Any]) -> dict[str, Figures]:
+    """Rollup rows as figures of each queue, by its id."""
+    result: dict[str, Figures] = defaultdict(Figures)
+    for row in rows:
+        result[row["queue"]].add(row["outcome"], row, row["longest_wait_ms"])
+    return result
+
+
 def _known_queues(reading: Reading, settings: config.Settings) -> set[Place]:
     seen = {(row["tenant"], row["name"]) for row in reading.names if row["kind"] == "queue"}
     configured = {(name, queue) for name, tenant in settings.tenants.items() for queue in tenant.queues}

@@ -19,6 +19,7 @@ from callkpi.ingest import Ingest
 from callkpi.journal import Journal
 from callkpi.web import problems
 from callkpi.web.api import Api
+from callkpi.web.board import Board
 from callkpi.web.hooks import Hooks
 from callkpi.web.probes import Probes
 
@@ -72,6 +73,9 @@ def application(settings: config.Settings, pool: asyncpg.Pool, ingest: Ingest, h
     app.add_routes(Hooks(ingest, health, settings.server).routes())
     app.add_routes(Probes(pool, Exporter(pool, settings), settings).routes())
     app.add_routes(Api(pool, settings).routes())
+    board = Board(pool, settings)
+    app.add_routes(board.routes())
+    app.on_shutdown.append(board.close)
     return app
 
 
