@@ -169,7 +169,8 @@ def _service_level(share: float | None, targets: config.Targets) -> Level:
     if share is None:
         return Level.NONE
     wanted = targets.service_level
-    return Level.OK if share >= wanted else Level.WATCH if share >= wanted * _FAR_BELOW else Level.ACT
+    low = round(wanted * _FAR_BELOW, 9)  # 0.7 of 0.8, not the nearest number above it
+    return Level.OK if share >= wanted else Level.WATCH if share >= low else Level.ACT
 
 
 def _missed_level(share: float | None, targets: config.Targets) -> Level:
