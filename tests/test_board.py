@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from callkpi import board, config, embedded, live, migrations, store
+from callkpi import board, config, demo, embedded, live, migrations, store
 from callkpi.kpi import Figures
 from callkpi.model import Call, Direction, Entry, Leg
 from callkpi.names import Names
@@ -504,3 +504,8 @@ def test_script_and_style_are_for_old_browsers() -> None:
     assert not re.search(r"var\(|display:\s*grid|:is\(|@import|url\(|clamp\(|gap:", style)
     page = (WEB / "board.html").read_text("utf-8")
     assert not re.search(r"\son\w+=|style=|<style|type=\"module\"|//", page)
+
+
+def test_the_demo_sends_the_newcomer_to_the_board_first() -> None:
+    told = demo.WELCOME.format(url="http://x", agents=8)
+    assert told.index("http://x/board ") == told.index("http://x/")

@@ -8,8 +8,9 @@
   var SILENT_STREAM = 15;    // seconds after which a stream that says nothing is opened again
   var POLL = 3;              // seconds between two polls
   var RETRY_STREAM = 60;     // seconds after which one who polls tries the stream again
-  var ROWS = 12;             // queues on one page
+  var ROWS = 12;             // queues on one page; more of them take turns
   var FEW = 4;               // queues that have room for large letters
+  var LONG = {few: 19, one: 22, two: 15};  // letters of a name that fit at full size
   var PAGE = 10;             // seconds that a page of queues stays
 
   var root = document.documentElement, body = document.body;
@@ -17,7 +18,7 @@
   var version = body.getAttribute("data-version");
   var state = null, arrived = 0;     // the newest state, and when it came by our own clock
   var stream = null, heard = 0, polledAt = 0, streamTriedAt = 0, polling = false;
-  var began = now();
+  var began = now(), ticked = 0;
 
   function now() { return new Date().getTime() / 1000; }
   function byId(id) { return document.getElementById(id); }
@@ -134,16 +135,20 @@
     return node;
   }
 
-  function table(rows, wide, quiet) {
+  function table(rows, kind, quiet) {
     var node = document.createElement("table"), head = document.createElement("tr");
-    var columns = COLUMNS.filter(function (c) { return wide || c[0].indexOf("*") < 0; });
+    var columns = COLUMNS.filter(function (c) { return kind !== "two" || c[0].indexOf("*") < 0; });
     head.appendChild(cell("th", "queue", texts.queue));
-    columns.forEach(function (c) { head.appendChild(cell("th", "", texts[c[0].replace("*", "")])); });
+    columns.forEach(function (c) {
+      var name = c[0].replace("*", "");
+      head.appendChild(cell("th", name, texts[name]));
+    });
     node.appendChild(head);
     rows.forEach(function (q) {
       var line = document.createElement("tr");
       line.setAttribute("data-queue", q.queue);
-      line.appendChild(cell("td", "queue", q.queue || texts.no_queue));
+      var name = q.queue || texts.no_queue;
+      line.appendChild(cell("td", name.length > LONG[kind] ? "queue long" : "queue", name));
       columns.forEach(function (c) {
         var level = c[2] && !quiet ? q.levels[c[2]] : "none", text = c[1](q);
         line.appendChild(cell("td", c[0].replace("*", "") + " " + level, text + (SIGNS[level] || "")));
@@ -157,13 +162,14 @@
     var place = byId("queues"), rows = state ? state.queues : [];
     if (age !== null && age >= BLANK_AFTER) { rows = []; }
     var pages = Math.ceil(rows.length / ROWS), page = pages > 1 ? Math.floor(now() / PAGE) % pages : 0;
-    var shown = rows.slice(page * ROWS, (page + 1) * ROWS), quiet = age !== null || !state.open;
+    var each = Math.ceil(rows.length / (pages || 1)), quiet = age !== null || !state.open;
+    var shown = rows.slice(page * each, (page + 1) * each);
     var half = rows.length > ROWS / 2 ? Math.ceil(shown.length / 2) : shown.length;
     var fresh = document.createElement("div");
     fresh.id = "queues";
     fresh.className = rows.length > ROWS / 2 ? "two" : rows.length > FEW ? "one" : "few";
-    if (shown.length) { fresh.appendChild(table(shown.slice(0, half), fresh.className !== "two", quiet)); }
-    if (half < shown.length) { fresh.appendChild(table(shown.slice(half), false, quiet)); }
+    if (shown.length) { fresh.appendChild(table(shown.slice(0, half), fresh.className, quiet)); }
+    if (half < shown.length) { fresh.appendChild(table(shown.slice(half), fresh.className, quiet)); }
     if (pages > 1) {
       setText(fresh.querySelector("th"), texts.queue + " " + say("page", {n: page + 1, total: pages}));
     }
@@ -214,6 +220,12 @@
   }
 
   function tick() {
+    if (now() < ticked) {
+      // The screen's clock was put back: what was measured by it means nothing.
+      arrived = heard = polledAt = streamTriedAt = 0;
+      began = now();
+    }
+    ticked = now();
     fit();
     show();
     showClock();
@@ -260,7 +272,7 @@
     var streams = typeof window.EventSource !== "undefined" && window.location.search.indexOf("poll=1") < 0;
     if (stream && now() - heard > SILENT_STREAM) { stream.close(); stream = null; streamTriedAt = 0; }
     if (!stream && streams && now() - streamTriedAt > RETRY_STREAM) { openStream(); }
-    if (!stream && !polling && now() - polledAt >= POLL) { poll(); }
+    if (!stream && now() - polledAt >= (polling ? 30 : POLL)) { poll(); }
   }
 
   // -- the screen -----------------------------------------------------------------------------------
