@@ -75,9 +75,11 @@ async def _week_ago(url: str, token: str, seed: int) -> None:
 
 
 async def take(page: Page, address: str, path: Path) -> None:
-    """One picture, once the board is live."""
+    """One picture, once the board is live and somebody waits."""
     await page.go(address)
-    await page.until("document.body.className === 'live'")
+    await page.until(
+        "document.body.className === 'live' && document.querySelector('#waiting .value').textContent !== '0'", 300
+    )
     await page.picture(path)
     path.write_bytes(smaller(path.read_bytes()))
     print(f"{path}: {path.stat().st_size // 1000} KB")
@@ -90,7 +92,10 @@ def smaller(png: bytes) -> bytes:
     """The same picture with a palette: letters need few of the shades that a browser draws their edges with."""
     width, height, pixels = _pixels(png)
     counts = Counter(pixels[at : at + 3] for at in range(0, len(pixels), 3))
-    palette = [colour for colour, _ in counts.most_common(64)]
+    alike: dict[bytes, bytes] = {}
+    for colour, _ in counts.most_common():
+        alike.setdefault(bytes(channel >> 4 for channel in colour), colour)
+    palette = list(alike.values())[:256]
     index = {colour: palette.index(_nearest(colour, palette)) for colour in counts}
     body = bytes(index[pixels[at : at + 3]] for at in range(0, len(pixels), 3))
     rows = b"".join(b"\0" + body[at : at + width] for at in range(0, len(body), width))

@@ -132,6 +132,12 @@ async def shown(page: Page) -> dict[str, str]:
     return told
 
 
+async def set_clock(page: Page, seconds: int) -> None:
+    """Put the screen's clock ahead or back."""
+    shift = f"function () {{ return real.call(this) + {seconds * 1000}; }}"
+    await page.script(f"var real = Date.prototype.getTime; Date.prototype.getTime = {shift}; 0")
+
+
 async def of_api(target: Daemon, path: str) -> Any:
     async with aiohttp.ClientSession() as http, http.get(f"{target.url}/api/v1/{path}") as answer:
         return await answer.json()
@@ -204,12 +210,24 @@ async def test_a_screen_whose_clock_is_put_back_does_not_take_old_figures_for_ne
     await page.go(f"{target.url}/board")
     await page.until("document.body.className === 'live'")
     target.kill()
-    await page.script(
-        "var real = Date.prototype.getTime; Date.prototype.getTime = function () { return real.call(this) - 3600000; }"
-    )
+    await set_clock(page, -3600)
     await page.until("document.body.className === 'stale'", 15)
     await target.start()
     await page.until("document.body.className === 'live'", 30)
+
+
+async def test_one_viewer_too_many_polls(page: Page, data_dir: Path) -> None:
+    full = "[server]\nmax_viewers = 1\n" + config_of("Sales")
+    async with (
+        daemon(data_dir / "page-full", config=full) as target,
+        aiohttp.ClientSession() as http,
+        http.get(f"{target.url}/board/events"),
+    ):
+        await page.go(f"{target.url}/board")
+        await page.until("document.body.className === 'live'")
+        await tell(target, *call("a", "q0", -30, -25, -3))
+        await page.until("document.querySelector('#handled .value').textContent === '1'", 8)
+        assert [urlsplit(url).path for url in page.asked[-2:]] == ["/board/state"] * 2
 
 
 async def test_a_russian_viewer_reads_russian(page: Page, target: Daemon) -> None:
@@ -257,9 +275,7 @@ async def test_figures_that_are_too_old_are_not_shown_at_all(page: Page, target:
     await page.go(f"{target.url}/board")
     await page.until("document.body.className === 'live'")
     target.kill()
-    await page.script(
-        "var real = Date.prototype.getTime; Date.prototype.getTime = function () { return real.call(this) + 130000; }"
-    )
+    await set_clock(page, 130)
     await page.until("document.querySelector('#handled .word').textContent === 'no data'", 15)
     assert set((await shown(page)).values()) == {"–"}
     assert await page.script("document.querySelectorAll('td').length") == 0
