@@ -68,6 +68,7 @@ def state(reading: Reading, tenant: str, settings: config.Settings, names: Names
     return {
         "tenant": tenant,
         "at": at.isoformat(),
+        "at_unix_seconds": at.timestamp(),
         "utc_offset_seconds": _offset(own, at),
         "open": is_open,
         "stale": "projector" if reading.lag_seconds > PROJECTOR_LAG_SECONDS else "",

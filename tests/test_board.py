@@ -382,6 +382,21 @@ async def test_a_database_that_goes_makes_the_board_stale_and_one_that_comes_bac
     await asyncio.to_thread(server.stop)
 
 
+async def test_a_database_that_hangs_leaves_the_stream_alive_and_stale(world: World) -> None:
+    async with served(world.pool, world.settings) as (http, _), http.get("/board/events") as answer:
+        assert (await first(answer))["stale"] == ""
+        async with world.pool.acquire() as connection, connection.transaction(), asyncio.timeout(30):
+            await connection.execute("LOCK TABLE missed_calls IN ACCESS EXCLUSIVE MODE")
+            heard = b""
+            while b'"stale":"database"' not in heard:
+                heard += await answer.content.readline()
+        assert b": still reading\n" in heard
+        async with asyncio.timeout(10):
+            async for state in states(answer):
+                if not state["stale"]:
+                    break
+
+
 async def test_a_board_that_starts_without_a_database_says_that_it_knows_nothing(data_dir: Path) -> None:
     server = await asyncio.to_thread(embedded.start, data_dir / "never")
     pool = await store.create_pool(server.dsn, role="never", size=1)

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from callkpi.web.watch import INTERVAL
 from tests.browser import CHROMIUM, Page, browser
 from tests.daemon import Daemon, daemon
-from tests.test_board import noon_zone
+from tests.test_board import noon_zone, served
 from tests.test_crash import projected
+from tests.world import World
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian package chromium is not installed")
 
@@ -228,6 +230,20 @@ async def test_one_viewer_too_many_polls(page: Page, data_dir: Path) -> None:
         await tell(target, *call("a", "q0", -30, -25, -3))
         await page.until("document.querySelector('#handled .value').textContent === '1'", 8)
         assert [urlsplit(url).path for url in page.asked[-2:]] == ["/board/state"] * 2
+
+
+async def test_a_page_of_an_older_daemon_loads_itself_again(page: Page, world: World) -> None:
+    """But not at once: while an upgrade is under way it may meet both."""
+    async with served(world.pool, world.settings) as (http, shown):
+        await page.go(str(http._base_url) + "board")
+        await page.until("document.body.className === 'live'")
+        await page.script("window.sameAsBefore = true")
+        for watch in shown._watches.values():
+            watch._always["version"] = "newer"
+        await asyncio.sleep(2 * INTERVAL)
+        assert await page.script("window.sameAsBefore") is True
+        await set_clock(page, 61)
+        await page.until("window.sameAsBefore === undefined")
 
 
 async def test_a_russian_viewer_reads_russian(page: Page, target: Daemon) -> None:

@@ -6,6 +6,7 @@
   var STALE_AFTER = 10;      // seconds without a new state: what is shown is old
   var BLANK_AFTER = 120;     // seconds after which old figures are no longer shown at all
   var SILENT_STREAM = 15;    // seconds after which a stream that says nothing is opened again
+  var RELOAD = 60;           // seconds that a page stays at least, though the daemon has another one by now
   var POLL = 3;              // seconds between two polls
   var RETRY_STREAM = 60;     // seconds after which one who polls tries the stream again
   var ROWS = 12;             // queues on one page; more of them take turns
@@ -215,7 +216,8 @@
   /* The call centre's own time, also where the screen's clock or zone is wrong. */
   function showClock() {
     if (!state || !state.at) { return; }
-    var at = new Date(Date.parse(state.at) + ((state.age_seconds || 0) + now() - arrived + state.utc_offset_seconds) * 1000);
+    var since = (state.age_seconds || 0) + now() - arrived;
+    var at = new Date((state.at_unix_seconds + since + state.utc_offset_seconds) * 1000);
     setText(byId("clock"), two(at.getUTCHours()) + ":" + two(at.getUTCMinutes()) + ":" + two(at.getUTCSeconds()));
   }
 
@@ -237,7 +239,7 @@
   function take(text) {
     var told;
     try { told = JSON.parse(text); } catch (error) { return; }
-    if (told.version !== version) { window.location.reload(); return; }
+    if (told.version !== version && now() - began > RELOAD) { window.location.reload(); return; }
     state = told;
     arrived = heard = now();
     show();
