@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from callkpi import config, embedded, log, migrations, store
+from callkpi import config, embedded, log, migrations, store, views
 from callkpi.health import Health
 from callkpi.projector import Projector
 from callkpi.web.server import serving
@@ -55,6 +55,7 @@ async def serve(
     dsn = server.dsn if server else settings.database.url
     try:
         await prepare(dsn)
+        await _publish(dsn, settings)
         if not stop.is_set():
             await _watch(settings, config_file, dsn, stop, on_ready)
     finally:
@@ -101,6 +102,14 @@ async def prepare(dsn: str) -> None:
             raise Failed(f"the database refuses: {error}; check database.url and the rights of its user") from None
     if applied:
         logger.info("daemon.migrated", migrations=applied)
+
+
+async def _publish(dsn: str, settings: config.Settings) -> None:
+    connection = await store.connect(dsn, role="views")
+    try:
+        await views.publish(connection, settings)
+    finally:
+        await connection.close()
 
 
 async def _watch(

@@ -155,6 +155,15 @@ def capture_lines(name: str) -> list[str]:
     return raw.decode().splitlines()
 
 
+def retimed(lines: Sequence[str], begin: datetime, factor: float = 1.0) -> list[str]:
+    """Recorded AMI events as if the first one had come at *begin*, *factor* times as slow."""
+    events = [json.loads(line) for line in lines]
+    first = events[0]["received_at"]
+    for event in events:
+        event["received_at"] = begin.timestamp() + (event["received_at"] - first) * factor
+    return [json.dumps(event) for event in events]
+
+
 def sample(page: str, name: str, **labels: str) -> float | None:
     """The value of one sample of a metrics page; the sum where several match."""
     from prometheus_client.parser import text_string_to_metric_families
