@@ -440,6 +440,13 @@ LEFT JOIN (
 LEFT JOIN view_names a ON (a.tenant, a.kind, a.name) = (s.tenant, 'agent', s.agent)
 LEFT JOIN view_names q ON (q.tenant, q.kind, q.name) = (s.tenant, 'queue', s.queue);
 
+-- The same people once each: who talks in one queue is not free in another, whatever its phone system says.
+CREATE VIEW callkpi_views.people_now AS
+SELECT DISTINCT ON (tenant, agent) tenant, agent, state, reason, since
+FROM callkpi_views.agents_now
+ORDER BY tenant, agent,
+    array_position(ARRAY['talking', 'ringing', 'busy', 'available', 'paused', 'offline'], state), since DESC;
+
 -- A window beside the one before it, by any dimension.
 CREATE FUNCTION callkpi_views.compare(
     of_tenant text, since timestamptz, until timestamptz, against text DEFAULT 'day', by text DEFAULT 'total'
