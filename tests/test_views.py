@@ -354,7 +354,8 @@ async def test_the_reader_reads_views_and_nothing_else(world: World, reader: asy
     await replay(world)
     tables = await world.pool.fetch(
         "SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c "
-        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IN ('callkpi', 'public') AND c.relkind IN ('r', 'p', 'v', 'm', 'S')"
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname IN ('callkpi', 'public') AND c.relkind IN ('r', 'p', 'v', 'm', 'S')"
     )
     assert len(tables) > 15
     for row in tables:
