@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
@@ -207,12 +208,23 @@ async def child(role: str, settings: config.Settings, lifeline: int) -> None:
         stop.set()
 
     loop.add_reader(lifeline, parent_gone)
+    _tune_collector()
     dsn = settings.database.url
     if role == "web":
         async with serving(settings, dsn, reuse_port=True) as vital:
             await _until(stop, vital)
     else:
         await _project(settings, dsn, stop)
+
+
+def _tune_collector() -> None:
+    """Python's cyclic collector walks what lives long again and again; here nearly everything dies by reference count.
+
+    With the defaults it took about a tenth of a busy process's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def _project(settings: config.Settings, dsn: str, stop: asyncio.Event) -> None:
