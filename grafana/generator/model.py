@@ -168,7 +168,7 @@ class Field:
         if self.mappings:
             yield "mappings", self.mappings
         if self.cell:
-            yield "custom.cellOptions", {"type": self.cell, "mode": "basic"}
+            yield "custom.cellOptions", {"type": self.cell} | ({"mode": "basic"} if "background" in self.cell else {})
         if self.width:
             yield "custom.width", self.width
         yield from self.more.items()
@@ -230,6 +230,7 @@ def stat(
         options={
             "colorMode": "background", "graphMode": "none", "justifyMode": "center", "orientation": "auto",
             "textMode": "value_and_name" if names else "value", "wideLayout": True,
+            "showPercentChange": False, "percentChangeColorMode": "standard",
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         },
     )  # fmt: skip
@@ -250,7 +251,8 @@ def bar_gauge(
         defaults={"color": {"mode": "fixed", "fixedColor": BLUE}, "min": 0, **(defaults or {})},
         options={
             "displayMode": "basic", "orientation": "horizontal", "showUnfilled": True, "valueMode": "text",
-            "namePlacement": "left", "minVizHeight": 16, "minVizWidth": 8, "sizing": "auto",
+            "namePlacement": "left", "minVizHeight": 16, "minVizWidth": 8, "maxVizHeight": 300, "sizing": "auto",
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": rows},
         },
     )  # fmt: skip
@@ -288,7 +290,6 @@ def table(
     options: Json = {
         "showHeader": True,
         "cellHeight": "sm",
-        "footer": {"show": False, "reducer": ["sum"], "fields": ""},
     }
     if sort:
         options["sortBy"] = [{"displayName": sort, "desc": True}]
@@ -319,7 +320,9 @@ def heatmap(title: Text, description: Text, target: Json, *, unit: str, w: int =
         defaults={"custom": {"scaleDistribution": {"type": "linear"}}},
         options={
             "calculate": False, "cellGap": 1, "yAxis": {"unit": unit, "axisPlacement": "left"},
-            "color": {"mode": "scheme", "scheme": "Oranges", "steps": 32}, "legend": {"show": True},
+            "color": {"mode": "scheme", "scheme": "Oranges", "steps": 32, "fill": "dark-orange", "exponent": 0.5,
+                      "reverse": False},
+            "legend": {"show": True}, "showValue": "never", "exemplars": {"color": "rgba(255,0,255,0.7)"},
             "tooltip": {"mode": "single", "yHistogram": False}, "rowsFrame": {"layout": "auto"},
         },
     )  # fmt: skip
@@ -393,15 +396,15 @@ class Variable:
                 "current": {"text": self.options[0][1], "value": self.options[0][0]},
                 "multi": False, "includeAll": False,
             }  # fmt: skip
-        everything: Json = {"text": ["All"], "value": ["$__all"]} if self.multi else {}
+        chosen: Json = {"current": {"text": ["All"], "value": ["$__all"]}} if self.multi else {}
         is_sql = self.target["datasource"] == POSTGRES
         asked = self.target["rawSql"] if is_sql else self.target["expr"]
         return common | {
             "type": "query", "datasource": self.target["datasource"], "definition": asked,
             "query": asked if is_sql else {"query": asked, "refId": self.name, "qryType": 5},
             "refresh": 2, "regex": self.regex, "sort": 1, "multi": self.multi, "includeAll": self.multi,
-            "options": [], "current": everything,
-        }  # fmt: skip
+            "options": [],
+        } | chosen  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
