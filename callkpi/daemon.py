@@ -109,6 +109,8 @@ async def _publish(dsn: str, settings: config.Settings) -> None:
     connection = await store.connect(dsn, role="views")
     try:
         await views.publish(connection, settings)
+    except asyncpg.PostgresError as error:
+        raise Failed(f"the database refuses: {error}; run with the user that migrated it") from None
     finally:
         await connection.close()
 

@@ -114,14 +114,23 @@ def test_every_panel_says_what_it_shows_in_which_unit_from_where(dashboard: dict
 
 @each
 def test_no_colour_stands_alone(dashboard: dict[str, Any]) -> None:
-    """What is coloured by a target is a number beside its word, or a number in a cell; no data is purple or a dash."""
+    """A number that a target colours has a word beside it, made of the same limits; data that is missing is purple."""
     for panel in panels(dashboard):
-        defaults = panel["fieldConfig"]["defaults"]
-        if panel["type"] == "stat":
-            special = [m for m in defaults["mappings"] if m["type"] == "special"]
-            assert special[0]["options"]["result"]["color"] == "purple" and defaults["noValue"]
-        for step in defaults.get("thresholds", {}).get("steps", ()):
+        if panel["type"] != "stat":
+            continue
+        config = panel["fieldConfig"]
+        special = [m["options"]["result"] for m in config["defaults"]["mappings"] if m["type"] == "special"]
+        assert special[0]["color"] == "purple" and special[0]["text"] == config["defaults"]["noValue"]
+        if '"thresholds"' in json.dumps(config):
+            mapped = [m for m in _mappings(config) if m["type"] == "value"]
+            assert mapped and all(one["text"] for m in mapped for one in m["options"].values()), panel["title"]
+        for step in config["defaults"].get("thresholds", {}).get("steps", ()):
             assert step["color"] in {"green", "orange", "red"}
+
+
+def _mappings(config: dict[str, Any]) -> list[dict[str, Any]]:
+    properties = [prop for override in config["overrides"] for prop in override["properties"]]
+    return [mapping for prop in properties if prop["id"] == "mappings" for mapping in prop["value"]]
 
 
 def test_queries_of_wall_and_its_translation_are_the_same() -> None:

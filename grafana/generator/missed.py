@@ -10,8 +10,8 @@ from grafana.generator.model import (
     Row,
     Text,
     bar_gauge,
+    judged,
     mapping,
-    now,
     sql,
     stat,
     table,
@@ -44,21 +44,19 @@ _HEAT = {
 
 
 def _customers() -> Panel:
-    return stat(
+    return judged(
         Text("Customers who wait", "Клиентов ждут"),
         Text("Missed and not spoken to since, whatever the dashboard's time.",
              "Пропущены, и с ними с тех пор не говорили, независимо от выбранного времени."),
-        [now(f"sum(max by (queue) (callkpi_missed_waiting{{{TENANT}}}))")], rule=shared.STILL_WAITING, w=5, h=6,
-        decimals=0,
+        f"sum(max by (queue) (callkpi_missed_waiting{{{TENANT}}}))", shared.STILL_WAITING, w=5,
     )  # fmt: skip
 
 
 def _oldest() -> Panel:
-    return stat(
+    return judged(
         Text("The oldest of them", "Самый давний"),
         Text("How long the one who has waited longest has waited.", "Сколько ждёт тот, кто ждёт дольше всех."),
-        [now(f"max(callkpi_missed_oldest_seconds{{{TENANT}}})")], unit="dtdurations", rule=shared.OLDEST_MISSED, w=5,
-        h=6, decimals=0,
+        f"max(callkpi_missed_oldest_seconds{{{TENANT}}})", shared.OLDEST_MISSED, unit="dtdurations", w=5,
     )  # fmt: skip
 
 

@@ -236,6 +236,17 @@ def stat(
     )  # fmt: skip
 
 
+def judged(
+    title: Text, description: Text, expression: str, rule: Rule, *, unit: str = "short", word: str = "", w: int = 6,
+    h: int = 6,
+) -> Panel:  # fmt: skip
+    """A number of now from Prometheus with its target's colour and word. *word*: another expression for the word."""
+    return stat(
+        title, description, [now(expression), now(word or rule.promql(expression))], unit=unit, rule=rule, w=w, h=h,
+        decimals=0, fields=[word_of("B", by_query=True)],
+    )  # fmt: skip
+
+
 def word_of(name: str, *, by_query: bool = False) -> Field:
     """The field that says a rule's colour in a word."""
     return Field(name=name, label=" ", unit="none", mappings=words(), colour=GREY, by_query=by_query)
@@ -284,15 +295,10 @@ def time_series(
 
 def table(
     title: Text, description: Text, targets: Sequence[Json], fields: Sequence[Field], *, unit: str = "short",
-    w: int = 24, h: int = 8, transformations: Sequence[Json] = (), sort: str = "", decimals: int | None = None,
+    w: int = 24, h: int = 8, transformations: Sequence[Json] = (), decimals: int | None = None,
 ) -> Panel:  # fmt: skip
     """Rows and columns; *fields* name the columns in the reader's words."""
-    options: Json = {
-        "showHeader": True,
-        "cellHeight": "sm",
-    }
-    if sort:
-        options["sortBy"] = [{"displayName": sort, "desc": True}]
+    options: Json = {"showHeader": True, "cellHeight": "sm", "frameIndex": 0}
     defaults: Json = {
         "custom": {"align": "auto", "filterable": False},
         "color": {"mode": "fixed", "fixedColor": "text"},

@@ -15,6 +15,7 @@ from grafana.generator.model import (
     sql,
     stat,
     table,
+    text,
     word_of,
 )
 from grafana.generator.queues import outcomes_over_time
@@ -98,6 +99,15 @@ def dashboard() -> Dashboard:
         ),
         variables=[shared.tenant, shared.against],
         parts=[
+            text(
+                Text("How to use it", "Как пользоваться"),
+                Text("What the choices above mean.", "Что означает выбор наверху."),
+                Text("Choose the shift's hours as the dashboard's time (for example today, 08:00 to 20:00) and what to "
+                     "compare them with. Every figure is exact and the same as the API's; a call belongs to the window "
+                     "in which it began.",
+                     "Выберите часы смены как время панели (например, сегодня с 08:00 до 20:00) и с чем сравнить. Все "
+                     "цифры точные и те же, что в API; звонок относится к окну, в котором он начался."),
+            ),
             Row(
                 title=Text("In short", "Коротко"),
                 panels=[

@@ -15,6 +15,7 @@ from grafana.generator.model import (
     Rule,
     Text,
     heatmap,
+    judged,
     mapping,
     now,
     prom,
@@ -27,8 +28,8 @@ from grafana.generator.shared import TENANT
 _UP = Rule(good=1, bad=0.5)
 
 
-def _number(title: Text, description: Text, expression: str, rule: Rule | None, unit: str = "short") -> Panel:
-    return stat(title, description, [now(expression)], rule=rule, unit=unit, w=4, h=4, decimals=0)
+def _number(title: Text, description: Text, expression: str, rule: Rule, unit: str = "short") -> Panel:
+    return judged(title, description, expression, rule, unit=unit, w=4, h=4)
 
 
 def _top() -> list[Panel]:

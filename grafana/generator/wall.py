@@ -9,12 +9,12 @@ from grafana.generator.model import (
     NOTHING,
     Dashboard,
     Field,
-    Json,
     Panel,
     Row,
     Rule,
     Text,
     bar_gauge,
+    judged,
     now,
     sql,
     stat,
@@ -25,18 +25,12 @@ from grafana.generator.shared import QUEUE, STATES, TENANT, of_today
 _OPEN = f"max(callkpi_business_open{{{TENANT}}})"
 
 
-def _word(expression: str, rule: Rule) -> Json:
-    """The rule in words; outside of business hours: closed."""
-    return now(f"clamp_max({rule.promql(expression)} + 3 * (1 - {_OPEN}), 3)")
-
-
 def _live(
     title: Text, description: Text, expression: str, rule: Rule, *, unit: str = "short", w: int = 6, h: int = 8
 ) -> Panel:
-    return stat(
-        title, description, [now(expression), _word(expression, rule)], unit=unit, rule=rule, w=w, h=h, decimals=0,
-        fields=[word_of("B", by_query=True)],
-    )  # fmt: skip
+    """A number of now whose word says *closed* outside of business hours."""
+    word = f"clamp_max({rule.promql(expression)} + 3 * (1 - {_OPEN}), 3)"
+    return judged(title, description, expression, rule, unit=unit, word=word, w=w, h=h)
 
 
 def _agents() -> Panel:
@@ -186,11 +180,11 @@ def _queue_row() -> Row:
                 [now(missed), now(f"{shared.MISSED_SHARE.promql(share)} or {known} - 1")],
                 fields=[word_of("B", by_query=True)], w=3, h=5, decimals=0,
             ),
-            stat(
+            judged(
                 Text("Call back", "Перезвонить"),
                 Text("Customers whom this queue missed last and nobody has spoken to since.",
                      "Клиенты, которых последней пропустила эта очередь, и с ними ещё не говорили."),
-                [now(f"max(callkpi_missed_waiting{{{QUEUE}}})")], rule=shared.STILL_WAITING, w=3, h=5, decimals=0,
+                f"max(callkpi_missed_waiting{{{QUEUE}}})", shared.STILL_WAITING, w=3, h=5,
             ),
         ],
     )  # fmt: skip
