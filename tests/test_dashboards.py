@@ -18,7 +18,7 @@ from grafana.generator.__main__ import dashboards as generated
 from grafana.generator.__main__ import stale
 from grafana.generator.model import LANGUAGES, Rule, Text, render
 from tests import walls
-from tests.floor import DASHBOARDS, TENANTS, Answer, Floor, dashboards, floor
+from tests.floor import DASHBOARDS, TENANTS, Answer, Floor, dashboards, expand_sql, floor, panels_of
 
 ALL = [(language, dashboard) for language in LANGUAGES for dashboard in dashboards(language)]
 IDS = [dashboard["uid"] for _, dashboard in ALL]
@@ -248,6 +248,15 @@ async def test_every_query_of_every_panel_answers_and_shows_something(answers: d
     count = sum(len(told) for told in answers.values())
     assert count > 200
     assert [str(line) for line in walls.faults(answers)] == []
+
+
+@needs_prometheus
+async def test_a_call_centre_without_queues_breaks_no_query(centre: Floor) -> None:
+    for dashboard in dashboards():
+        for panel, variables in panels_of(dashboard, "acme", []):
+            for target in panel.get("targets", ()):
+                if "rawSql" in target:
+                    await centre.reader.fetch(expand_sql(target["rawSql"], variables, centre.window))
 
 
 @needs_prometheus

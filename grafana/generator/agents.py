@@ -16,7 +16,7 @@ from grafana.generator.model import (
     table,
     time_series,
 )
-from grafana.generator.shared import NAMES, QUEUES, STATES, columns, of_window
+from grafana.generator.shared import CHOSEN_QUEUES, NAMES, QUEUES, STATES, columns, of_window
 
 _TENANT = "${tenant:sqlstring}"
 
@@ -24,7 +24,7 @@ _TENANT = "${tenant:sqlstring}"
 def _now() -> Panel:
     query = f"""
         SELECT agent, queue, state, reason, extract(epoch FROM now() - since)::double precision AS seconds
-        FROM callkpi_views.agents_now WHERE tenant = {_TENANT} AND (queue IN (${{queue:sqlstring}}) OR queue = '')
+        FROM callkpi_views.agents_now WHERE tenant = {_TENANT} AND (queue = ANY ({CHOSEN_QUEUES}) OR queue = '')
         ORDER BY agent, queue
     """
     return table(

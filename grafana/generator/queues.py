@@ -17,9 +17,9 @@ from grafana.generator.model import (
     table,
     time_series,
 )
-from grafana.generator.shared import NAMES, QUEUES, columns, of_window
+from grafana.generator.shared import CHOSEN_QUEUES, NAMES, QUEUES, columns, of_window
 
-_OF_QUEUES = "WHERE k.name IN (${queue:sqlstring})"
+_OF_QUEUES = f"WHERE k.name = ANY ({CHOSEN_QUEUES})"
 
 
 def _now() -> Panel:

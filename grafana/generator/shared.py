@@ -46,11 +46,13 @@ against = Variable(
 )
 
 # -- pieces of queries -----------------------------------------------------------------------------------
+#: An array, not a list in brackets: a call centre without queues has none, which IN () would not take.
+CHOSEN_QUEUES = "ARRAY[${queue:sqlstring}]::text[]"
 
 
 def of_window(by: str = "total", step: str = "whole", *, of_queues: bool = False) -> str:
     """KPIs of the dashboard's time."""
-    extra = ", ARRAY[${queue:sqlstring}]::text[]" if of_queues else ""
+    extra = f", {CHOSEN_QUEUES}" if of_queues else ""
     return f"callkpi_views.kpi(${{tenant:sqlstring}}, $__timeFrom(), $__timeTo(), '{by}', '{step}'{extra})"
 
 

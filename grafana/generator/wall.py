@@ -68,9 +68,9 @@ def _top() -> list[Panel]:
         _agents(),
         stat(
             Text("Service level today", "Уровень сервиса за день"),
-            Text("Answered within T of what entered the queues since the centre's midnight, by the configured formula.",
-                 "Отвечено за T из поступивших в очереди с полуночи центра, по настроенной формуле."),
-            [sql(f"SELECT k.service_level, {shared.SERVICE_LEVEL.sql(level)} AS word FROM {of_today('queues')} AS k")],
+            Text("Whole calls since the centre's midnight that were answered within T, by the configured formula.",
+                 "Звонки с полуночи центра, отвеченные за T, по настроенной формуле."),
+            [sql(f"SELECT k.service_level, {shared.SERVICE_LEVEL.sql(level)} AS word FROM {of_today('total')} AS k")],
             unit="percentunit", rule=shared.SERVICE_LEVEL, w=6, h=8, decimals=0,
             fields=[Field(name="service_level", mappings=[NOTHING]), word_of("word")],
         ),
