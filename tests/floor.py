@@ -68,7 +68,8 @@ global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: {rules}
 scrape_configs:
 - job_name: callkpi
-  static_configs: [{{targets: ['127.0.0.1:{port}']}}]
+  # The same daemon under two names, as two replicas are: a sum over both would count everything twice.
+  static_configs: [{{targets: ['127.0.0.1:{port}', 'localhost:{port}']}}]
 """
 
 
@@ -122,7 +123,9 @@ class Floor:
         await projected(self.daemon)
         self.window = (datetime.now(UTC) - WINDOW, datetime.now(UTC))
         for tenant in TENANTS:
-            found = await self.series(f'callkpi_calls_waiting{{tenant="{tenant}"}}', wait=lambda rows: len(rows) > 1)
+            found = await self.series(
+                f'count by (queue) (callkpi_calls_waiting{{tenant="{tenant}"}}) == 2', wait=lambda rows: len(rows) > 1
+            )
             self.queues[tenant] = sorted(row["queue"] for row in found if row.get("queue"))
         await asyncio.sleep(2)  # the last of it has to be scraped
 

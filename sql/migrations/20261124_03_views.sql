@@ -253,41 +253,32 @@ $$;
 
 -- Figures per day and per quarter, for those who ask by table -------------------------------------------
 
+-- The days of each call centre, in its own zone, from its first call on. Served by the rollups' primary key.
+CREATE VIEW callkpi_views.calendar AS
+SELECT t.tenant, d.day, b.by, d.day <= (now() AT TIME ZONE t.timezone)::date AS has_begun,
+    d.day::timestamp AT TIME ZONE t.timezone AS since, (d.day + 1)::timestamp AT TIME ZONE t.timezone AS until
+FROM callkpi_views.tenants t
+CROSS JOIN LATERAL (
+    SELECT (min(r.at) AT TIME ZONE t.timezone)::date AS first, (max(r.at) AT TIME ZONE t.timezone)::date AS last
+    FROM rollups r WHERE r.tenant = t.tenant AND r.grain = 'call'
+) AS s
+CROSS JOIN LATERAL (
+    -- A call is at most two days long.
+    SELECT s.first + n AS day FROM generate_series(0, s.last + 2 - s.first) AS n
+) AS d
+CROSS JOIN (VALUES ('total'), ('queues'), ('queue'), ('agent'), ('line'), ('direction'), ('outcome')) AS b (by);
+
 -- One row per day of the call centre's own zone and per queue, agent, line, direction or all calls. Filter by
 -- tenant, day and "by": only these days are read.
 CREATE VIEW callkpi_views.days AS
-SELECT t.tenant, d.day, b.by, k.*
-FROM callkpi_views.tenants t
-CROSS JOIN LATERAL (
-    SELECT (min(r.at) AT TIME ZONE t.timezone)::date AS first FROM rollups r
-    WHERE r.tenant = t.tenant AND r.grain IN ('call', 'handle')
-) AS s
-CROSS JOIN LATERAL (
-    SELECT s.first + n AS day
-    FROM generate_series(0, (now() AT TIME ZONE t.timezone)::date + 1 - s.first) AS n
-) AS d
-CROSS JOIN (VALUES ('total'), ('queues'), ('queue'), ('agent'), ('line'), ('direction'), ('outcome')) AS b (by)
-CROSS JOIN LATERAL callkpi_views.kpi(
-    t.tenant, d.day::timestamp AT TIME ZONE t.timezone, (d.day + 1)::timestamp AT TIME ZONE t.timezone, b.by
-) AS k;
+SELECT c.tenant, c.day, c.by, k.*
+FROM callkpi_views.calendar c CROSS JOIN LATERAL callkpi_views.kpi(c.tenant, c.since, c.until, c.by) AS k
+WHERE c.has_begun OR k.contacts > 0;
 
 -- The same per quarter of an hour. Filter by day too, so that only these days are read.
 CREATE VIEW callkpi_views.intervals AS
-SELECT t.tenant, d.day, b.by, k.*
-FROM callkpi_views.tenants t
-CROSS JOIN LATERAL (
-    SELECT (min(r.at) AT TIME ZONE t.timezone)::date AS first FROM rollups r
-    WHERE r.tenant = t.tenant AND r.grain IN ('call', 'handle')
-) AS s
-CROSS JOIN LATERAL (
-    SELECT s.first + n AS day
-    FROM generate_series(0, (now() AT TIME ZONE t.timezone)::date + 1 - s.first) AS n
-) AS d
-CROSS JOIN (VALUES ('total'), ('queues'), ('queue'), ('agent'), ('line'), ('direction'), ('outcome')) AS b (by)
-CROSS JOIN LATERAL callkpi_views.kpi(
-    t.tenant, d.day::timestamp AT TIME ZONE t.timezone, (d.day + 1)::timestamp AT TIME ZONE t.timezone, b.by,
-    'quarter'
-) AS k;
+SELECT c.tenant, c.day, c.by, k.*
+FROM callkpi_views.calendar c CROSS JOIN LATERAL callkpi_views.kpi(c.tenant, c.since, c.until, c.by, 'quarter') AS k;
 
 -- Missed customers --------------------------------------------------------------------------------------
 
