@@ -27,9 +27,11 @@ ALIASES = {
     "CALLKPI_DATA_DIR": ("database", "data_dir"),
     "CALLKPI_DATABASE_URL": ("database", "url"),
 }
-#: Variables of the CALLKPI_ family that are not settings: the file's name, and what Kubernetes tells every container
-#: of a service that is called callkpi.
-NOT_SETTINGS = re.compile(r"CALLKPI_(CONFIG|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)")
+#: Variables of the CALLKPI_ family that are not settings: the file's name, those of Grafana's provisioning, which may
+#: stand in one environment with them, and what Kubernetes tells every container of a service that is called callkpi.
+NOT_SETTINGS = re.compile(
+    r"CALLKPI_(CONFIG|PROMETHEUS_URL|PG_(HOST|DATABASE|SSLMODE)|GRAFANA_TOKEN|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)"
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

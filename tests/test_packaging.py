@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from callkpi import config
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -103,7 +105,10 @@ def test_grafana_gets_every_variable_and_file_that_its_provisioning_names() -> N
     for name in ("datasources", "dashboards"):
         text = (ROOT / "grafana" / "provisioning" / name / "callkpi.yaml").read_text()
         body = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-        assert set(re.findall(r"\$\{?([A-Z]\w+)\}?", body)) <= grafana["environment"].keys()
+        variables = set(re.findall(r"\$\{?([A-Z]\w+)\}?", body))
+        assert variables <= grafana["environment"].keys()
+        # Where Grafana and callkpi share an environment, the one must not stumble over the other's.
+        assert config.load(env=dict.fromkeys(variables, "x")) == config.load(env={})
         for path in re.findall(r"\$__file\{([^}]+)\}", body):
             assert path.removeprefix("/run/secrets/") in grafana["secrets"]
     mounted = dict(mount.split(":")[:2] for mount in grafana["volumes"])
