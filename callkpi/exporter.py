@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 
 from callkpi import __version__, config, kpi, store
+from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
 from callkpi.model import AgentState, Call, Direction, Outcome
@@ -183,6 +184,7 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
     labels = Bounded(names, [*known, *seen], limits)
     yield from _counter_families(snapshot, settings, labels)
     yield from _live_families(snapshot, settings, labels)
+    yield _target_family(snapshot, settings, labels)
     yield from _window_families(snapshot, settings, labels)
     yield from _health_families(snapshot, settings, labels)
 
@@ -284,6 +286,18 @@ def _live_families(snapshot: Snapshot, settings: config.Settings, labels: Bounde
                  {key: talking[key] for key in {*waiting, *talking}})  # fmt: skip
     yield _agents_family(snapshot, labels, busy)
     yield from _missed_families(snapshot, labels, waiting)
+
+
+def _target_family(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Metric:
+    """T of every queue, so that a screen judges a wait by the queue's own; the shortest where ids share a label."""
+    targets: dict[tuple[str, ...], float] = {}
+    for tenant, queue in _known_queues(snapshot, settings):
+        if tenant in settings.tenants:
+            key = (tenant, labels.label(tenant, "queue", queue))
+            seconds = Thresholds(settings.tenants[tenant]).service_level_ms(queue) / 1000
+            targets[key] = min(targets.get(key, seconds), seconds)
+    return _gauge("callkpi_service_level_target_seconds", "T of the service level, as configured", ("tenant", "queue"),
+                  targets)  # fmt: skip
 
 
 def _known_queues(snapshot: Snapshot, settings: config.Settings) -> set[tuple[str, str]]:

@@ -237,12 +237,19 @@ def stat(
 
 
 def judged(
-    title: Text, description: Text, expression: str, rule: Rule, *, unit: str = "short", word: str = "", w: int = 6,
-    h: int = 6,
+    title: Text, description: Text, expression: str, rule: Rule, *, unit: str = "short", judge: str = "",
+    closed: str = "", w: int = 6, h: int = 6,
 ) -> Panel:  # fmt: skip
-    """A number of now from Prometheus with its target's colour and word. *word*: another expression for the word."""
+    """A number of now from Prometheus with its target's word.
+
+    It has the target's colour too, unless the rule is of another expression, *judge*: then only the word has. *closed*
+    is 1 where nothing is to be judged.
+    """
+    word = rule.promql(judge or expression)
+    if closed:
+        word = f"clamp_max({word} + 3 * {closed}, 3)"
     return stat(
-        title, description, [now(expression), now(word or rule.promql(expression))], unit=unit, rule=rule, w=w, h=h,
+        title, description, [now(expression), now(word)], unit=unit, rule=None if judge else rule, w=w, h=h,
         decimals=0, fields=[word_of("B", by_query=True)],
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from grafana.generator.model import (
     sql,
     table,
     time_series,
+    words,
 )
 from grafana.generator.shared import CHOSEN_QUEUES, NAMES, QUEUES, columns, of_window
 
@@ -26,7 +27,7 @@ def _now() -> Panel:
     by_queue = {
         "A": (f"max by (queue) (callkpi_calls_waiting{{{QUEUES}}})", Text("waiting", "ждут"), "short", shared.WAITING),
         "B": (f"max by (queue) (callkpi_longest_wait_seconds{{{QUEUES}}})", Text("longest wait", "дольше всех"), "s",
-              shared.LONGEST_WAIT),
+              None),
         "C": (f"max by (queue) (callkpi_calls_talking{{{QUEUES}}})", Text("talking", "говорят"), "short", None),
         "D": (f'max by (queue) (callkpi_agents{{{QUEUES}, state="available"}})', Text("free agents", "свободны"),
               "short", None),
@@ -38,18 +39,21 @@ def _now() -> Panel:
               Text("missed share today", "доля пропущенных за день"), "percentunit", shared.MISSED_SHARE),
         "H": (f"max by (queue) (callkpi_missed_waiting{{{QUEUES}}})", Text("call back", "перезвонить"), "short",
               shared.STILL_WAITING),
+        "I": (f"max by (queue) ({shared.LONGEST_WAIT.promql(shared.parts_of_target(QUEUES))})",
+              Text("wait, by its T", "ожидание по своему T"), "none", None),
     }  # fmt: skip
     fields = [
         Field(name=f"Value #{letter}", label=label, unit=unit, decimals=0, rule=rule,
               cell="color-background" if rule else "")
-        for letter, (_, label, unit, rule) in by_queue.items()
+        for letter, (_, label, unit, rule) in by_queue.items() if letter != "I"
     ]  # fmt: skip
+    word = Field(name="Value #I", label=by_queue["I"][1], mappings=words(), cell="color-background")
     return table(
         Text("Now", "Сейчас"),
         Text("Every queue at this moment, and its day so far. Coloured cells have a target; the number says how far.",
              "Каждая очередь в этот момент и за день. Цвет там, где есть норма; число говорит, насколько."),
         [prom(expression, form="table") for expression, *_ in by_queue.values()],
-        [Field(name="queue", label=NAMES["queue"]), *fields],
+        [Field(name="queue", label=NAMES["queue"]), *fields, word],
         h=7, transformations=MERGED,
     )  # fmt: skip
 

@@ -7,8 +7,7 @@ from grafana.generator.model import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Fiel
 
 # -- targets of the KPIs: here and nowhere else ----------------------------------------------------------
 WAITING = Rule(good=3, bad=6)  #: callers who wait in one moment
-LONGEST_WAIT = Rule(good=20, bad=40)  #: seconds: T of the service level, and twice that
-ASA = Rule(good=20, bad=40)
+LONGEST_WAIT = Rule(good=1, bad=2)  #: in parts of T, which every queue has of its own
 SERVICE_LEVEL = Rule(good=0.8, bad=0.7)
 MISSED_SHARE = Rule(good=0.05, bad=0.1)
 STILL_WAITING = Rule(good=1, bad=5)  #: customers nobody has called back
@@ -62,6 +61,15 @@ def of_today(by: str) -> str:
         "callkpi_views.today(${tenant:sqlstring}) AS d, "
         f"callkpi_views.kpi(${{tenant:sqlstring}}, d.since, d.until, '{by}')"
     )
+
+
+def parts_of_target(labels: str) -> str:
+    """The longest waits as parts of the T of their queues."""
+    waits, targets = (
+        f"max by (tenant, queue) ({metric}{{{labels}}})"
+        for metric in ("callkpi_longest_wait_seconds", "callkpi_service_level_target_seconds")
+    )
+    return f"{waits} / on (tenant, queue) {targets}"
 
 
 # -- columns ---------------------------------------------------------------------------------------------
@@ -118,7 +126,6 @@ NAMES: dict[str, Text] = {
 _RULES = {
     "missed_share": MISSED_SHARE,
     "service_level": SERVICE_LEVEL,
-    "asa_seconds": ASA,
 }
 _SHARES = {"missed_share", "answer_rate", "abandon_rate", "service_level"}
 

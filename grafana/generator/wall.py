@@ -26,11 +26,11 @@ _OPEN = f"max(callkpi_business_open{{{TENANT}}})"
 
 
 def _live(
-    title: Text, description: Text, expression: str, rule: Rule, *, unit: str = "short", w: int = 6, h: int = 8
-) -> Panel:
+    title: Text, description: Text, expression: str, rule: Rule, *, unit: str = "short", judge: str = "", w: int = 6,
+    h: int = 8,
+) -> Panel:  # fmt: skip
     """A number of now whose word says *closed* outside of business hours."""
-    word = f"clamp_max({rule.promql(expression)} + 3 * (1 - {_OPEN}), 3)"
-    return judged(title, description, expression, rule, unit=unit, word=word, w=w, h=h)
+    return judged(title, description, expression, rule, unit=unit, judge=judge, closed=f"(1 - {_OPEN})", w=w, h=h)
 
 
 def _agents() -> Panel:
@@ -56,8 +56,12 @@ def _top() -> list[Panel]:
         ),
         _live(
             Text("Longest wait now", "Дольше всех ждёт"),
-            Text("The greatest wait among those who wait now.", "Наибольшее ожидание среди тех, кто ждёт сейчас."),
+            Text("The greatest wait among those who wait now. The word judges it by T of its queue: act soon from T, "
+                 "act now from twice that.",
+                 "Наибольшее ожидание среди тех, кто ждёт сейчас. Слово судит по T своей очереди: внимание с T, "
+                 "действуйте с двух T."),
             f"max(callkpi_longest_wait_seconds{{{TENANT}}})", shared.LONGEST_WAIT, unit="s",
+            judge=f"max({shared.parts_of_target(TENANT)})",
         ),
         stat(
             Text("Talking now", "Говорят сейчас"),
@@ -151,7 +155,8 @@ def _queue_row() -> Row:
             _live(
                 Text("Longest wait", "Дольше всех"),
                 Text("The greatest wait in this queue now.", "Наибольшее ожидание в этой очереди сейчас."),
-                f"max(callkpi_longest_wait_seconds{{{QUEUE}}})", shared.LONGEST_WAIT, unit="s", w=4, h=5,
+                f"max(callkpi_longest_wait_seconds{{{QUEUE}}})", shared.LONGEST_WAIT, unit="s",
+                judge=f"max({shared.parts_of_target(QUEUE)})", w=4, h=5,
             ),
             stat(
                 Text("Talking", "Говорят"),
