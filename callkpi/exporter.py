@@ -24,6 +24,7 @@ from callkpi.kpi import Figures, Grain
 from callkpi.model import AgentState, Call, Direction, Outcome
 from callkpi.names import Bounded, Names
 from callkpi.reports import local_midnight
+from callkpi.spool import Size, Spool
 
 _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
@@ -88,14 +89,16 @@ class Snapshot:
     sources: Sequence[Any]
     rejected: Sequence[Any]
     lag: Any
+    spool: Size | None = None
 
 
 class Exporter:
     """Answers scrapes; those that come together share one reading of the store."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None) -> None:
         self._pool = pool
         self._settings = settings
+        self._spool = spool
         self._names = Names(settings)
         self._reading: asyncio.Task[Snapshot] | None = None
 
@@ -139,6 +142,7 @@ class Exporter:
                 sources=await rows("reports", "source_status"),
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
+                spool=await self._spool.size() if self._spool is not None else None,
             )
 
 
@@ -393,8 +397,17 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
                  {(name,): count for name, count in waiting.items()})  # fmt: skip
     yield _gauge("callkpi_names_overflow", 'Names beyond the limit that are shown as "other"', ("tenant", "kind"),
                  {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
+    yield from _spool_families(snapshot.spool)
     yield from _source_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
+
+
+def _spool_families(size: Size | None) -> Iterator[Metric]:
+    if size is not None:
+        yield _gauge("callkpi_spool_deliveries", "Deliveries on local disk that wait for the database", (),
+                     {(): size.deliveries})  # fmt: skip
+        yield _gauge("callkpi_spool_bytes", "What they take", (), {(): size.used_bytes})
+        yield _gauge("callkpi_spool_limit_bytes", "What they may take", (), {(): size.limit_bytes})
 
 
 def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
@@ -427,8 +440,12 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "projector_calls": ("callkpi_projector_calls", "Folds of calls", ""),
     "projector_failed_calls": ("callkpi_projector_failed_calls", "Calls whose events could not be read", ""),
     "projector_retries": ("callkpi_projector_retries", "Batches begun again after a fault", ""),
+    "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
+    "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
+    "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
+_BY_SOURCE = {"ingest_events", "ingest_refused", "source_unknown_values", "spool_put", "spool_refused"}
 _OWN_HISTOGRAMS = {
     "journal_append_seconds": "Time of one durable append of a group",
     "projector_batch_seconds": "Time of one projected batch",
@@ -440,7 +457,7 @@ def _own_counters(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
     for row in snapshot.health:
         rows[row["metric"]].append(row)
     for metric, (name, text, extra) in _OWN_COUNTERS.items():
-        wanted = tuple(filter(None, ("source" if metric.startswith(("ingest", "source")) else "", extra)))
+        wanted = tuple(filter(None, ("source" if metric in _BY_SOURCE else "", extra)))
         totals: Counter[tuple[str, ...]] = Counter()
         if metric == "ingest_events":
             results = ("received", "duplicate", "ignored", "rejected")
