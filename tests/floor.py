@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import asyncpg
@@ -52,6 +53,17 @@ name = "VIP desk"
 
 [tenants.live]
 timezone = "{zone}"
+
+[tenants.live.queues.support]
+service_level_seconds = 1
+
+[tenants.live.queues.vip]
+service_level_seconds = 86400
+
+[tenants.shut]
+timezone = "{zone}"
+holidays = ["{today}"]
+business_hours = {{mon = "08:00-20:00", tue = "08:00-20:00", wed = "08:00-20:00", thu = "08:00-20:00"}}
 
 [sources.pbx]
 kind = "asterisk"
@@ -281,7 +293,9 @@ async def floor(directory: Path) -> AsyncIterator[Floor]:
     """Everything started and filled; needs the Debian package prometheus."""
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     begun = datetime.now(UTC)
-    daemon = Daemon(directory / "floor", config=_CONFIG.format(password=PASSWORD, zone=noon_zone(begun)))
+    zone = noon_zone(begun)
+    today = begun.astimezone(ZoneInfo(zone)).date()
+    daemon = Daemon(directory / "floor", config=_CONFIG.format(password=PASSWORD, zone=zone, today=today))
     await daemon.start()
     port = free_port()
     settings = directory / "prometheus.yml"

@@ -18,7 +18,18 @@ from grafana.generator.__main__ import dashboards as generated
 from grafana.generator.__main__ import stale
 from grafana.generator.model import LANGUAGES, Rule, Text, render
 from tests import walls
-from tests.floor import DASHBOARDS, PASSWORD, TENANTS, Answer, Floor, dashboards, expand_sql, floor, panels_of
+from tests.floor import (
+    DASHBOARDS,
+    PASSWORD,
+    TENANTS,
+    Answer,
+    Floor,
+    dashboards,
+    expand_promql,
+    expand_sql,
+    floor,
+    panels_of,
+)
 
 ALL = [(language, dashboard) for language in LANGUAGES for dashboard in dashboards(language)]
 IDS = [dashboard["uid"] for _, dashboard in ALL]
@@ -265,7 +276,7 @@ async def test_every_variable_offers_choices(centre: Floor) -> None:
         for variable in dashboard["templating"]["list"]:
             if variable["name"] == "tenant":
                 rows = await centre.reader.fetch(variable["query"])
-                assert [row["tenant"] for row in rows] == ["acme", "live"]
+                assert [row["tenant"] for row in rows] == ["acme", "live", "shut"]
             elif variable["name"] == "queue":
                 offered = await centre.label_values(variable["query"]["query"].replace("$tenant", "acme"))
                 kept = [value for value in offered if re.search(variable["regex"].strip("/"), value)]
@@ -317,7 +328,25 @@ async def test_somebody_waits_and_talks_on_the_wall_of_the_centre_that_was_cut_o
     assert shown["Longest wait now", "A"][0]["value"] > 0
     assert shown["Talking now", "A"][0]["value"] > 0
     assert sum(shown["Agents now", "A"][0].values()) == 6
-    assert shown["Longest wait now", "B"][0]["value"] in (0, 1, 2)
+    words = {
+        a.variables["queue"]: a.rows[0]["value"]
+        for a in answers["live"]
+        if (a.dashboard, a.panel, a.ref) == ("callkpi-wall", "Longest wait", "B")
+    }
+    assert words == {"sales": 0, "support": 2, "vip": 0}, "each queue by its own T"
+    assert shown["Longest wait now", "B"][0]["value"] == 2
+
+
+@needs_prometheus
+async def test_outside_of_business_hours_the_wall_says_closed(centre: Floor) -> None:
+    wall = next(dashboard for dashboard in dashboards() if dashboard["uid"] == "callkpi-wall")
+    words = {}
+    for panel, variables in panels_of(wall, "shut", [""]):
+        for target in panel["targets"]:
+            if target["refId"] == "B" and "callkpi_business_open" in target.get("expr", ""):
+                (row,) = await centre.series(expand_promql(target["expr"], variables))
+                words[panel["title"]] = row["value"]
+    assert words == dict.fromkeys(("Waiting now", "Longest wait now", "Waiting", "Longest wait"), 3)
 
 
 @needs_prometheus
