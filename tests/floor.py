@@ -308,7 +308,7 @@ async def floor(directory: Path) -> AsyncIterator[Floor]:
     )  # fmt: skip
     try:
         server = embedded.start(daemon.directory / "data")
-        reader = await asyncpg.connect(server.dsn, user=views.READER, password=PASSWORD)
+        reader = await _reader(server.dsn)
         running = Floor(daemon, f"http://127.0.0.1:{port}", reader, begun)
         try:
             await _reachable(running)
@@ -321,6 +321,18 @@ async def floor(directory: Path) -> AsyncIterator[Floor]:
         process.wait(20)
         log.close()
         daemon.stop()
+
+
+async def _reader(dsn: str) -> asyncpg.Connection:
+    """The daemon's doors are open before it has let the reader in."""
+    for _ in range(100):
+        with contextlib.suppress(asyncpg.InvalidAuthorizationSpecificationError):
+            connection = await asyncpg.connect(dsn, user=views.READER, password=PASSWORD)
+            if await connection.fetchval("SELECT has_schema_privilege('callkpi_views', 'USAGE')"):
+                return connection
+            await connection.close()
+        await asyncio.sleep(0.2)
+    raise AssertionError("the reader may not log in")
 
 
 async def _reachable(running: Floor) -> None:

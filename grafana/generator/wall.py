@@ -27,7 +27,7 @@ _OPEN = f"max(callkpi_business_open{{{TENANT}}})"
 
 def _live(
     title: Text, description: Text, expression: str, rule: Rule, *, unit: str = "short", judge: str = "", w: int = 6,
-    h: int = 8,
+    h: int = 7,
 ) -> Panel:  # fmt: skip
     """A number of now whose word says *closed* outside of business hours."""
     return judged(title, description, expression, rule, unit=unit, judge=judge, closed=f"(1 - {_OPEN})", w=w, h=h)
@@ -41,7 +41,7 @@ def _agents() -> Panel:
              "Люди по состоянию, каждый один раз, сколько бы очередей он ни обслуживал."),
         [sql(f"SELECT {counts} FROM callkpi_views.people_now WHERE tenant = ${{tenant:sqlstring}}")],
         fields=[Field(name=state, label=text, colour=colour, decimals=0) for state, (text, colour) in STATES.items()],
-        w=8, h=8,
+        w=8, h=7,
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def _top() -> list[Panel]:
             Text("Talking now", "Говорят сейчас"),
             Text("Calls in which an agent and a customer talk now.",
                  "Звонки, в которых сейчас говорят оператор и клиент."),
-            [now(f"sum(max by (queue) (callkpi_calls_talking{{{TENANT}}}))")], w=4, h=8, decimals=0,
+            [now(f"sum(max by (queue) (callkpi_calls_talking{{{TENANT}}}))")], w=4, h=7, decimals=0,
         ),
         _agents(),
         stat(
@@ -75,7 +75,7 @@ def _top() -> list[Panel]:
             Text("Whole calls since the centre's midnight that were answered within T, by the configured formula.",
                  "Звонки с полуночи центра, отвеченные за T, по настроенной формуле."),
             [sql(f"SELECT k.service_level, {shared.SERVICE_LEVEL.sql(level)} AS word FROM {of_today('total')} AS k")],
-            unit="percentunit", rule=shared.SERVICE_LEVEL, w=6, h=8, decimals=0,
+            unit="percentunit", rule=shared.SERVICE_LEVEL, w=6, h=7, decimals=0,
             fields=[Field(name="service_level", mappings=[NOTHING]), word_of("word")],
         ),
         stat(
@@ -84,7 +84,7 @@ def _top() -> list[Panel]:
                  "Звонки с полуночи центра, на которые никто не ответил, и их доля в завершённых."),
             [sql(f"SELECT k.missed, k.missed_share, {shared.MISSED_SHARE.sql(share)} AS word "
                  f"FROM {of_today('total')} AS k")],
-            names=True, w=6, h=8,
+            names=True, w=6, h=7,
             fields=[
                 Field(name="missed", label=Text("calls", "звонков"), decimals=0, colour=BLUE),
                 Field(name="missed_share", label=Text("share", "доля"), unit="percentunit", decimals=1,
@@ -105,7 +105,7 @@ def _still_waiting() -> Panel:
         Text("Customers missed and not spoken to since, and how long the oldest of them has waited.",
              "Клиенты, которых мы пропустили и с которыми с тех пор не говорили, и сколько ждёт самый давний."),
         [now(customers), now(oldest), now(shared.OLDEST_MISSED.promql(oldest))],
-        names=True, w=6, h=8,
+        names=True, w=6, h=7,
         fields=[
             Field(name="A", by_query=True, label=Text("customers", "клиентов"), decimals=0, rule=shared.STILL_WAITING),
             Field(name="B", by_query=True, label=Text("oldest", "самый давний"), unit="dtdurations", decimals=0,
@@ -128,7 +128,7 @@ def _handled() -> Panel:
         Text("Handled in the last hour", "Обработано за час"),
         Text("Calls that began in the last 60 minutes and were answered and ended, beside the same hour a week ago.",
              "Звонки, начатые за последние 60 минут, отвеченные и завершённые; рядом тот же час неделю назад."),
-        [sql(query)], names=True, w=6, h=8,
+        [sql(query)], names=True, w=6, h=7,
         fields=[
             Field(name="handled", label=Text("now", "сейчас"), decimals=0),
             Field(name="before", label=Text("a week ago", "неделю назад"), decimals=0),
@@ -150,31 +150,31 @@ def _queue_row() -> Row:
         panels=[
             _live(
                 Text("Waiting", "Ждут"), Text("Callers who wait in this queue now.", "Ждут в этой очереди сейчас."),
-                f"max(callkpi_calls_waiting{{{QUEUE}}})", shared.WAITING, w=4, h=5,
+                f"max(callkpi_calls_waiting{{{QUEUE}}})", shared.WAITING, w=4, h=4,
             ),
             _live(
                 Text("Longest wait", "Дольше всех"),
                 Text("The greatest wait in this queue now.", "Наибольшее ожидание в этой очереди сейчас."),
                 f"max(callkpi_longest_wait_seconds{{{QUEUE}}})", shared.LONGEST_WAIT, unit="s",
-                judge=f"max({shared.parts_of_target(QUEUE)})", w=4, h=5,
+                judge=f"max({shared.parts_of_target(QUEUE)})", w=4, h=4,
             ),
             stat(
                 Text("Talking", "Говорят"),
                 Text("Conversations of this queue now.", "Разговоры этой очереди сейчас."),
-                [now(f"max(callkpi_calls_talking{{{QUEUE}}})")], w=3, h=5, decimals=0,
+                [now(f"max(callkpi_calls_talking{{{QUEUE}}})")], w=3, h=4, decimals=0,
             ),
             stat(
                 Text("Free agents", "Свободны"),
                 Text("Agents of this queue who could take a call now.",
                      "Операторы этой очереди, которые могут взять звонок сейчас."),
-                [now(f'max(callkpi_agents{{{QUEUE}, state="available"}})')], w=3, h=5, decimals=0,
+                [now(f'max(callkpi_agents{{{QUEUE}, state="available"}})')], w=3, h=4, decimals=0,
             ),
             stat(
                 Text("Service level today", "Сервис за день"),
                 Text("Answered within T since the centre's midnight, exact.",
                      "Отвечено за T с полуночи центра, точно."),
                 [now(level), now(f"{shared.SERVICE_LEVEL.promql(level)} or {known} - 1")], unit="percentunit",
-                rule=shared.SERVICE_LEVEL, w=4, h=5, decimals=0,
+                rule=shared.SERVICE_LEVEL, w=4, h=4, decimals=0,
                 fields=[Field(name="A", by_query=True, mappings=[NOTHING]), word_of("B", by_query=True)],
             ),
             stat(
@@ -183,13 +183,13 @@ def _queue_row() -> Row:
                      "their share.",
                      "Ожидания в этой очереди без ответа с полуночи центра; цвет по их доле."),
                 [now(missed), now(f"{shared.MISSED_SHARE.promql(share)} or {known} - 1")],
-                fields=[word_of("B", by_query=True)], w=3, h=5, decimals=0,
+                fields=[word_of("B", by_query=True)], w=3, h=4, decimals=0,
             ),
             judged(
                 Text("Call back", "Перезвонить"),
                 Text("Customers whom this queue missed last and nobody has spoken to since.",
                      "Клиенты, которых последней пропустила эта очередь, и с ними ещё не говорили."),
-                f"max(callkpi_missed_waiting{{{QUEUE}}})", shared.STILL_WAITING, w=3, h=5,
+                f"max(callkpi_missed_waiting{{{QUEUE}}})", shared.STILL_WAITING, w=3, h=4,
             ),
         ],
     )  # fmt: skip
@@ -224,8 +224,11 @@ def dashboard() -> Dashboard:
             *(
                 {**kiosk, "title": title, "url": Text(f"/d/callkpi-wall?{mode}", f"/d/callkpi-wall-ru?{mode}")}
                 for mode, title in (
-                    ("kiosk&refresh=10s&theme=dark", Text("Full screen, dark", "На весь экран, тёмное")),
-                    ("kiosk&refresh=10s&theme=light", Text("Full screen, light", "На весь экран, светлое")),
+                    ("kiosk&autofitpanels&refresh=10s&theme=dark", Text("Full screen, dark", "На весь экран, тёмное")),
+                    (
+                        "kiosk&autofitpanels&refresh=10s&theme=light",
+                        Text("Full screen, light", "На весь экран, светлое"),
+                    ),
                 )
             ),
             {**kiosk, "title": Text("Playlists", "Плейлисты"), "url": "/playlists", "includeVars": False},
