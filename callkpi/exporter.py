@@ -17,7 +17,7 @@ import asyncpg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from callkpi import __version__, config, kpi, store
+from callkpi import __version__, config, kpi, recent, store
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
 from callkpi.model import AgentState, Call, Direction, Outcome
@@ -87,6 +87,7 @@ class Snapshot:
     sources: Sequence[Any]
     rejected: Sequence[Any]
     lag: Any
+    recent: recent.Recent
 
 
 class Exporter:
@@ -103,6 +104,11 @@ class Exporter:
         encode, content_type = choose_encoder(accept)
         snapshot = await self._shared_reading()
         return encode(_Page(list(families(snapshot, self._settings, self._names)))), content_type
+
+    def without_database(self, accept: str) -> tuple[bytes, str]:
+        """What can be told of a daemon whose database does not answer: that it is there, and that."""
+        encode, content_type = choose_encoder(accept)
+        return encode(_Page(list(_own_families(self._settings, datetime.now(UTC), database_up=0)))), content_type
 
     async def _shared_reading(self) -> Snapshot:
         if self._reading is None or self._reading.done():
@@ -138,6 +144,7 @@ class Exporter:
                 sources=await rows("reports", "source_status"),
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
+                recent=await recent.read(rows, self._settings.tenants, now),
             )
 
 
@@ -364,11 +371,7 @@ def _window_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
 
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
-    yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    is_open: dict[tuple[str, ...], float] = {
-        (name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()
-    }
-    yield _gauge("callkpi_business_open", "1 while the call centre is open by its configuration", ("tenant",), is_open)
+    yield from _own_families(settings, snapshot.at, database_up=1)
     for name, column, text in (
         ("pending_groups", "groups", "Journalled groups that are not projected yet"),
         ("lag_seconds", "seconds", "Age of the oldest of them"),
@@ -381,6 +384,14 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
                  {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
     yield from _source_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
+    yield from recent.families(snapshot.recent, settings, labels, _known_queues(snapshot, settings))
+
+
+def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
+    """What the process knows without its database."""
+    yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
+    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): database_up})
+    yield from recent.business_families(settings.tenants, at)
 
 
 def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ import contextlib
 import json
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 
 import asyncpg
@@ -47,17 +48,38 @@ class Health:
         known = self._sources.get(source)
         if known is not None and known[0] is not None and (event_at is None or known[0] > event_at):
             event_at = known[0]
+        if known is not None:
+            received_at = max(received_at, known[1])
         self._sources[source] = (event_at, received_at)
 
     async def flush(self, pool: asyncpg.Pool) -> None:
+        """Write what was counted. What can't be written is kept for the next time: failures are counted, too."""
+        values, sums, buckets = self._values, self._sums, self._buckets
         rows = self._rows()
-        sources, self._sources = self._sources, {}
         if rows:
-            await pool.execute(store.query("reports", "add_health"), json.dumps(rows))
+            try:
+                await pool.execute(store.query("reports", "add_health"), json.dumps(rows))
+            except BaseException:
+                self._restore(values, sums, buckets)
+                raise
+        sources, self._sources = self._sources, {}
         if sources:
             names = sorted(sources)
             columns = [names, [sources[n][0] for n in names], [sources[n][1] for n in names]]
-            await pool.execute(store.query("reports", "note_sources"), *columns)
+            try:
+                await pool.execute(store.query("reports", "note_sources"), *columns)
+            except BaseException:
+                for name in names:
+                    self.heard(name, *sources[name])
+                raise
+
+    def _restore(
+        self, values: Counter[Label], sums: Mapping[Label, float], buckets: Mapping[Label, Counter[int]]
+    ) -> None:
+        self._values.update(values)
+        for key, seconds in sums.items():
+            self._sums[key] += seconds
+            self._buckets[key].update(buckets[key])
 
     def _rows(self) -> list[dict[str, object]]:
         values, self._values = self._values, Counter()
