@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from grafana.generator import alert_files, writing
 
@@ -136,6 +136,18 @@ def groups(limits: Limits | None = None) -> tuple[Group, ...]:
         ),
         Group(name="callkpi.daemon", interval="15s", alerts=tuple(_daemon(limits))),
     )  # fmt: skip
+
+
+def paced(rules: Iterable[Group], *, interval: str, hold: str, keep: str) -> tuple[Group, ...]:
+    """The same rules evaluated at another pace, for trials. Expressions, thresholds and windows are not touched."""
+    return tuple(
+        replace(
+            group,
+            interval=interval,
+            alerts=tuple(replace(alert, hold=hold, keep=keep if alert.keep else "") for alert in group.alerts),
+        )
+        for group in rules
+    )
 
 
 def all_alerts(limits: Limits | None = None) -> list[Alert]:
