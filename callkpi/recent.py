@@ -95,6 +95,8 @@ def families(
     yield from _untried_families(recent, settings, labels)
     targets: dict[tuple[str, ...], float] = {}
     for tenant, queue in queues:
+        if tenant not in settings.tenants:  # one that was taken out of the configuration
+            continue
         seconds = Thresholds(settings.tenants[tenant]).service_level_ms(queue) / 1000
         key = (tenant, labels.label(tenant, "queue", queue))
         targets[key] = max(seconds, targets.get(key, 0.0))

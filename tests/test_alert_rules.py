@@ -504,6 +504,18 @@ def test_a_date_far_in_the_future_hides_no_silence(tmp_path: Path) -> None:
     assert promtool(tmp_path, [Situation("an event of 2096", odd, looks_)]) == ""
 
 
+def test_a_source_whose_history_was_imported_has_not_gone_live(tmp_path: Path) -> None:
+    received = LAST_EVENT.replace("last_event", "last_received")
+    imported = healthy().but({LAST_EVENT: flat(-86_400), received: then(line(0, 60), 5, flat(300))})
+    assert promtool(tmp_path, [Situation("import", imported, [Look(FIRING, "CallkpiNoEvents")])]) == ""
+
+
+def test_a_silence_is_told_by_a_prometheus_that_never_heard_the_source(tmp_path: Path) -> None:
+    received = LAST_EVENT.replace("last_event", "last_received")
+    dead = healthy().but({LAST_EVENT: flat(-86_405), received: flat(-86_400)})
+    assert promtool(tmp_path, [Situation("dead before", dead, [Look(FIRING, "CallkpiNoEvents", [SOURCE])])]) == ""
+
+
 def test_a_long_replay_into_a_silent_source_does_not_wake_it(tmp_path: Path) -> None:
     """Deliveries arrive all the time, but nothing new is in them."""
     world = healthy().but({LAST_EVENT: STILL})

@@ -32,7 +32,8 @@ def test_the_wheel_has_sql_and_grafana_inside_and_works_from_any_directory(tmp_p
         archive.extractall(unpacked)
     sources = {f"callkpi/{path.relative_to(ROOT)}" for path in (ROOT / "sql").rglob("*.sql")}
     assert sources and sources <= names
-    grafana = {f"callkpi/{path.relative_to(ROOT)}" for path in (ROOT / "grafana").rglob("*") if path.is_file()}
+    files = [path for path in (ROOT / "grafana").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    grafana = {f"callkpi/{path.relative_to(ROOT)}" for path in files}
     assert grafana and grafana <= names
     code = (
         "from callkpi import migrations, store; print(migrations.newest(), len(store.query('journal', 'append')) > 0)"

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callkpi import config, hours, kpi, recent, store
+from callkpi.exporter import Exporter
 from callkpi.health import Health
 from tests.world import World, sample, test_settings
 
@@ -251,6 +252,28 @@ async def test_failures_counted_while_the_database_was_away_are_told_when_it_is_
     assert sample(page, "callkpi_journal_failures_total") == 3
     assert sample(page, "callkpi_journal_append_seconds_count") == 1
     assert sample(page, "callkpi_source_last_event_timestamp_seconds", source="pbx") == pytest.approx(now.timestamp())
+
+
+async def test_a_tenant_that_was_taken_out_of_the_configuration_breaks_nothing(world: World) -> None:
+    await send(world, call(1, datetime.now(UTC) - timedelta(minutes=2), wait=50, customer="+77010000001"))
+    world.settings = config.Settings()
+    page = await world.metrics()
+    assert "callkpi_recent_missed{" not in page
+    assert sample(page, "callkpi_service_level_target_seconds", tenant="default") == 20
+
+
+def test_without_a_database_the_page_says_that_and_what_the_calendar_says(pool: asyncpg.Pool) -> None:
+    page, content_type = Exporter(pool, test_settings()).without_database("")
+    text = page.decode()
+    assert content_type.startswith("text/plain")
+    assert sample(text, "callkpi_database_up") == 0
+    assert sample(text, "callkpi_build_info") == 1
+    assert sample(text, "callkpi_business_open_seconds", tenant="acme") == 7 * 86_400
+    assert "callkpi_calls" not in text
+
+
+async def test_with_a_database_it_says_so(world: World) -> None:
+    assert sample(await world.metrics(), "callkpi_database_up") == 1
 
 
 async def test_reading_the_windows_is_cheap(world: World) -> None:

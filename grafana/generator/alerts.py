@@ -166,6 +166,7 @@ _ABANDONED = "queue:callkpi_recent_abandoned:ratio"
 _LEVEL = "queue:callkpi_recent_service_level_ratio:max"
 _COMPANY = "tenant:callkpi_company_recent_missed:ratio"
 _USUAL = "queue:callkpi_usual_missed:ratio"
+_AGE = "source:callkpi_source_age_seconds:min"
 _SILENCE = "source:callkpi_source_silence_seconds:max"
 _LIMIT = "source:callkpi_source_silence_seconds:limit"
 
@@ -223,12 +224,10 @@ def _silence(limits: Limits) -> Iterator[Record]:
         expr=f"({event} < {received}) or {received}",
         comment="a sender whose clock is ahead must not look alive from the future",
     )
+    yield Record(name=_AGE, expr=f"time() - {newest}")
     yield Record(
         name=_SILENCE,
-        expr=(
-            f"(time() - {newest}) < on (tenant) group_left () {_OPEN}\n"
-            f"or 0 * {newest} + on (tenant) group_left () ({_OPEN} > 0)"
-        ),
+        expr=(f"{_AGE} < on (tenant) group_left () {_OPEN}\nor 0 * {_AGE} + on (tenant) group_left () ({_OPEN} > 0)"),
         comment="counted from the opening; absent while it is closed",
     )
     days = _mean_of_offsets([24 * day for day in range(1, 8)], "days")
@@ -417,6 +416,8 @@ def _sources(limits: Limits) -> Iterator[Alert]:
         value=_SILENCE, above=limits.silence_least,
         when=(
             f"and on ({_SOURCE}) ({_SILENCE} > on ({_SOURCE}) {_LIMIT})",
+            f"and on ({_SOURCE}) (min_over_time({_AGE}[30d]) < {limits.silence_least}\n"
+            f"  or {received} - {event} < {limits.silence_least})",
             f"unless on ({_SOURCE}) {_best(f'changes({newest}[{limits.silence_least}s])', _SOURCE)} > 0",
         ),
         hold="2m", hold_reason="a sender that was restarted sends what it has kept", keep="2m",
@@ -427,8 +428,9 @@ def _sources(limits: Limits) -> Iterator[Alert]:
         ),
         action="Call a number of yours. If it rings, look at the sender's log and at callkpi's door; else at the PBX.",
         comment=(
-            "no alarm at night: the silence is counted from the opening; a source whose events go on but are dated in\n"
-            "the past is not silent, that is CallkpiEventsLate"
+            "no alarm at night: the silence is counted from the opening; a source whose events go on but are\n"
+            "dated in the past is not silent, that is CallkpiEventsLate; one that has never said anything new,\n"
+            "because only its history was imported, has not gone live"
         ),
     )  # fmt: skip
     yield Alert(
