@@ -136,7 +136,14 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class Database:
     url: str = setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
-    data_dir: str = setting("", "where the embedded PostgreSQL lives; empty: the user's data directory")
+    data_dir: str = setting("", "where the embedded PostgreSQL and the spool live; empty: the user's data directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    limit_mib: int = setting(
+        256, "what may wait in database.data_dir while PostgreSQL is away; more is answered 503; 0: no spool"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,7 @@ class Metrics:
 class Settings:
     server: Server = field(default_factory=Server)
     database: Database = field(default_factory=Database)
+    spool: Spool = field(default_factory=Spool)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
@@ -163,7 +171,7 @@ class Settings:
 
     @property
     def data_dir(self) -> Path:
-        """Where the embedded database and its files live."""
+        """Where the embedded database, its files and the spool live."""
         if self.database.data_dir:
             return Path(self.database.data_dir).expanduser().absolute()
         if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -310,6 +318,8 @@ def _check(settings: Settings, problems: list[str]) -> None:
         problems.append(f"log.format: {settings.log.format!r} is none of auto, json, console")
     if settings.log.level not in ("debug", "info", "warning", "error"):
         problems.append(f"log.level: {settings.log.level!r} is none of debug, info, warning, error")
+    if settings.spool.limit_mib < 0:
+        problems.append("spool.limit_mib: must not be negative; 0 means no spool")
     url = settings.database.url
     if url and not url.startswith(("postgresql://", "postgres://")):
         problems.append("database.url: must begin with postgresql://, e.g. postgresql://callkpi@db/callkpi")

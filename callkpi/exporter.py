@@ -18,11 +18,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 
 from callkpi import __version__, config, kpi, recent, store
+from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
 from callkpi.model import AgentState, Call, Direction, Outcome
 from callkpi.names import Bounded, Names
 from callkpi.reports import local_midnight
+from callkpi.spool import Size, Spool
 
 _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
@@ -88,14 +90,16 @@ class Snapshot:
     rejected: Sequence[Any]
     lag: Any
     recent: recent.Recent
+    spool: Size | None = None
 
 
 class Exporter:
     """Answers scrapes; those that come together share one reading of the store."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None) -> None:
         self._pool = pool
         self._settings = settings
+        self._spool = spool
         self._names = Names(settings)
         self._reading: asyncio.Task[Snapshot] | None = None
 
@@ -105,10 +109,13 @@ class Exporter:
         snapshot = await self._shared_reading()
         return encode(_Page(list(families(snapshot, self._settings, self._names)))), content_type
 
-    def without_database(self, accept: str) -> tuple[bytes, str]:
-        """What can be told of a daemon whose database does not answer: that it is there, and that."""
+    async def without_database(self, accept: str) -> tuple[bytes, str]:
+        """What can be told of a daemon whose database does not answer: that it is there, and what its spool holds."""
         encode, content_type = choose_encoder(accept)
-        return encode(_Page(list(_own_families(self._settings, datetime.now(UTC), database_up=0)))), content_type
+        told = list(_own_families(self._settings, datetime.now(UTC), database_up=0))
+        if self._spool is not None:
+            told += _spool_families(await self._spool.size())
+        return encode(_Page(told)), content_type
 
     async def _shared_reading(self) -> Snapshot:
         if self._reading is None or self._reading.done():
@@ -145,6 +152,7 @@ class Exporter:
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
                 recent=await recent.read(rows, self._settings.tenants, now),
+                spool=await self._spool.size() if self._spool is not None else None,
             )
 
 
@@ -190,6 +198,7 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
     labels = Bounded(names, [*known, *seen], limits)
     yield from _counter_families(snapshot, settings, labels)
     yield from _live_families(snapshot, settings, labels)
+    yield _target_family(snapshot, settings, labels)
     yield from _window_families(snapshot, settings, labels)
     yield from _health_families(snapshot, settings, labels)
 
@@ -293,6 +302,18 @@ def _live_families(snapshot: Snapshot, settings: config.Settings, labels: Bounde
     yield from _missed_families(snapshot, labels, waiting)
 
 
+def _target_family(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Metric:
+    """T of every queue, so that a screen judges a wait by the queue's own; the shortest where ids share a label."""
+    targets: dict[tuple[str, ...], float] = {}
+    for tenant, queue in _known_queues(snapshot, settings):
+        if tenant in settings.tenants:
+            key = (tenant, labels.label(tenant, "queue", queue))
+            seconds = Thresholds(settings.tenants[tenant]).service_level_ms(queue) / 1000
+            targets[key] = min(targets.get(key, seconds), seconds)
+    return _gauge("callkpi_service_level_target_seconds", "T of the service level, as configured", ("tenant", "queue"),
+                  targets)  # fmt: skip
+
+
 def _known_queues(snapshot: Snapshot, settings: config.Settings) -> set[tuple[str, str]]:
     seen = {(row["tenant"], row["name"]) for row in snapshot.names if row["kind"] == "queue"}
     configured = {(name, queue) for name, tenant in settings.tenants.items() for queue in tenant.queues}
@@ -382,9 +403,10 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
                  {(name,): count for name, count in waiting.items()})  # fmt: skip
     yield _gauge("callkpi_names_overflow", 'Names beyond the limit that are shown as "other"', ("tenant", "kind"),
                  {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
+    yield from _spool_families(snapshot.spool)
     yield from _source_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
-    yield from recent.families(snapshot.recent, settings, labels, _known_queues(snapshot, settings))
+    yield from recent.families(snapshot.recent, settings, labels)
 
 
 def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
@@ -392,6 +414,14 @@ def _own_families(settings: config.Settings, at: datetime, *, database_up: int) 
     yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
     yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): database_up})
     yield from recent.business_families(settings.tenants, at)
+
+
+def _spool_families(size: Size | None) -> Iterator[Metric]:
+    if size is not None:
+        yield _gauge("callkpi_spool_deliveries", "Deliveries on local disk that wait for the database", (),
+                     {(): size.deliveries})  # fmt: skip
+        yield _gauge("callkpi_spool_bytes", "What they take", (), {(): size.used_bytes})
+        yield _gauge("callkpi_spool_limit_bytes", "What they may take", (), {(): size.limit_bytes})
 
 
 def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
@@ -424,8 +454,12 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "projector_calls": ("callkpi_projector_calls", "Folds of calls", ""),
     "projector_failed_calls": ("callkpi_projector_failed_calls", "Calls whose events could not be read", ""),
     "projector_retries": ("callkpi_projector_retries", "Batches begun again after a fault", ""),
+    "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
+    "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
+    "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
+_BY_SOURCE = {"ingest_events", "ingest_refused", "source_unknown_values", "spool_put", "spool_refused"}
 _OWN_HISTOGRAMS = {
     "journal_append_seconds": "Time of one durable append of a group",
     "projector_batch_seconds": "Time of one projected batch",
@@ -437,7 +471,7 @@ def _own_counters(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
     for row in snapshot.health:
         rows[row["metric"]].append(row)
     for metric, (name, text, extra) in _OWN_COUNTERS.items():
-        wanted = tuple(filter(None, ("source" if metric.startswith(("ingest", "source")) else "", extra)))
+        wanted = tuple(filter(None, ("source" if metric in _BY_SOURCE else "", extra)))
         totals: Counter[tuple[str, ...]] = Counter()
         if metric == "ingest_events":
             results = ("received", "duplicate", "ignored", "rejected")

@@ -53,17 +53,24 @@ class Health:
         self._sources[source] = (event_at, received_at)
 
     async def flush(self, pool: asyncpg.Pool) -> None:
-        """Write what was counted. What can't be written is kept for the next time: failures are counted, too."""
-        values, sums, buckets = self._values, self._sums, self._buckets
-        rows = self._rows()
-        if rows:
-            try:
+        """Add to the store what was counted since the last time. What can't be written waits for the next flush."""
+        values, self._values = self._values, Counter()
+        sums, self._sums = self._sums, defaultdict(float)
+        buckets, self._buckets = self._buckets, defaultdict(Counter)
+        try:
+            if rows := _rows(values, sums, buckets):
                 await pool.execute(store.query("reports", "add_health"), json.dumps(rows))
-            except BaseException:
-                self._restore(values, sums, buckets)
-                raise
-        sources, self._sources = self._sources, {}
-        if sources:
+        except BaseException:
+            self._values.update(values)
+            for key, total in sums.items():
+                self._sums[key] += total
+                self._buckets[key].update(buckets[key])
+            raise
+        await self._flush_sources(pool)
+
+    async def _flush_sources(self, pool: asyncpg.Pool) -> None:
+        if sources := self._sources:
+            self._sources = {}
             names = sorted(sources)
             columns = [names, [sources[n][0] for n in names], [sources[n][1] for n in names]]
             try:
@@ -72,24 +79,6 @@ class Health:
                 for name in names:
                     self.heard(name, *sources[name])
                 raise
-
-    def _restore(
-        self, values: Counter[Label], sums: Mapping[Label, float], buckets: Mapping[Label, Counter[int]]
-    ) -> None:
-        self._values.update(values)
-        for key, seconds in sums.items():
-            self._sums[key] += seconds
-            self._buckets[key].update(buckets[key])
-
-    def _rows(self) -> list[dict[str, object]]:
-        values, self._values = self._values, Counter()
-        sums, self._sums = self._sums, defaultdict(float)
-        buckets, self._buckets = self._buckets, defaultdict(Counter)
-        rows: list[dict[str, object]] = [_row(key, value, []) for key, value in values.items()]
-        for key, total in sums.items():
-            dense = [buckets[key][index] for index in range(len(LATENCY_BOUNDS) + 1)]
-            rows.append(_row(key, total, dense))
-        return rows
 
     async def run(self, pool: asyncpg.Pool) -> None:
         """Flush until cancelled, and once more then."""
@@ -103,6 +92,16 @@ class Health:
         finally:
             with contextlib.suppress(Exception):
                 await self.flush(pool)
+
+
+def _rows(
+    values: Mapping[Label, int], sums: Mapping[Label, float], buckets: Mapping[Label, Counter[int]]
+) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = [_row(key, value, []) for key, value in values.items()]
+    for key, total in sums.items():
+        dense = [buckets[key][index] for index in range(len(LATENCY_BOUNDS) + 1)]
+        rows.append(_row(key, total, dense))
+    return rows
 
 
 def _row(key: Label, value: float, buckets: list[int]) -> dict[str, object]:

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from callkpi import config, hours, kpi
-from callkpi.funnel import Thresholds
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Outcome
 from callkpi.names import Bounded
@@ -85,22 +84,12 @@ class _Sums:
     calls: dict[tuple[str, str], Figures] = field(default_factory=lambda: defaultdict(Figures))
 
 
-def families(
-    recent: Recent, settings: config.Settings, labels: Bounded, queues: Iterable[tuple[str, str]]
-) -> Iterator[Metric]:
-    """The families of the page that alerts read. *queues* are all that are known, as tenant and id."""
+def families(recent: Recent, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
+    """The families of the page that alerts read."""
     sums = _sums(recent.windows, settings, labels)
     yield from _window_families(sums, settings)
     yield from _usual_families(sums)
     yield from _untried_families(recent, settings, labels)
-    targets: dict[tuple[str, ...], float] = {}
-    for tenant, queue in queues:
-        if tenant not in settings.tenants:  # one that was taken out of the configuration
-            continue
-        seconds = Thresholds(settings.tenants[tenant]).service_level_ms(queue) / 1000
-        key = (tenant, labels.label(tenant, "queue", queue))
-        targets[key] = max(seconds, targets.get(key, 0.0))
-    yield gauge("callkpi_service_level_target_seconds", "T of the queue's service level", ("tenant", "queue"), targets)
 
 
 def business_families(tenants: Mapping[str, config.Tenant], at: datetime) -> Iterator[Metric]:

@@ -262,8 +262,8 @@ async def test_a_tenant_that_was_taken_out_of_the_configuration_breaks_nothing(w
     assert sample(page, "callkpi_service_level_target_seconds", tenant="default") == 20
 
 
-def test_without_a_database_the_page_says_that_and_what_the_calendar_says(pool: asyncpg.Pool) -> None:
-    page, content_type = Exporter(pool, test_settings()).without_database("")
+async def test_without_a_database_the_page_says_that_and_what_the_calendar_says(pool: asyncpg.Pool) -> None:
+    page, content_type = await Exporter(pool, test_settings()).without_database("")
     text = page.decode()
     assert content_type.startswith("text/plain")
     assert sample(text, "callkpi_database_up") == 0

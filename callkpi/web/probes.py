@@ -10,6 +10,7 @@ from aiohttp import web
 
 from callkpi import config, migrations, store
 from callkpi.exporter import Exporter
+from callkpi.spool import Spool
 from callkpi.web.access import refuse
 
 log = structlog.get_logger()
@@ -36,9 +37,12 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi<
 
 
 class Probes:
-    def __init__(self, pool: asyncpg.Pool, exporter: Exporter, settings: config.Settings) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, exporter: Exporter, settings: config.Settings, spool: Spool | None = None
+    ) -> None:
         self._pool = pool
         self._exporter = exporter
+        self._spool = spool
         self._token = settings.server.metrics_token
 
     def routes(self) -> list[web.RouteDef]:
@@ -69,6 +73,7 @@ class Probes:
             "migration_expected": migrations.newest(),
             "projector_pending_groups": lag["groups"],
             "projector_lag_seconds": round(lag["seconds"], 3),
+            "spool_deliveries": (await self._spool.size()).deliveries if self._spool is not None else 0,
         }
         ready = migration == migrations.newest() and lag["seconds"] < READY_LAG_SECONDS
         return web.json_response({"ready": ready, **checks}, status=200 if ready else 503)
@@ -84,5 +89,5 @@ class Probes:
         except _DATABASE_ERRORS as error:
             # An answer all the same: no database is another fault than no daemon, and has its own alert.
             log.warning("metrics.without_database", error=type(error).__name__)
-            page, content_type = self._exporter.without_database(accept)
+            page, content_type = await self._exporter.without_database(accept)
         return web.Response(body=page, headers={"Content-Type": content_type})
