@@ -36,6 +36,7 @@ pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian
 FIRING, LAST = 130, 158
 OPEN = 'callkpi_business_open_seconds{tenant="acme"}'
 SALES = {"tenant": "acme", "queue": "sales"}
+INSTANCE = {"job": "callkpi", "instance": "a"}
 SOURCE = {"tenant": "acme", "source": "pbx"}
 
 
@@ -62,6 +63,7 @@ class Case:
     opening_delay: float = 13  #: minutes after the opening at which it fires if it was wrong before
     by_day: bool = False  #: a figure that begins anew at midnight
     soon: bool = True  #: fires within the first hour
+    per_instance: bool = False  #: a fact of each process, not of the business
 
 
 def window(missed: float, answered: float, name: str = "half_hour") -> dict[str, Course | None]:
@@ -206,6 +208,21 @@ CASES = [
         summary="requests were refused because too many waited",
     ),
     Case(
+        alert="CallkpiSpoolFilling", bad={own("spool_bytes"): flat(700_000)}, in_hours=False, labels=INSTANCE,
+        quiet=[{own("spool_bytes"): flat(400_000)}], summary="the spool of a is 70% full", per_instance=True,
+    ),
+    Case(
+        alert="CallkpiSpoolStuck", bad={own("spool_deliveries"): flat(12)}, in_hours=False, labels=INSTANCE,
+        quiet=[{own("spool_deliveries"): then(flat(12), 9, flat(0))},
+               {own("spool_deliveries"): flat(12), own("database_up"): flat(0)}], per_instance=True,
+        summary="12 deliveries wait in the spool of a although the database is there",
+    ),
+    Case(
+        alert="CallkpiDeliveriesLost", labels={"source": "pbx"}, in_hours=False,
+        bad={own("spool_refused_total", 'source="pbx"'): then(flat(0), 100, flat(7))},
+        summary="source pbx: deliveries were refused because the spool was full", soon=False,
+    ),
+    Case(
         alert="CallkpiQueuesUnseen", in_hours=False, labels={"tenant": "acme"},
         bad={'callkpi_names_overflow{tenant="acme",kind="queue",instance="a"}': flat(12)},
         quiet=[{'callkpi_names_overflow{tenant="acme",kind="agent",instance="a"}': flat(12)}],
@@ -292,7 +309,9 @@ def test_it_keeps_quiet_when_it_should(case: Case, tmp_path: Path) -> None:
 def test_it_fires_in_any_surroundings(case: Case, tmp_path: Path) -> None:
     bad, fired = healthy().but(case.bad), [Look(FIRING, case.alert, [case.labels])]
     tests = [
-        Situation("two replicas are one alarm", bad.also_from("b"), fired),
+        Situation("two replicas are one alarm", bad.also_from("b"), [Look(FIRING, case.alert, [
+            case.labels, *([{**case.labels, "instance": "b"}] if case.per_instance else [])
+        ])]),
         Situation("another tenant is closed and well", Scrapes(
             {**bad.series, **healthy().of_tenant("beta").but({OPEN.replace("acme", "beta"): flat(0)}).series}
         ), fired),
@@ -341,7 +360,7 @@ def gone(world: Scrapes, minute: float) -> Scrapes:
 
 def without_database(world: Scrapes, minute: float) -> Scrapes:
     """/metrics answers without what only the database knows."""
-    left = ("up{", "callkpi_build_info", "callkpi_business_open")
+    left = ("up{", "callkpi_build_info", "callkpi_business_open", "callkpi_spool_bytes", "callkpi_spool_limit")
 
     def change(name: str, course: Course) -> Course:
         if name.startswith("callkpi_database_up"):
@@ -438,13 +457,14 @@ def test_one_queue_that_explains_it_is_not_told_twice(tmp_path: Path) -> None:
 
 
 def test_what_is_usual_there_is_no_news(tmp_path: Path) -> None:
-    """A queue that always misses a fifth or nearly twice that, and one that hardly had calls in the weeks before."""
+    """A fifth or nearly twice that, some points more of next to nothing, and hardly any calls in the weeks before."""
     bad = window(15, 65, "hour")
     always = {**bad, sales("usual_answered"): flat(60), sales("usual_missed"): flat(15)}
     unknown = {**bad, sales("usual_answered"): flat(2), sales("usual_missed"): flat(0)}
     new = {**bad, sales("usual_answered"): None, sales("usual_missed"): None}
     busy = {**window(28, 52, "hour"), sales("usual_answered"): flat(60), sales("usual_missed"): flat(15)}
-    quiet, worlds = [Look(FIRING, "CallkpiMissedCallsUnusual")], (always, busy, unknown, new)
+    few = {**window(7, 80, "hour"), sales("usual_answered"): flat(70), sales("usual_missed"): flat(1.5)}
+    quiet, worlds = [Look(FIRING, "CallkpiMissedCallsUnusual")], (always, busy, few, unknown, new)
     tests = [Situation(str(n), healthy().but(changes), quiet) for n, changes in enumerate(worlds)]
     assert promtool(tmp_path, tests) == ""
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -22,8 +23,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from callkpi import embedded
 from grafana.generator import alert_files, alerts, writing
-from tests.daemon import Daemon, children_of, daemon, free_port
+from tests.daemon import CONFIG, Daemon, daemon, free_port
 from tests.test_alerts import ALERTMANAGER
 from tests.test_crash import post, projected
 from tests.test_recent import call
@@ -67,8 +69,8 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 class Monitoring:
     """Prometheus and Alertmanager as shipped, beside a daemon."""
 
-    def __init__(self, directory: Path, target: Daemon) -> None:
-        self.directory, self.target = directory, target
+    def __init__(self, directory: Path, target: Daemon, database: embedded.Server) -> None:
+        self.directory, self.target, self.database = directory, target, database
         self.inbox = Inbox()
         self.prometheus, self.alertmanager, self.receiver = free_port(), free_port(), free_port()
 
@@ -103,7 +105,6 @@ class Monitoring:
         (self.directory / "callkpi.rules.yaml").write_text(writing.to_yaml(alert_files.prometheus_rules(rules)))
         text = (writing.ROOT / "prometheus" / "prometheus.yml").read_text()
         for shipped, here in (
-            ("/etc/prometheus/rules/", f"{self.directory}/"),
             ("alertmanager:9093", f"127.0.0.1:{self.alertmanager}"),
             # Two replicas that say the same.
             ('"callkpi:8090"', f'"127.0.0.1:{self.target.port}", "localhost:{self.target.port}"'),
@@ -126,8 +127,8 @@ class Monitoring:
         (secrets / "watchdog_token").write_text("token of the watchdog")
         text = ALERTMANAGER.read_text()
         for shipped, local in (
-            ("/etc/alertmanager/secrets/", f"{secrets}/"),
-            ("/etc/alertmanager/templates/", f"{ALERTMANAGER.parent}/"),
+            ("/run/secrets/alertmanager/", f"{secrets}/"),
+            ("/etc/alertmanager/", f"{ALERTMANAGER.parent}/"),
             ("https://watchdog.example.org/callkpi", f"{here}/watchdog"),
             ("global:\n", f"global:\n  pagerduty_url: {here}/pager\n"),
         ):
@@ -157,10 +158,18 @@ class Monitoring:
 
 @pytest.fixture
 async def watched(data_dir: Path, tmp_path: Path) -> AsyncIterator[Monitoring]:
-    async with daemon(data_dir / "alerting") as target:
-        monitoring = Monitoring(tmp_path, target)
-        async with monitoring.running():
-            yield monitoring
+    # A server of its own: the daemon would start an embedded one again at once.
+    here = Path(tempfile.mkdtemp(dir=data_dir))
+    here.chmod(0o755)
+    database = await asyncio.to_thread(embedded.start, here / "database")
+    settings = f'{CONFIG}\n[database]\nurl = "{database.dsn}"\n'
+    try:
+        async with daemon(here / "daemon", config=settings) as target:
+            monitoring = Monitoring(tmp_path, target, database)
+            async with monitoring.running():
+                yield monitoring
+    finally:
+        await asyncio.to_thread(database.stop)
 
 
 async def tell(target: Daemon, calls: Iterable[list[dict[str, Any]]]) -> None:
@@ -204,7 +213,7 @@ async def test_from_missed_calls_to_a_message_and_nothing_else(watched: Monitori
     assert inbox.told("pager") == [] and inbox.told("ops") == []
 
     # The database goes: that is told, and not that the daemon is down.
-    kill_postgres(watched.target)
+    await asyncio.to_thread(watched.database.stop)
     page = await inbox.wait("pager", "callkpi does not reach its database")
     assert json.loads(page)["event_action"] == "trigger" and json.loads(page)["routing_key"] == "key of the pager"
     await inbox.wait("ops", "callkpi does not reach its database")
@@ -218,14 +227,6 @@ async def test_from_missed_calls_to_a_message_and_nothing_else(watched: Monitori
     await asyncio.sleep(3)
     others = [text for who in ("floor", "telephony") for text in inbox.told(who, "CRITICAL")]
     assert others == []
-
-
-def kill_postgres(target: Daemon) -> None:
-    pid_file = target.directory / "data" / "postgres" / "postmaster.pid"
-    postmaster = int(pid_file.read_text().splitlines()[0])
-    for pid in [postmaster, *children_of(postmaster)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 async def test_every_expression_runs_and_grafana_decides_the_same(watched: Monitoring) -> None:

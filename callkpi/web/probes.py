@@ -26,6 +26,7 @@ _DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, Time
 _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
 <style>body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}</style>
 <h1>callkpi</h1><ul>
+<li><a href="/board">/board</a>: the live board for a screen on the wall; <a href="/board?lang=ru">in Russian</a>
 <li><a href="/metrics">/metrics</a>: live numbers for Prometheus
 <li><a href="/api/v1/kpi?by=queue">/api/v1/kpi?by=queue</a>: today's KPIs by queue; also by
 <a href="/api/v1/kpi?by=agent">agent</a>, <a href="/api/v1/kpi?by=line">line</a>,

@@ -21,6 +21,7 @@ from callkpi.journal import Journal, JournalUnavailable
 from callkpi.spool import Spool
 from callkpi.web import problems
 from callkpi.web.api import Api
+from callkpi.web.board import Board
 from callkpi.web.hooks import Hooks
 from callkpi.web.probes import Probes
 
@@ -102,6 +103,9 @@ def application(
     app.add_routes(Hooks(ingest, health, settings.server).routes())
     app.add_routes(Probes(pool, Exporter(pool, settings, spool), settings, spool).routes())
     app.add_routes(Api(pool, settings).routes())
+    board = Board(pool, settings)
+    app.add_routes(board.routes())
+    app.on_shutdown.append(board.close)
     return app
 
 

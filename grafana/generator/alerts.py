@@ -58,6 +58,7 @@ class Limits:
     expired_share: float = 0.02
     lag: int = 60
     lag_stalled: int = 900
+    spool_share: float = 0.5
     lag_trusted: int = 30  #: beyond it who waits and who was called back is not known well enough
 
 
@@ -538,8 +539,33 @@ def _daemon(limits: Limits) -> Iterator[Alert]:
         value="max(callkpi_database_up)", below=1,
         hold="1m", hold_reason="a switch to a standby takes some seconds",
         summary="callkpi does not reach its database",
-        description="Senders are answered 503, numbers stand still and other alerts are blind.",
+        description="What comes waits on local disk (the spool); numbers stand still, and other alerts are blind.",
         action="Look at PostgreSQL: running, disk full, too many connections, password, network?",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiSpoolFilling", severity="critical", team="ops",
+        value="callkpi_spool_bytes / callkpi_spool_limit_bytes", above=limits.spool_share,
+        hold="1m", hold_reason="it is half full already",
+        summary="the spool of {{ $labels.instance }} is %percent% full",
+        description="It takes what comes while the database is away. When it is full, deliveries are refused and lost.",
+        action="Bring the database back; meanwhile raise spool.limit_mib if the disk has room, and restart.",
+        comment="not held back while the database is away: it says how long that may still take",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiSpoolStuck", severity="warning", team="ops",
+        value="callkpi_spool_deliveries", above=0, when=("and on (instance) callkpi_database_up == 1",),
+        hold="10m", hold_reason="a long outage is worked off first",
+        summary="%count% deliveries wait in the spool of {{ $labels.instance }} although the database is there",
+        description="They are in no number yet, and are not lost.",
+        action="Look at the daemon's log for spool.failed and journal.unavailable.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiDeliveriesLost", severity="warning", team="ops",
+        value=_grown("callkpi_spool_refused_total", "15m", "source"), above=0,
+        hold="0s", hold_reason="they are lost already; it is told as soon as it can be counted", keep="30m",
+        summary="source {{ $labels.source }}: deliveries were refused because the spool was full",
+        description="The database was away for longer than the spool could hold. Their senders may not repeat them.",
+        action="Import what is missing of that time; raise spool.limit_mib.",
     )  # fmt: skip
     lag = "max(callkpi_projector_lag_seconds)"
     yield Alert(
@@ -569,9 +595,9 @@ def _daemon(limits: Limits) -> Iterator[Alert]:
     yield Alert(
         name="CallkpiJournalFailing", severity="warning", team="ops",
         value=_grown("callkpi_journal_failures_total", "10m"), above=0,
-        hold="0s", hold_reason="what failed was refused, and some senders do not try again", keep="10m",
+        hold="0s", hold_reason="where there is no spool it was refused, and some senders do not try again", keep="10m",
         summary="events could not be written to the journal",
-        description="Senders were answered with an error. Those that do not send again have lost these events.",
+        description="They went to the spool on local disk. Without one they were refused, and may be lost.",
         action="Look at the log (journal.unavailable, journal.unstorable) and at the database's disk and locks.",
     )  # fmt: skip
     yield Alert(
