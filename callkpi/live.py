@@ -108,7 +108,7 @@ def by_queue(rows: Iterable[Any]) -> dict[str, Figures]:
 
 
 def known_queues(reading: Reading, settings: config.Settings) -> set[Place]:
-    """Tenants and ids of queues that were seen or are configured, and "" of each tenant."""
+    """Every queue that was seen or is configured, by its id; "" for the calls of a tenant without one."""
     seen = {(row["tenant"], row["name"]) for row in reading.names if row["kind"] == "queue"}
     configured = {(name, queue) for name, tenant in settings.tenants.items() for queue in tenant.queues}
     return seen | configured | {(name, "") for name in settings.tenants}

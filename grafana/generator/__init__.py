@@ -1,1 +1,1 @@
-"""Dashboards as code: ``python -m grafana.generator`` writes the JSON that Grafana's file provider reads."""
+"""Writes what Grafana, Prometheus and their alerts read, from one Python source."""
