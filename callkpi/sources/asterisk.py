@@ -15,7 +15,7 @@ from typing import Any
 
 from callkpi import config
 from callkpi.model import CallEvent, Kind
-from callkpi.sources import asterisk_ami, asterisk_queue_log, base
+from callkpi.sources import asterisk_ami, asterisk_calls, asterisk_queue_log, base
 from callkpi.sources.base import Context, Delivery
 
 
@@ -39,5 +39,5 @@ class Asterisk(base.SourceType):
                 ami.append(event)
             else:
                 lines.append(event)
-        told = asterisk_ami.interpret(ami, settings) if ami else []
+        told = asterisk_calls.interpret(ami, settings) if ami else []
         return [*plain, *told, *(asterisk_queue_log.interpret(lines) if lines else [])]
