@@ -332,6 +332,7 @@ def _note_agent(scene: _Scene, signal: CallEvent) -> None:
         ring.leg = signal.detail.get("DestUniqueid", "") or ring.leg
         if stay is not None:
             stay.connect = stay.connect or signal
+            ring.stay = stay  # of two stays within one tick of the clock, this one it was that he was called for
     elif name == "AgentRingNoAnswer":
         ring.missed = ring.missed or signal
     else:
@@ -661,7 +662,8 @@ def _end_of_talk(scene: _Scene, ring: _Ring, common: Mapping[str, str]) -> list[
         if end is None:
             return []
         talk = _whole_seconds(begin.at, end.at)
-        result = [_tell(end, Kind.ENDED, f".{ring.leg}.talk", talk_ms=talk, **common)]
+        by = _whose(scene, ring, begin, end)
+        result = [_tell(end, Kind.ENDED, f".{ring.leg}.talk", talk_ms=talk, hangup_by=by, **common)]
         transferred = end.detail["Event"] in _TRANSFERS
     else:
         end = ring.complete
@@ -699,6 +701,14 @@ def _lost_end_of_talk(scene: _Scene, ring: _Ring, begin: CallEvent) -> CallEvent
         )
     ]
     return min(ends, key=lambda signal: signal.order, default=None)
+
+
+def _whose(scene: _Scene, ring: _Ring, begin: CallEvent, end: CallEvent) -> str:
+    """Who ended a conversation whose AgentComplete is not there."""
+    uid = end.detail.get("Uniqueid", "")
+    if uid == scene.in_place_of(begin.detail.get("Uniqueid", "")):
+        return "customer"
+    return "agent" if uid and uid == scene.in_place_of(ring.leg) else ""
 
 
 def _is_taken_out(scene: _Scene, uid: str) -> bool:
