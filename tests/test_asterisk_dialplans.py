@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from callkpi.model import Call
-from tests.queue_figures import counted, figures, read
+from callkpi.model import Call, Outcome
+from callkpi.sources.base import Delivery
+from tests.queue_figures import ASTERISK, counted, figures, read
 
 T0 = 1_790_000_000
 NOW = datetime.fromtimestamp(T0 + 3600, UTC)
@@ -70,15 +71,15 @@ def event(line: str) -> dict[str, str]:
     result = {"Event": name, "Timestamp": f"{T0 + float(seconds):.6f}"}
     prefixes = iter(("", "Dest"))
     for word in words:
+        key, equals, value = word.partition("=")
         if word.startswith("@"):
             result["Queue"] = word[1:]
+        elif equals:
+            result[key] = CAST[value][1] if key.endswith("Uniqueid") and value in CAST else value
         elif ">" in word:
             result.update(_pair(word.split(">"), "Transferer", "Transferee"))
         elif "+" in word:
             result.update(_pair(word.split("+"), "LocalOne", "LocalTwo"))
-        elif "=" in word:
-            key, _, value = word.partition("=")
-            result[key] = CAST[value][1] if key.endswith("Uniqueid") else value
         else:
             result.update(_headers(next(prefixes), *CAST[word]))
     return result
@@ -552,3 +553,228 @@ def test_ami_and_queue_log_give_the_figures(story: Story) -> None:
 
 def calls(ami: str) -> list[Call]:
     return read([event(line) for line in ami.strip().splitlines()], NOW)[0]
+
+
+def call(ami: str) -> Call:
+    (it,) = calls(ami)
+    return it
+
+
+def sees(ami: str) -> dict[str, dict[str, int]]:
+    return figures(*read([event(line) for line in ami.strip().splitlines()], NOW)).plain()
+
+
+# -- stories that only one of the two can tell ------------------------------------------------------------
+
+CONSULTATION = """
+    1      QueueCallerJoin         caller @sales Priority=4
+    5      QueueCallerLeave        caller @sales Priority=4
+    5.001  AgentConnect            caller dana @sales HoldTime=4 RingTime=3
+    10     LocalBridge             consult1+consult2
+    10     DialBegin               dana consult1
+    11     QueueCallerJoin         consult2 @support Priority=2
+    13     QueueCallerLeave        consult2 @support Priority=2
+    13.001 AgentConnect            consult2 erlan @support HoldTime=2 RingTime=1
+    15     AttendedTransfer        OrigTransfererUniqueid=dana OrigTransfererLinkedid=1.1 TransfereeUniqueid=caller
+    15.001 AgentComplete           caller dana @sales HoldTime=4 TalkTime=10 Reason=transfer
+    15.002 LocalOptimizationBegin  consult1+consult2 SourceUniqueid=caller
+    15.003 Hangup                  dana
+    15.004 Hangup                  consult1
+    15.005 Hangup                  consult2
+    40     HangupRequest           caller
+    40.001 AgentComplete           caller erlan @support HoldTime=2 TalkTime=27 Reason=caller
+    40.002 Hangup                  erlan
+    40.003 Hangup                  caller
+"""
+
+
+def test_the_agent_consults_another_queue_and_connects_the_customer_to_it() -> None:
+    """Asterisk takes the consultation's Local channel out: the conversation ends under the customer's own channel."""
+    log = f"""{T0 + 1}|1.1|sales|NONE|ENTERQUEUE||+77011234567|1
+{T0 + 5}|1.1|sales|Dana|CONNECT|4|1.2|3
+{T0 + 11}|1.82|support|NONE|ENTERQUEUE||1003|1
+{T0 + 13}|1.82|support|Erlan|CONNECT|2|1.3|1
+{T0 + 15}|1.1|sales|Dana|ATTENDEDTRANSFER|BRIDGE|9d6c|4|10|1
+{T0 + 40}|1.1|support|Erlan|COMPLETECALLER|2|27|1""".split("\n")
+    assert sees(CONSULTATION) == counted(log).plain()
+    assert call(CONSULTATION).outcome is Outcome.ANSWERED
+    # The log does not tie the two calls; what the agents did is right all the same.
+    agents = figures(*read(log, NOW)).plain()
+    assert agents["agent Dana"] == {"answered": 1, "talk_s": 10}
+    assert agents["agent Erlan"]["talk_s"] == 27
+
+
+def test_while_the_members_local_channel_is_taken_out_they_talk_on() -> None:
+    story = next(story for story in STORIES if "Local channel is taken out" in story.name)
+    events = story.events
+    names = [event["Event"] for event in events]
+    (it,) = read(events[: names.index("AgentComplete") - 1], NOW)[0]
+    assert it.is_open
+    assert it.legs[0].is_open
+    lost = [event for event in events if event["Event"] != "AgentComplete"]
+    assert figures(*read(lost, NOW)).plain() == counted(story.lines).plain()
+
+
+@pytest.mark.parametrize(
+    ("ami", "log"),
+    [
+        ("9 AgentConnect caller dana @sales HoldTime=7 RingTime=3", f"{T0 + 9}|1.1|sales|Dana|CONNECT|7|1.2|3"),
+        ("9 QueueCallerAbandon caller @sales HoldTime=7 Priority=4\n 9.1 Hangup caller Priority=4",
+         f"{T0 + 9}|1.1|sales|NONE|ABANDON|1|1|7"),
+    ],
+    ids=["connected", "abandoned"],
+)  # fmt: skip
+def test_a_stay_that_began_before_the_stream_tells_itself_when_it_began(ami: str, log: str) -> None:
+    for (it,), _ in (read([event(line) for line in ami.splitlines()], NOW), read([log], NOW)):
+        (entry,) = it.entries
+        assert (entry.entered_at.timestamp(), entry.wait_ms, it.direction) == (T0 + 2, 7000, "inbound")
+
+
+def test_a_conversation_whose_beginning_was_not_seen() -> None:
+    ami = "60 AgentComplete caller dana @sales HoldTime=7 TalkTime=30 Reason=caller"
+    (leg,) = call(ami).legs
+    assert leg.answered_at is not None
+    assert (leg.answered_at.timestamp(), leg.talk_ms, leg.ended_by) == (T0 + 30, 30_000, "customer")
+    (it,) = read([f"{T0 + 60}|1.1|sales|Dana|COMPLETECALLER|7|30|1"], NOW)[0]
+    assert (it.legs[0].answered_at, it.legs[0].talk_ms, it.entries) == (leg.answered_at, 30_000, ())
+
+
+def test_a_cut_stream_leaves_open_what_is_open() -> None:
+    it = call("0 Newchannel caller\n 1 QueueCallerJoin caller @sales\n 2 AgentCalled caller dana @sales")
+    assert it.is_open
+    assert it.entries[0].is_waiting
+    assert it.legs[0].is_open
+
+
+def test_an_agent_who_must_confirm_the_call_is_waited_for() -> None:
+    """The caller has left the queue, and it is no exit by key: the agent has lifted and is asked to press 1."""
+    ami = """
+    1   QueueCallerJoin   caller @sales
+    2   AgentCalled       caller dana @sales
+    2   DialBegin         caller dana
+    4   DialEnd           caller dana DialStatus=ANSWER
+    4.1 QueueCallerLeave  caller @sales
+    9   HangupRequest     erlan
+    """
+    assert call(ami).entries[0].is_waiting
+    it = call(ami + "10 AgentConnect caller dana @sales HoldTime=9 RingTime=2")
+    assert (it.entries[0].outcome, it.entries[0].wait_ms) == (Outcome.ANSWERED, 9000)
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        ("4 SoftHangupRequest caller Priority=9\n 4.1 Hangup caller", Outcome.NO_ANSWER),
+        ("4 HangupRequest caller\n 4.1 SoftHangupRequest caller\n 4.2 Hangup caller", Outcome.SHORT_ABANDON),
+    ],
+    ids=["the dialplan ended it", "the customer ended it"],
+)
+def test_a_caller_whom_an_empty_queue_did_not_take(end: str, outcome: Outcome) -> None:
+    it = call("0 Newchannel caller\n" + end)
+    assert (it.entries, it.outcome) == ((), outcome)
+
+
+def test_lists_and_statistics_in_the_stream_are_no_events_of_calls() -> None:
+    about = {"Uniqueid": "1.1", "Linkedid": "1.1", "Queue": "sales", "Name": "Dana", "Paused": "1", "Location": "x"}
+    names = ["QueueParams", "QueueMember", "QueueEntry", "QueueSummary", "QueueStatusComplete", "CoreShowChannel",
+             "CoreShowChannelsComplete", "UserEvent", "Cdr", "CEL", "FullyBooted", "Shutdown", "Reload", "VarSet",
+             "Newexten", "MusicOnHoldStart", "ChanSpyStart", "ConfbridgeJoin", "ParkedCall"]  # fmt: skip
+    assert read([{"Event": name, **about} for name in names], NOW) == ([], [])
+
+
+def test_ids_with_a_systems_name() -> None:
+    story = STORIES[0]
+    named = [{k: f"pbx1-{v}" if k.endswith("id") else v for k, v in event.items()} for event in story.events]
+    log = [line.replace("|1.1|", "|pbx1-1.1|") for line in story.lines]
+    (ami,), (told,) = read(named, NOW)[0], read(log, NOW)[0]
+    assert ami.call_id == told.call_id == "pbx1-1.1"
+    assert [e.outcome for e in ami.entries] == [e.outcome for e in told.entries]
+
+
+# -- dialplans without queues ------------------------------------------------------------------------------
+
+ONE = "DestUniqueid=1.2 DestChannel=PJSIP/1003-2"
+TWO = "DestUniqueid=1.3 DestChannel=PJSIP/1004-3"
+
+
+@pytest.mark.parametrize(
+    ("ami", "outcome", "legs"),
+    [
+        (f"1 DialBegin caller {ONE}\n 1 DialBegin caller {TWO}\n 6 DialEnd caller {TWO} DialStatus=ANSWER\n"
+         f"6 DialEnd caller {ONE} DialStatus=CANCEL\n 6 Hangup dana\n 20 Hangup erlan\n 20 Hangup caller",
+         "answered", {"1003": "cancelled", "1004": "answered"}),
+        (f"1 DialBegin caller {ONE}\n 9 DialEnd caller {ONE} DialStatus=NOANSWER\n 9 DialBegin caller {TWO}\n"
+         f"14 DialEnd caller {TWO} DialStatus=CANCEL\n 14 Hangup caller",
+         "abandoned", {"1003": "no_answer", "1004": "cancelled"}),
+        (f"1 DialBegin caller {ONE}\n 9 DialEnd caller {ONE} DialStatus=NOANSWER\n 9 DialBegin caller {TWO}\n"
+         f"20 DialEnd caller {TWO} DialStatus=NOANSWER\n 50 Hangup caller",
+         "no_answer", {"1003": "no_answer", "1004": "no_answer"}),
+    ],
+    ids=["two phones ring, one is taken", "hangs up at the second of a chain", "nobody of the chain"],
+)  # fmt: skip
+def test_phones_that_the_dialplan_rings(ami: str, outcome: str, legs: dict[str, str]) -> None:
+    it = call("0 Newchannel caller\n" + ami)
+    assert (it.outcome, {leg.agent: leg.end for leg in it.legs}) == (outcome, legs)
+
+
+CLICKED = "Channel=PJSIP/1003-00000002 Uniqueid=1.1 Linkedid=1.1"
+
+
+@pytest.mark.parametrize("number", ["<unknown>", "1003", "+77172700100"])
+def test_a_call_by_click_is_the_agents_whatever_number_his_phone_shows(number: str) -> None:
+    it = call(
+        f"""
+        0  Newchannel  {CLICKED} CallerIDNum={number} Context=from-internal
+        0  DialBegin   DestUniqueid=1.1 DestLinkedid=1.1 DestChannel=PJSIP/1003-00000002 DialString=1003
+        3  DialEnd     DestUniqueid=1.1 DestLinkedid=1.1 DialStatus=ANSWER
+        3  DialBegin   {CLICKED} Exten=87017654321 DestUniqueid=1.9 DestChannel=PJSIP/trunk-9 DialString=7701@trunk
+        9  DialEnd     {CLICKED} DestUniqueid=1.9 DialStatus=ANSWER
+        30 Hangup      Uniqueid=1.9 Linkedid=1.1
+        30 Hangup      {CLICKED}
+        """
+    )
+    assert (it.direction, it.customer, it.outcome) == ("outbound", "+77017654321", "answered")
+    assert [(leg.agent, leg.talk_ms) for leg in it.legs] == [("1003", 21_000)]
+
+
+def test_a_parked_caller_who_is_fetched_is_one_call() -> None:
+    fetched = "UnParkedCall ParkeeUniqueid=1.1 ParkeeLinkedid=1.1 RetrieverUniqueid=7.1 RetrieverLinkedid=7.1"
+    second = "Uniqueid=7.1 Linkedid=7.1 Channel=PJSIP/1004-7 CallerIDNum=1004"
+    it = call(f"0 Newchannel caller\n 20 Newchannel {second}\n 21 {fetched}\n 40 Hangup caller\n 40 Hangup {second}")
+    assert (it.call_id, it.is_open) == ("1.1", False)
+
+
+# -- the log's own ways ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "talk_s", "ended_by"),
+    [
+        ("ATTENDEDTRANSFER|BRIDGE|9d6c-11|3|30|1", 30, "attended transfer"),
+        ("ATTENDEDTRANSFER|APP|Queue|3|30|1", 30, "attended transfer"),
+        ("ATTENDEDTRANSFER|LINK|PJSIP/1-1|PJSIP/2-2|3|30|1", 30, "attended transfer"),
+        ("BLINDTRANSFER|600|internal|3|30|1", 30, "blind transfer"),
+        ("TRANSFER|600|internal|3|30", 30, "blind transfer"),
+        ("COMPLETECALLER", 33, "customer"),
+    ],
+)
+def test_how_a_conversation_ends_in_the_log(line: str, talk_s: int, ended_by: str) -> None:
+    enter, connect = f"{T0}|1.1|sales|NONE|ENTERQUEUE||", f"{T0 + 3}|1.1|sales|Dana|CONNECT"
+    (it,) = read([enter, connect, f"{T0 + 36}|1.1|sales|Dana|{line}"], NOW)[0]
+    assert (it.entries[0].wait_ms, it.legs[0].talk_ms, it.legs[0].ended_by) == (3000, 1000 * talk_s, ended_by)
+    assert (it.customer, it.outcome) == ("", Outcome.ANSWERED)
+
+
+def test_a_log_with_fractions_of_seconds_and_lines_of_no_call() -> None:
+    body = (
+        f"\ufeff{T0}.250000|NONE|NONE|NONE|QUEUESTART|\r\n"
+        f"{T0}.500000|1.1|sales|NONE|DID|7172700100\r\n"
+        f"{T0}.500001|1.1|sales|NONE|INFO|x|y\r\n"
+        f"{T0}.600000|1.1|sales|NONE|ENTERQUEUE||87011234567|1\r\n"
+        f"{T0}.700000|NONE|NONE|NONE|CONFIGRELOAD|\r\n"
+        f"{T0 + 5}.100000|NONE|sales|Dana|PENALTY|2\r\n"
+        f"{T0 + 8}.900000|1.1|sales|NONE|WITHDRAW|1|1|8|moved\r\n"
+    ).encode()
+    lines = ASTERISK.decode(Delivery(body, "text/plain", "", NOW))
+    (it,), states = read(lines, NOW)
+    assert (it.entries[0].outcome, it.entries[0].wait_ms, states) == (Outcome.EXITED, 8000, [])
