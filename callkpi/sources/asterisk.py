@@ -11,6 +11,8 @@ when the whole call is folded, so a better reading of Asterisk mends the past af
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
@@ -23,14 +25,30 @@ class Asterisk(base.SourceType):
     def decode(self, delivery: Delivery) -> Any:
         if asterisk_queue_log.looks_like(delivery.body):
             return asterisk_queue_log.decode(delivery.body)
-        return super().decode(delivery)
+        # An id such as 1795461706.20 is text, also where a forwarder writes it as a number.
+        return base.decode_json_or_lines(delivery.body, parse_float=str)
+
+    def parse(self, payload: Any, context: Context) -> base.Parsed:
+        """What has no time of its own has the order of its delivery."""
+        parsed = super().parse(payload, context)
+        parsed.events = [
+            replace(event, at=event.at + timedelta(microseconds=place)) if event.timeless else event
+            for place, event in enumerate(parsed.events)
+        ]
+        return parsed
 
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         if isinstance(item, str):
             return asterisk_queue_log.parse_line(item, context)
         return asterisk_ami.parse_event(base.require_object(item), context)
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def asks_about(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[tuple[str, datetime]]:
+        ami = [event for event in events if event.kind is Kind.SIGNAL and "Event" in event.detail]
+        return asterisk_calls.asks_about(ami, settings) if ami else ()
+
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         ami, lines, plain = [], [], []
         for event in events:
             if event.kind is not Kind.SIGNAL:
@@ -39,5 +57,5 @@ class Asterisk(base.SourceType):
                 ami.append(event)
             else:
                 lines.append(event)
-        told = asterisk_calls.interpret(ami, settings) if ami else []
+        told = asterisk_calls.interpret(ami, settings, members) if ami else []
         return [*plain, *told, *(asterisk_queue_log.interpret(lines) if lines else [])]

@@ -56,7 +56,10 @@ _MEMBER_EVENTS = {
     "QueueMemberRemoved": (AgentState.OFFLINE, "REMOVEMEMBER"),
     "QueueMemberPause": (AgentState.AVAILABLE, "UNPAUSE"),
     "QueueMemberPaused": (AgentState.AVAILABLE, "UNPAUSE"),  # before Asterisk 12
+    "QueueMemberStatus": (AgentState.AVAILABLE, "STATUS"),
 }
+#: Status of a member's phone: free; invalid or unavailable. All others say that it is in use.
+_FREE, _UNREACHABLE = "1", {"4", "5"}
 #: Where an event names its call, in the order of preference.
 _LINKED_IDS = (
     "Linkedid", "DestLinkedid", "LocalOneLinkedid", "TransfererLinkedid", "OrigTransfererLinkedid", "ParkeeLinkedid",
@@ -66,7 +69,7 @@ _JOINING = {"AttendedTransfer", "BlindTransfer", "Pickup", "UnParkedCall"}
 _HEADERS = {
     name.lower(): name
     for name in (
-        "Event", "Timestamp", "received_at", "Result", "Paused", "PausedReason", "Penalty",
+        "Event", "Timestamp", "received_at", "Result", "Paused", "PausedReason", "Status",
         *_LINKED_IDS, "TargetLinkedid", "SecondTransfererLinkedid", "TransfereeLinkedid", "TransferTargetLinkedid",
         "RetrieverLinkedid", *(header for kept in _KEPT.values() for header in kept),
     )
@@ -81,7 +84,9 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
     if not isinstance(name, str) or not name:
         raise Rejected("Event: is missing; an AMI event has a header Event")
     if name in _MEMBER_EVENTS:
-        return [_member_event(name, item, context)]
+        status = str(item.get("Status", _FREE))
+        passing = name == "QueueMemberStatus" and status != _FREE and status not in _UNREACHABLE
+        return [] if passing else [_member_event(name, item, context)]
     kept = _KEPT.get(name)
     if kept is None or _tells_nothing(name, item):
         return []
@@ -144,6 +149,8 @@ def _member_event(name: str, item: Mapping[str, Any], context: Context) -> CallE
     state, code = _MEMBER_EVENTS[name]
     if state is not AgentState.OFFLINE and str(item.get("Paused")).lower() in _YES:
         state, code = AgentState.PAUSED, "PAUSE" if code == "UNPAUSE" else code
+    elif str(item.get("Status")) in _UNREACHABLE:
+        state = AgentState.OFFLINE
     return _event(
         item,
         context,

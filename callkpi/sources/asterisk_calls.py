@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.model import AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.phone import HIDDEN
 
 #: AgentConnect follows the QueueCallerLeave of the same caller at once, or when his agent has taken the call.
@@ -35,6 +35,10 @@ _AT_ONCE = timedelta(milliseconds=100)
 _GONE_WITHIN = timedelta(milliseconds=1500)
 #: Channels that are named after the phone; a number in another one's name may be a trunk's or the dialplan's.
 _PHONES = ("PJSIP/", "SIP/", "IAX2/", "SCCP/")
+#: A queue looks whether it is empty after each ring, or each ``retry`` seconds (default 5) without one.
+_ROUND = timedelta(seconds=6.5)
+#: A queue that never had anybody sends a caller away before he has waited.
+_AT_THE_DOOR = timedelta(milliseconds=1500)
 _SPECIAL_EXTENS = {"", "s", "h", "i", "t", "o", "a"}
 _REQUESTS = ("HangupRequest", "SoftHangupRequest")
 _TRANSFERS = {"BlindTransfer": "blind", "AttendedTransfer": "attended"}
@@ -58,11 +62,11 @@ _RANK = {
 }  # fmt: skip
 
 
-def interpret(events: Sequence[CallEvent], settings: config.Source) -> list[CallEvent]:
+def interpret(
+    events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+) -> list[CallEvent]:
     """All AMI events of one call as canonical events."""
-    scene = _Scene(_in_turn(sorted(events, key=_order)), re.compile(settings.internal_number))
-    for signal in scene.signals:
-        _note(scene, signal)
+    scene = _scene(events, settings, members)
     result = [_started(scene, settings)]
     for stay in scene.stays:
         result += _stay_events(scene, stay)
@@ -72,6 +76,25 @@ def interpret(events: Sequence[CallEvent], settings: config.Source) -> list[Call
     result += _outbound_leg(scene) if direction is Direction.OUTBOUND else _direct_legs(scene)
     result += _holds_and_transfers(scene)
     return result + _end_of_call(scene, direction)
+
+
+def asks_about(events: Sequence[CallEvent], settings: config.Source) -> list[tuple[str, datetime]]:
+    """Queues that gave the caller up, and when: their members' states tell why."""
+    if not any(signal.detail["Event"] == "QueueCallerAbandon" for signal in events):
+        return []
+    scene = _scene(events, settings, ())
+    return [
+        (stay.queue, stay.abandon.at + _AT_ONCE)
+        for stay in scene.stays
+        if stay.abandon is not None and _unanswered(scene, stay) is Outcome.TIMED_OUT and not stay.status
+    ]
+
+
+def _scene(events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent]) -> _Scene:
+    scene = _Scene(_in_turn(sorted(events, key=_order)), re.compile(settings.internal_number), members)
+    for signal in scene.signals:
+        _note(scene, signal)
+    return scene
 
 
 def _order(signal: CallEvent) -> tuple[datetime, int, str]:
@@ -154,6 +177,7 @@ class _Scene:
 
     signals: list[CallEvent]
     internal: re.Pattern[str]
+    members: Sequence[CallEvent]  #: last states of the members of queues that gave the caller up
     channels: dict[str, _Channel] = field(default_factory=dict)
     pairs: dict[str, str] = field(default_factory=dict)
     dials: dict[str, _Dial] = field(default_factory=dict)
@@ -549,7 +573,25 @@ def _unanswered(scene: _Scene, stay: _Stay) -> Outcome:
         return Outcome.EXITED
     if stay.status in _GIVEN_UP:
         return _GIVEN_UP[stay.status]
-    return Outcome.ABANDONED if _caller_hung_up(scene, stay, stay.abandon) else Outcome.TIMED_OUT
+    if _caller_hung_up(scene, stay, stay.abandon):
+        return Outcome.ABANDONED
+    return Outcome.LEFT_EMPTY if _emptied(scene, stay, stay.abandon) else Outcome.TIMED_OUT
+
+
+def _emptied(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
+    """Whether a queue that gave the caller up had nobody left: it looks about once a round of calling members.
+
+    Who has waited with nobody there for longer was not sent away for that: the queue keeps callers who wait.
+    """
+    told = [e for e in scene.members if e.queue == stay.queue and e.at <= abandon.at + _AT_ONCE]
+    last = {event.agent: event for event in sorted(told, key=lambda e: e.order)}
+    if any(event.state == AgentState.AVAILABLE for event in last.values()):
+        return False
+    if not last:
+        return not stay.rings and abandon.at - stay.joined_at <= _AT_THE_DOOR
+    ends = [end.at for ring in stay.rings if (end := ring.missed or ring.dumped or _end_of_ring(scene, ring))]
+    since = max([stay.joined_at, *(event.at for event in last.values()), *ends])
+    return abandon.at - since <= _ROUND
 
 
 def _caller_hung_up(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
