@@ -52,14 +52,12 @@ def read(told: Iterable[Any], now: datetime, **settings: Any) -> tuple[list[Call
     once = {(event.at, event.event_id): event for event in parsed.events}  # as the journal's key has it
     for event in once.values():
         streams[event.call_id].append(event)
-    calls, states = [], {}
-    for stream in _joined(streams):
-        if stream[0].call_id.startswith(AGENT_STREAM):
-            states.update({event.event_id: event for event in stream})
-            continue
+    states = [e for call_id, stream in streams.items() if call_id.startswith(AGENT_STREAM) for e in stream]
+    calls = []
+    for stream in _joined({key: told for key, told in streams.items() if not key.startswith(AGENT_STREAM)}):
         root = min(event.call_id for event in stream)
-        calls.append(fold(root, ASTERISK.interpret(stream, source), Thresholds(TENANT), now))
-    return calls, list(states.values())
+        calls.append(fold(root, ASTERISK.interpret(stream, source, states), Thresholds(TENANT), now))
+    return calls, states
 
 
 def _joined(streams: dict[str, list[CallEvent]]) -> list[list[CallEvent]]:
