@@ -393,6 +393,35 @@ STORIES = [
         """,
     ),
     Story(
+        "is transferred into the same queue, and enters it before his conversation is complete",
+        """
+        1      QueueCallerJoin     caller @sales Priority=4
+        5      QueueCallerLeave    caller @sales Priority=4
+        5.001  AgentConnect        caller dana @sales HoldTime=4 RingTime=3
+        14.999 BlindTransfer       dana>caller Result=Success Extension=500
+        14.999 QueueCallerJoin     caller @sales Priority=4
+        15.001 AgentComplete       caller dana @sales HoldTime=4 TalkTime=10 Reason=transfer
+        15.002 Hangup              dana
+        20     QueueCallerLeave    caller @sales Priority=4
+        20.001 AgentConnect        caller erlan @sales HoldTime=6 RingTime=3
+        26     AgentComplete       caller erlan @sales HoldTime=6 TalkTime=6 Reason=agent
+        26.1   Hangup              caller Priority=4
+        """,
+        """
+        1|1.1|sales|NONE|ENTERQUEUE||+77011234567|1
+        5|1.1|sales|Dana|CONNECT|4|1.2|3
+        14|1.1|sales|NONE|ENTERQUEUE||+77011234567|1
+        15|1.1|sales|Dana|BLINDTRANSFER|500|inbound|4|10|1
+        20|1.1|sales|Erlan|CONNECT|6|1.3|3
+        26|1.1|sales|Erlan|COMPLETEAGENT|6|6|1
+        """,
+        """
+        sales: entered 2, answered 2, blindtransfer 1, completeagent 1
+        agent Dana: answered 1
+        agent Erlan: answered 1
+        """,
+    ),
+    Story(
         "a transfer that failed ends no conversation",
         """
         1      QueueCallerJoin     caller @sales Priority=4
@@ -689,6 +718,33 @@ def test_ids_with_a_systems_name() -> None:
     (ami,), (told,) = read(named, NOW)[0], read(log, NOW)[0]
     assert ami.call_id == told.call_id == "pbx1-1.1"
     assert [e.outcome for e in ami.entries] == [e.outcome for e in told.entries]
+
+
+def test_a_members_own_phone_behind_his_local_channel_is_nobody_else() -> None:
+    """He transfers the customer at his phone: the queue's half of his Local channel stays with the customer."""
+    ami = """
+    1      QueueCallerJoin   caller @sales Priority=4
+    2      LocalBridge       local-dana+local-dana2
+    2      AgentCalled       caller local-dana @sales
+    2      DialBegin         caller local-dana
+    2.1    DialBegin         local-dana2 phone-dana
+    5      DialEnd           local-dana2 phone-dana DialStatus=ANSWER
+    5.1    DialEnd           caller local-dana DialStatus=ANSWER
+    5.1    QueueCallerLeave  caller @sales Priority=4
+    5.2    AgentConnect      caller local-dana @sales HoldTime=4 RingTime=3
+    15     BlindTransfer     phone-dana>local-dana2 Result=Success Extension=600
+    15.1   Hangup            phone-dana
+    16     DialBegin         local-dana2 erlan
+    18     DialEnd           local-dana2 erlan DialStatus=ANSWER
+    30     AgentComplete     caller local-dana @sales HoldTime=4 TalkTime=25 Reason=caller
+    30.1   Hangup            erlan
+    30.1   Hangup            local-dana
+    30.1   Hangup            local-dana2
+    30.1   Hangup            caller Priority=4
+    """
+    it = call(ami)
+    assert {leg.agent: leg.talk_ms for leg in it.legs} == {"Dana": 25_000, "1004": 12_100}
+    assert not it.is_open
 
 
 # -- dialplans without queues ------------------------------------------------------------------------------

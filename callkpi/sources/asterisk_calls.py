@@ -183,7 +183,9 @@ class _Scene:
     dials: dict[str, _Dial] = field(default_factory=dict)
     stays: list[_Stay] = field(default_factory=list)
     rings: list[_Ring] = field(default_factory=list)
-    transferees: set[str] = field(default_factory=set)
+    #: Every channel at which a queue rang a member.
+    member_channels: set[str] = field(default_factory=set)
+    transferees: dict[str, datetime] = field(default_factory=dict)  #: and since when they are
     #: Halves of Local channels that Asterisk takes out of the call, and the channel in their place where it is told:
     #: their hang-up ends no conversation.
     replaced: dict[str, str] = field(default_factory=dict)
@@ -302,7 +304,8 @@ def _note(scene: _Scene, signal: CallEvent) -> None:
         if dial is not None and dial.end is None:
             dial.end = signal
     elif name in _TRANSFERS:
-        scene.transferees |= {detail.get("TransfereeUniqueid", "")} - {""}
+        if transferee := detail.get("TransfereeUniqueid"):
+            scene.transferees.setdefault(transferee, signal.at)
     elif name.startswith("QueueCaller"):
         _note_caller(scene, signal)
     elif name.startswith("Agent"):
@@ -341,6 +344,7 @@ def _note_caller(scene: _Scene, signal: CallEvent) -> None:
 
 def _note_agent(scene: _Scene, signal: CallEvent) -> None:
     name = signal.detail["Event"]
+    scene.member_channels.add(signal.detail.get("DestUniqueid", ""))
     if name == "AgentComplete":
         _note_complete(scene, signal)
         return
@@ -557,9 +561,10 @@ def _comes_back(scene: _Scene, stay: _Stay, after: datetime) -> bool:
     later = scene.stays[scene.stays.index(stay) + 1 :]
     if any(other.uid == stay.uid for other in later):
         return True
-    ringing = {ring.leg for ring in stay.rings}
     return any(
-        dial.origin == stay.uid and dial.begin.at > after for dest, dial in scene.dials.items() if dest not in ringing
+        dial.origin == stay.uid and dial.begin.at > after
+        for dest, dial in scene.dials.items()
+        if dest not in scene.member_channels
     )
 
 
@@ -770,11 +775,14 @@ _NOT_TAKEN = {
 def _direct_legs(scene: _Scene) -> list[CallEvent]:
     """Agents whom the dialplan dialled for the customer, outside of any queue."""
     side = scene.with_halves(scene.root.uid, *(s.uid for s in scene.stays), *scene.transferees)
-    members = {ring.leg for ring in scene.rings}
+    members = scene.with_halves(*scene.member_channels)
+    since = {half: at for uid, at in scene.transferees.items() for half in scene.with_halves(uid)}
     result = []
     for dial in scene.dials.values():
         if dial.origin not in side or dial.dest in side or dial.dest in members:
             continue
+        if dial.origin in members and dial.begin.at < since.get(dial.origin, dial.begin.at):
+            continue  # a member's own phone behind his Local channel, not one for the customer
         agent = _extension(scene.channel(dial.dest).name)
         result += _dial_events(scene, dial, agent, dial.dest)
     return result
@@ -815,7 +823,7 @@ def _dial_events(scene: _Scene, dial: _Dial, agent: str, leg: str) -> list[CallE
 def _holds_and_transfers(scene: _Scene) -> list[CallEvent]:
     """Holds; transfers of the call, and of conversations that no queue reports."""
     result = []
-    members = {ring.leg for ring in scene.rings}
+    members = scene.member_channels
     legs = members | set(scene.dials)
     for signal in scene.signals:
         name, detail = signal.detail["Event"], signal.detail

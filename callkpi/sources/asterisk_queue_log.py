@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -100,53 +100,57 @@ def interpret(lines: Sequence[CallEvent]) -> list[CallEvent]:
     result: list[CallEvent] = []
     is_over = True
     for told in by_queue.values():
-        ordered, state = _as_written(told)
+        ordered, place = _as_written(told)
         result += _stays(ordered)
-        is_over = is_over and state == "outside"
+        is_over = is_over and not place.waits and not place.talks
     return result + _end_of_call(lines) if is_over else result
 
 
-def _as_written(lines: list[CallEvent]) -> tuple[list[CallEvent], str]:
+@dataclass(slots=True)
+class _Place:
+    """Where a caller is, after some lines of one queue. He may enter it again before his conversation is logged."""
+
+    waits: bool = False
+    talks: bool = False
+
+    def fits(self, verb: str) -> bool:
+        if verb == "ENTERQUEUE":
+            return not self.waits and not self.talks
+        return self.talks if verb in _COMPLETED else self.waits
+
+    def after(self, verb: str) -> None:
+        if verb in _COMPLETED:
+            self.talks = False
+        elif verb not in _RUNG:
+            self.waits, self.talks = verb == "ENTERQUEUE", self.talks or verb == "CONNECT"
+
+
+def _as_written(lines: list[CallEvent]) -> tuple[list[CallEvent], _Place]:
     """One call's lines of one queue in the order of the log, and where they leave the caller.
 
-    Whole seconds alone don't give the order.
-
-    Within a second the next line is one that fits: a caller who waits is answered or leaves, one who talks
-    completes, one who does neither enters.
+    Whole seconds alone don't give the order. Within a second the next line is one that fits: a caller who waits is
+    answered or leaves, one who talks completes, one who does neither enters.
     """
     pending = sorted(lines, key=lambda e: (e.at, _PHASE.get(e.detail["verb"], 4), e.event_id))
     result: list[CallEvent] = []
-    state = "outside"
+    place = _Place()
     while pending:
         now = [e for e in pending if e.at == pending[0].at]
-        chosen = next((e for e in now if _fits(state, e.detail["verb"])), now[0])
+        chosen = next((e for e in now if place.fits(e.detail["verb"])), now[0])
         pending.remove(chosen)
         result.append(chosen)
-        state = _state_after(chosen.detail["verb"], state)
-    return result, state
-
-
-def _fits(state: str, verb: str) -> bool:
-    if state == "outside":
-        return verb == "ENTERQUEUE"
-    return verb in _COMPLETED if state == "talking" else verb in _RUNG or verb == "CONNECT" or verb in _LEFT
-
-
-def _state_after(verb: str, state: str) -> str:
-    if verb in _RUNG:
-        return state
-    return {"ENTERQUEUE": "waiting", "CONNECT": "talking"}.get(verb, "outside")
+        place.after(chosen.detail["verb"])
+    return result, place
 
 
 def _stays(lines: list[CallEvent]) -> list[CallEvent]:
     result: list[CallEvent] = []
     stay = 0
-    leg = ""
+    talk: tuple[str, str] | None = None  # the stay and the leg that are connected
     for line in lines:
         verb = line.detail["verb"]
         if verb == "ENTERQUEUE":
             stay += 1
-            leg = ""
             result += _entered(line, f"{line.queue}/{stay}", line.at)
             continue
         if stay == 0 and (verb == "CONNECT" or verb in _LEFT):
@@ -156,18 +160,23 @@ def _stays(lines: list[CallEvent]) -> list[CallEvent]:
         if verb in _RUNG:
             result += _rang(line, entry)
         elif verb == "CONNECT":
-            leg = f"{line.detail.get('data2') or line.agent}/{entry}"
-            wait_ms, ring_ms = _milliseconds(line, 0), _milliseconds(line, 2)
-            result.append(_told(line, Kind.ANSWERED, entry=entry, leg=leg, wait_ms=wait_ms, ring_ms=ring_ms))
+            talk = entry, f"{line.detail.get('data2') or line.agent}/{entry}"
+            result.append(_connected(line, *talk))
         elif verb in _LEFT:
             outcome, index = _LEFT[verb]
             result.append(_told(line, Kind.LEFT_QUEUE, entry=entry, cause=outcome, wait_ms=_milliseconds(line, index)))
         else:
-            if not leg:
-                leg = f"{line.agent}/{entry}"
-                result.append(_answered_before(line, entry, leg))
-            result += _completed(line, entry, leg)
+            if talk is None:
+                talk = entry, f"{line.agent}/{entry}"
+                result.append(_answered_before(line, *talk))
+            result += _completed(line, *talk)
+            talk = None
     return result
+
+
+def _connected(line: CallEvent, entry: str, leg: str) -> CallEvent:
+    wait_ms, ring_ms = _milliseconds(line, 0), _milliseconds(line, 2)
+    return _told(line, Kind.ANSWERED, entry=entry, leg=leg, wait_ms=wait_ms, ring_ms=ring_ms)
 
 
 def _entered(line: CallEvent, entry: str, at: datetime) -> list[CallEvent]:
