@@ -5,10 +5,11 @@ What the stream leaves open, and how it is decided here:
 * A stay is one ``QueueCallerJoin`` of a channel into a queue. Events of one instant are read in the order that makes
   sense. A channel that a transfer replaced leaves under another Uniqueid: such an end goes to the oldest stay of that
   queue that is still open. An end without a beginning (the stream began later) tells itself how long the stay was.
-* ``QueueCallerAbandon`` comes for a caller who hung up, for a timeout and for an emptied queue alike. He hung up if,
-  before, somebody asked to hang up his channel (the one that entered the queue, or the other half of its Local pair),
-  or if an agent's phone was ringing for him and stopped without AgentRingNoAnswer. Where the stream has no requests to
-  hang up at all: if his channel ended at once.
+* ``QueueCallerAbandon`` comes for a caller who hung up, for a timeout and for an emptied queue alike. In this order:
+  an agent's phone was ringing for him and stopped without AgentRingNoAnswer: he hung up. His channel is next seen at
+  the same place of the dialplan: he hung up; anywhere else: the queue gave him up. Somebody asked to hang up his
+  channel (the one that entered the queue, or the other half of its Local pair) before: he hung up. Else it was a
+  timeout, or, if the members of the queue had just all gone, the emptied queue.
 * A ``QueueCallerLeave`` with neither abandon nor connect is an exit by key.
 * A conversation ends by ``AgentComplete``, under whatever channels the two have by then (Asterisk takes Local channels
   out of a call); where that is lost, by what ended the channels.
@@ -31,8 +32,6 @@ from callkpi.phone import HIDDEN
 _CONNECTS_WITHIN = timedelta(seconds=1)
 #: app_queue ends a ring and gives the caller up in one go.
 _AT_ONCE = timedelta(milliseconds=100)
-#: A caller who hung up is gone from the dialplan within this time.
-_GONE_WITHIN = timedelta(milliseconds=1500)
 #: Channels that are named after the phone; a number in another one's name may be a trunk's or the dialplan's.
 _PHONES = ("PJSIP/", "SIP/", "IAX2/", "SCCP/")
 #: A queue looks whether it is empty after each ring, or each ``retry`` seconds (default 5) without one.
@@ -605,7 +604,7 @@ def _caller_hung_up(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
     went_on = _went_on(scene, stay, abandon)
     if went_on is not None:
         return not went_on
-    return _was_asked_to_hang_up(scene, stay, abandon) or _vanished(scene, stay, abandon)
+    return _was_asked_to_hang_up(scene, stay, abandon)
 
 
 def _went_on(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool | None:
@@ -651,16 +650,6 @@ def _stopped_ringing(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
         if end is not None and end.at >= abandon.at - _AT_ONCE:
             return True
     return False
-
-
-def _vanished(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
-    """Whether the caller's channel ended as he left the queue, in a stream that has no requests to hang up."""
-    hangup = scene.hangup_of(stay.uid)
-    if hangup is None or any(channel.requests for channel in scene.channels.values()):
-        return False
-    if any(ring.missed is not None and abandon.at - ring.missed.at <= _AT_ONCE for ring in stay.rings):
-        return False
-    return hangup.at - abandon.at <= _GONE_WITHIN and not _comes_back(scene, stay, abandon.at)
 
 
 # -- agents in queues ------------------------------------------------------------------------------------
