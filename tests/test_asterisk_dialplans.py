@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from callkpi.funnel import Thresholds
+from callkpi.kpi import facts
 from callkpi.model import Call, Outcome
 from callkpi.sources.base import Delivery
-from tests.queue_figures import ASTERISK, counted, figures, read
+from tests.queue_figures import ASTERISK, TENANT, counted, figures, read
 
 T0 = 1_790_000_000
 NOW = datetime.fromtimestamp(T0 + 3600, UTC)
@@ -659,13 +661,33 @@ def test_a_stay_that_began_before_the_stream_tells_itself_when_it_began(ami: str
         assert (entry.entered_at.timestamp(), entry.wait_ms, it.direction) == (T0 + 2, 7000, "inbound")
 
 
-def test_a_conversation_whose_beginning_was_not_seen() -> None:
-    ami = "60 AgentComplete caller dana @sales HoldTime=7 TalkTime=30 Reason=caller"
-    (leg,) = call(ami).legs
-    assert leg.answered_at is not None
-    assert (leg.answered_at.timestamp(), leg.talk_ms, leg.ended_by) == (T0 + 30, 30_000, "customer")
-    (it,) = read([f"{T0 + 60}|1.1|sales|Dana|COMPLETECALLER|7|30|1"], NOW)[0]
-    assert (it.legs[0].answered_at, it.legs[0].talk_ms, it.entries) == (leg.answered_at, 30_000, ())
+def test_a_conversation_whose_beginning_was_not_seen_is_the_agents_and_no_stay() -> None:
+    ami = [event("60 AgentComplete caller dana @sales HoldTime=7 TalkTime=30 Reason=caller")]
+    log = [f"{T0 + 60}|1.1|sales|Dana|COMPLETECALLER|7|30|1"]
+    for (it,), _ in (read(ami, NOW), read(log, NOW)):
+        (leg,) = it.legs
+        assert leg.answered_at is not None
+        assert (leg.answered_at.timestamp(), leg.talk_ms, leg.ended_by) == (T0 + 30, 30_000, "customer")
+        assert (leg.agent, leg.queue, it.entries) == ("Dana", "sales", ())
+
+
+def test_a_member_who_logged_in_by_a_call_draws_the_customer_into_it_and_counts_once() -> None:
+    """AgentLogin: his call is older, so the end of the conversation carries its Linkedid."""
+    ami = """
+    1     QueueCallerJoin   caller @sales
+    5     QueueCallerLeave  caller @sales
+    5.001 AgentConnect      caller dana @sales HoldTime=4 RingTime=3
+    """
+    end = event("15 AgentComplete caller dana @sales HoldTime=4 TalkTime=10 Reason=agent")
+    older = {**end, "Linkedid": "0.7", "DestLinkedid": "0.7"}
+    login = {"Channel": "PJSIP/1003-00000007", "Uniqueid": "0.7", "Linkedid": "0.7", "CallerIDNum": "1003"}
+    told = [event(line) for line in ami.strip().splitlines()]
+    calls, _ = read([{"Event": "Newchannel", "Timestamp": f"{T0}", **login}, *told, older], NOW)
+    found = figures(calls, []).plain()
+    assert found["sales"]["entered"] == found["sales"]["answered"] == 1
+    measures = [fact.measures for it in calls for fact in facts(it, Thresholds(TENANT)) if fact.key.agent == "Dana"]
+    assert sum(m.get("answered", 0) for m in measures) == sum(m.get("handled", 0) for m in measures) == 1
+    assert sum(m.get("talk_ms", 0) for m in measures) == 10_000
 
 
 def test_a_cut_stream_leaves_open_what_is_open() -> None:

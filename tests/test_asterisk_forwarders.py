@@ -74,6 +74,7 @@ FORWARDERS: dict[str, Callable[[Event], Event | None]] = {
     "without requests to hang up": without("HangupRequest", "SoftHangupRequest"),
     "without dials": without("DialBegin", "DialEnd"),
     "without hang-ups of agents": without_agents_hangups,
+    "without any hang-ups": without("Hangup"),
     "without dials, and requests to hang up": without("DialBegin", "DialEnd", "HangupRequest", "SoftHangupRequest"),
     "without joins of Local halves": without("LocalBridge"),
     "without AgentCalled": without("AgentCalled"),
@@ -84,6 +85,7 @@ LOST: dict[str, set[str]] = {
     "without places in the dialplan": {"abandon", "exitwithtimeout", "wait_abandon_s", "wait_exitwithtimeout_s"},
     "without requests to hang up": {"completeagent", "completecaller"},  # of one AgentComplete that names no channels
     "without dials, and requests to hang up": {"completeagent", "completecaller"},
+    "without any hang-ups": {"exitwithkey", "wait_exitwithkey_s"},
     "without AgentComplete": {"talk_s", "completeagent", "completecaller", "blindtransfer"},
 }
 

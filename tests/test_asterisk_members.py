@@ -82,10 +82,12 @@ async def test_the_members_may_be_heard_of_before_or_after_the_call(world: World
 
 
 async def test_a_phones_state_is_no_log_in_and_no_pause(world: World) -> None:
-    await world.send_json("pbx", *parsed(THERE + f"5 QueueMemberStatus {DANA} Paused=1 Status=1\n"
-                                         f"6 QueueMemberStatus {DANA} Paused=0 Status=2"))  # fmt: skip
-    await world.project()
+    states = []
+    for change in ("Paused=0 Status=2", "Paused=0 Status=5", "Paused=1 Status=1", "Paused=0 Status=1"):
+        at = 5 + len(states)
+        await world.send_json("pbx", *parsed(THERE + f"{at} QueueMemberStatus {DANA} {change}"))
+        await world.project()
+        states.append(await world.pool.fetchval("SELECT state FROM agent_states WHERE agent = 'Dana'"))
+    assert states == ["available", "offline", "offline", "available"]
     row = (await world.kpi("agent", BEGIN, END))["Dana"]
-    assert (row["logins"], row["pauses"], row["resumes"]) == (1, 0, 0)
-    state = await world.pool.fetchval("SELECT state FROM agent_states WHERE agent = 'Dana'")
-    assert state == "paused"
+    assert (row["logins"], row["logouts"], row["pauses"], row["resumes"]) == (1, 0, 0, 0)

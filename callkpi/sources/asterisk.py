@@ -1,11 +1,22 @@
 """Asterisk: AMI events as JSON pushed to the door, and lines of its queue_log.
 
-AMI: one object, an array, or JSON Lines; all headers as text. The time is the header ``Timestamp`` (manager.conf
-``timestampevents = yes``), else ``received_at`` in Unix seconds if the forwarder adds it, else the clock of arrival.
-queue_log: its lines as they are, as text. Use one of the two for a tenant, or each call is counted twice.
+AMI: one object, an array, or JSON Lines. The time is the header ``Timestamp`` (manager.conf ``timestampevents = yes``),
+else ``received_at`` in Unix seconds if the forwarder adds it, else the clock of arrival. queue_log: its lines as they
+are, as text. Use one of the two for a tenant, or each call is counted twice.
 
 Asterisk tells of channels, not of calls: both are journalled in Asterisk's own terms (SIGNAL) and interpreted
 when the whole call is folded, so a better reading of Asterisk mends the past after ``callkpi rebuild``.
+
+What a forwarder may leave out, as tests/test_asterisk_forwarders.py measures it on recorded traffic:
+
+* Newexten, Newstate, bridges, VarSet: nothing. ``VarSet`` of QUEUESTATUS makes sure why a queue gave a caller up.
+* HangupRequest, SoftHangupRequest, LocalBridge, AgentCalled: figures of queues stay right (rings that were cancelled
+  are gone with AgentCalled). DialBegin and DialEnd: the same, calls outside of queues lose their rings and outcome.
+* Hangup of agents' channels: right, but a call that went on from an agent's own channel stays open. All Hangup: exits
+  by key are seen only if something follows, and calls stay open until they expire.
+* AgentComplete: the talk is known to the second, by what ended it.
+* Context, Exten and Priority: a caller whom a command hung up looks like a timeout.
+* QueueMember… events: an emptied queue looks like a timeout.
 """
 
 from __future__ import annotations

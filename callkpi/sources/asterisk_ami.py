@@ -84,9 +84,7 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
     if not isinstance(name, str) or not name:
         raise Rejected("Event: is missing; an AMI event has a header Event")
     if name in _MEMBER_EVENTS:
-        status = str(item.get("Status", _FREE))
-        passing = name == "QueueMemberStatus" and status != _FREE and status not in _UNREACHABLE
-        return [] if passing else [_member_event(name, item, context)]
+        return [] if _is_passing(name, item) else [_member_event(name, item, context)]
     kept = _KEPT.get(name)
     if kept is None or _tells_nothing(name, item):
         return []
@@ -102,6 +100,17 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
     detail = {key: str(item[key])[:255] for key in kept if item.get(key) not in (None, "")}
     signal = _event(item, context, call_id=call_id, kind=Kind.SIGNAL, detail={"Event": name, **detail})
     return [signal, *_links(signal, call_id, sorted(set(linked) - {call_id}), name)]
+
+
+def _is_passing(name: str, item: Mapping[str, Any]) -> bool:
+    """A status that says no more than that a phone is in use, or that a pause goes on."""
+    if name != "QueueMemberStatus":
+        return False
+    return _is_paused(item) or str(item.get("Status")) not in {_FREE, *_UNREACHABLE}
+
+
+def _is_paused(item: Mapping[str, Any]) -> bool:
+    return str(item.get("Paused")).lower() in _YES
 
 
 def _tells_nothing(name: str, item: Mapping[str, Any]) -> bool:
@@ -147,7 +156,7 @@ def _member_event(name: str, item: Mapping[str, Any], context: Context) -> CallE
     if not agent:
         raise Rejected(f"{name}: has neither MemberName nor Interface")
     state, code = _MEMBER_EVENTS[name]
-    if state is not AgentState.OFFLINE and str(item.get("Paused")).lower() in _YES:
+    if state is not AgentState.OFFLINE and _is_paused(item):
         state, code = AgentState.PAUSED, "PAUSE" if code == "UNPAUSE" else code
     elif str(item.get("Status")) in _UNREACHABLE:
         state = AgentState.OFFLINE

@@ -402,9 +402,10 @@ def _note_complete(scene: _Scene, signal: CallEvent) -> None:
     elif same:
         ring = same[-1]
     else:
-        # Its AgentConnect was not seen.
-        stay = scene.stay_for(signal) or scene.new_stay(signal, _before(signal, "TalkTime", "HoldTime"))
-        waiting = stay.connect is None and stay.abandon is None
+        # Its AgentConnect was not seen; or it was told of another call: a member who has logged in by a call of his own
+        # draws the customer into that one when they are connected.
+        stay = scene.stay_for(signal)
+        waiting = stay is not None and stay.connect is None and stay.abandon is None
         ring = _ring_for(scene, signal, stay) or _new_ring(scene, signal, stay if waiting else None)
     ring.complete = ring.complete or signal
 
