@@ -83,7 +83,7 @@ def asks_about(events: Sequence[CallEvent], settings: config.Source) -> list[tup
         return []
     scene = _scene(events, settings, ())
     return [
-        (stay.queue, stay.abandon.at + _AT_ONCE)
+        (stay.queue, stay.abandon.at)
         for stay in scene.stays
         if stay.abandon is not None and _unanswered(scene, stay) is Outcome.TIMED_OUT and not stay.status
     ]
@@ -588,7 +588,7 @@ def _emptied(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
 
     Who has waited with nobody there for longer was not sent away for that: the queue keeps callers who wait.
     """
-    told = [e for e in scene.members if e.queue == stay.queue and e.at <= abandon.at + _AT_ONCE]
+    told = [e for e in scene.members if e.queue == stay.queue and e.at <= abandon.at]
     last = {event.agent: event for event in sorted(told, key=lambda e: e.order)}
     if any(event.state == AgentState.AVAILABLE for event in last.values()):
         return False
