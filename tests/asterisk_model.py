@@ -150,7 +150,13 @@ class Caller:
             self.abandon(queue, joined, asked=how == "hangs up", rings=rings)
             return True
         for ring in rings:
-            self.miss(queue, ring, int(1000 * (pbx.at - ring.since)), "BUSY" if how == "busy" else "NOANSWER")
+            # No two equal lines in one second: the log's own repetition is taken for a delivery's.
+            self.miss(
+                queue,
+                ring,
+                int(1000 * (pbx.at - ring.since)) + next(pbx.serial),
+                "BUSY" if how == "busy" else "NOANSWER",
+            )
         if how == "timeout":
             self.give_up(queue, joined, "EXITWITHTIMEOUT")
         return how == "timeout"

@@ -30,6 +30,30 @@ def test_random_calls_give_the_figures_of_the_log(told: Traffic, seed: int) -> N
     assert figures(*read(mixed, NOW)).plain() == figures(calls, states).plain()
 
 
+DROPPED = [
+    {"HangupRequest", "SoftHangupRequest"},
+    {"DialBegin", "DialEnd"},
+    {"AgentCalled"},
+    {"AgentComplete"},
+    {"LocalBridge", "Newchannel"},
+    {"agents' Hangup"},
+]
+
+
+@given(traffic(), st.sampled_from(DROPPED))
+def test_figures_of_queues_do_without(told: Traffic, dropped: set[str]) -> None:
+    events, lines = told
+    kept = [event for event in events if event["Event"] not in dropped and not is_agents_hangup(event, dropped)]
+    calls, states = read(kept, NOW)
+    assert not any(call.is_open for call in calls)
+    assert without_key_waits(figures(calls, states).plain()) == without_key_waits(counted(lines).plain())
+
+
+def is_agents_hangup(event: dict[str, Any], dropped: set[str]) -> bool:
+    ours = event["Event"] == "Hangup" and not event["Channel"].startswith(("PJSIP/trunk", "Local/500"))
+    return ours and "agents' Hangup" in dropped
+
+
 @given(traffic(), st.data())
 def test_a_stream_cut_anywhere_says_of_what_is_over_what_the_whole_says(told: Traffic, data: st.DataObject) -> None:
     """But for a caller hung up by a command, whom only his next event tells from a timeout."""

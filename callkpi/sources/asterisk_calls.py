@@ -851,7 +851,8 @@ def _end_of_call(scene: _Scene, direction: Direction | None) -> list[CallEvent]:
 def _released(scene: _Scene) -> set[str]:
     """Agents' channels that are out of the call although nobody told of their hang-up."""
     callers = scene.with_halves(scene.root.uid, *(stay.uid for stay in scene.stays), *scene.transferees)
-    out = {ring.leg for ring in scene.rings if _is_out(ring)}
+    out = {uid for ring in scene.rings if _is_out(ring) for uid in (ring.leg, scene.in_place_of(ring.leg))}
+    out |= set(scene.replaced)
     out |= {dest for dest, dial in scene.dials.items() if dial.end is not None and dial.status != "ANSWER"}
     released: set[str] = scene.with_halves(*out) - callers
     stayed = not any(signal.detail["Event"] in _TRANSFERS for signal in scene.signals)
