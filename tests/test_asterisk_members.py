@@ -41,6 +41,7 @@ async def outcome(world: World) -> str:
     ("members", "call", "expected"),
     [
         (THERE, given_up(60, 20), "timed_out"),
+        (THERE, given_up(60, 1), "timed_out"),
         (THERE + f"50 QueueMemberPause {DANA} Paused=1", given_up(60, 20), "timed_out"),
         (THERE + f"50 QueueMemberPause {DANA} Paused=1\n 58 QueueMemberRemoved {ERLAN}",
          given_up(60, 20), "left_empty"),
@@ -55,8 +56,8 @@ async def outcome(world: World) -> str:
         ("0 QueueMemberAdded @support MemberName=Dana Interface=PJSIP/1003 Paused=0", given_up(60, 0), "left_empty"),
         ("0 QueueMemberAdded @support MemberName=Dana Interface=PJSIP/1003 Paused=0", given_up(60, 20), "timed_out"),
     ],
-    ids=["two are there", "one is there", "the last one logs off", "the last one's phone is gone", "one comes back",
-         "the queue keeps its callers", "enters when all pause", "nobody ever",
+    ids=["two are there", "his time is short", "one is there", "the last one logs off", "the last one's phone is gone",
+         "one comes back", "the queue keeps its callers", "enters when all pause", "nobody ever",
          "nobody ever, and the queue keeps its callers"],
 )  # fmt: skip
 async def test_why_the_queue_gave_the_caller_up(world: World, members: str, call: str, expected: str) -> None:

@@ -19,14 +19,24 @@ What the stream leaves open, and how it is decided here:
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from callkpi import config
 from callkpi.model import AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.phone import HIDDEN
+from callkpi.sources.asterisk_scene import (
+    TRANSFERS,
+    Channel,
+    Dial,
+    Ring,
+    Scene,
+    Stay,
+    before,
+    milliseconds,
+    order,
+    scene_of,
+)
 
 #: AgentConnect follows the QueueCallerLeave of the same caller at once, or when his agent has taken the call.
 _CONNECTS_WITHIN = timedelta(seconds=1)
@@ -39,33 +49,19 @@ _ROUND = timedelta(seconds=6.5)
 #: A queue that never had anybody sends a caller away before he has waited.
 _AT_THE_DOOR = timedelta(milliseconds=1500)
 _SPECIAL_EXTENS = {"", "s", "h", "i", "t", "o", "a"}
-_REQUESTS = ("HangupRequest", "SoftHangupRequest")
-_TRANSFERS = {"BlindTransfer": "blind", "AttendedTransfer": "attended"}
 _GIVEN_UP = {
     "TIMEOUT": Outcome.TIMED_OUT,
     "LEAVEEMPTY": Outcome.LEFT_EMPTY,
     "LEAVEUNAVAIL": Outcome.LEFT_EMPTY,
     "WITHDRAW": Outcome.EXITED,
 }
-#: Events of one instant, in the order in which they happen.
-_RANK = {
-    name: rank
-    for rank, name in enumerate(
-        (
-            "Newchannel", "LocalBridge", "NewCallerid", "DialBegin", "QueueCallerJoin", "AgentCalled", *_REQUESTS,
-            "AgentRingNoAnswer", "DialEnd", "AgentDump", "QueueCallerAbandon", "QueueCallerLeave", "AgentConnect",
-            "LocalOptimizationBegin", "Hold", "Unhold", "BlindTransfer", "AttendedTransfer", "AgentComplete",
-            "VarSet", "Hangup",
-        )
-    )
-}  # fmt: skip
 
 
 def interpret(
     events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
 ) -> list[CallEvent]:
     """All AMI events of one call as canonical events."""
-    scene = _scene(events, settings, members)
+    scene = scene_of(events, settings, members)
     result = [_started(scene, settings)]
     for stay in scene.stays:
         result += _stay_events(scene, stay)
@@ -81,346 +77,12 @@ def asks_about(events: Sequence[CallEvent], settings: config.Source) -> list[tup
     """Queues that gave the caller up, and when: their members' states tell why."""
     if not any(signal.detail["Event"] == "QueueCallerAbandon" for signal in events):
         return []
-    scene = _scene(events, settings, ())
+    scene = scene_of(events, settings, ())
     return [
         (stay.queue, stay.abandon.at)
         for stay in scene.stays
-        if stay.abandon is not None and _unanswered(scene, stay) is Outcome.TIMED_OUT and not stay.status
+        if stay.abandon is not None and not stay.status and _unanswered(scene, stay) is not Outcome.ABANDONED
     ]
-
-
-def _scene(events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent]) -> _Scene:
-    scene = _Scene(_in_turn(sorted(events, key=_order)), re.compile(settings.internal_number), members)
-    for signal in scene.signals:
-        _note(scene, signal)
-    return scene
-
-
-def _order(signal: CallEvent) -> tuple[datetime, int, str]:
-    return signal.at, _RANK.get(signal.detail["Event"], 9), signal.event_id
-
-
-# -- what the events say, by channel, dial, stay and ring ------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Channel:
-    uid: str
-    name: str = ""
-    caller: str = ""
-    context: str = ""
-    exten: str = ""
-    first: CallEvent | None = None
-    hangup: CallEvent | None = None
-    requests: list[CallEvent] = field(default_factory=list)  #: to hang it up
-
-
-@dataclass(slots=True)
-class _Dial:
-    origin: str
-    begin: CallEvent
-    end: CallEvent | None = None
-
-    @property
-    def dest(self) -> str:
-        return self.begin.detail.get("DestUniqueid", "")
-
-    @property
-    def status(self) -> str:
-        return self.end.detail.get("DialStatus", "") if self.end else ""
-
-
-@dataclass(slots=True, eq=False)
-class _Stay:
-    """One stay of a channel in a queue."""
-
-    key: str
-    uid: str
-    queue: str
-    joined_at: datetime
-    told_by: CallEvent  #: its QueueCallerJoin, else what ended a stay that began before the stream
-    leave: CallEvent | None = None
-    abandon: CallEvent | None = None
-    connect: CallEvent | None = None
-    status: str = ""  #: Asterisk's own QUEUESTATUS, where VarSet is not filtered out
-    rings: list[_Ring] = field(default_factory=list)
-
-    @property
-    def is_over(self) -> bool:
-        return self.leave is not None or self.abandon is not None or self.connect is not None
-
-
-@dataclass(slots=True, eq=False)
-class _Ring:
-    """One ring of one member of a queue, and the conversation if it was taken."""
-
-    leg: str  #: the member's channel, where that is known
-    agent: str
-    interface: str
-    queue: str
-    stay: _Stay | None
-    called: CallEvent | None = None
-    missed: CallEvent | None = None
-    dumped: CallEvent | None = None
-    connect: CallEvent | None = None
-    complete: CallEvent | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self.missed is None and self.dumped is None and self.connect is None and self.complete is None
-
-
-@dataclass(slots=True)
-class _Scene:
-    """Everything that the events of one call say."""
-
-    signals: list[CallEvent]
-    internal: re.Pattern[str]
-    members: Sequence[CallEvent]  #: last states of the members of queues that gave the caller up
-    channels: dict[str, _Channel] = field(default_factory=dict)
-    pairs: dict[str, str] = field(default_factory=dict)
-    dials: dict[str, _Dial] = field(default_factory=dict)
-    stays: list[_Stay] = field(default_factory=list)
-    rings: list[_Ring] = field(default_factory=list)
-    #: Every channel at which a queue rang a member.
-    member_channels: set[str] = field(default_factory=set)
-    transferees: dict[str, datetime] = field(default_factory=dict)  #: and since when they are
-    #: Halves of Local channels that Asterisk takes out of the call, and the channel in their place where it is told:
-    #: their hang-up ends no conversation.
-    replaced: dict[str, str] = field(default_factory=dict)
-
-    def channel(self, uid: str) -> _Channel:
-        return self.channels.setdefault(uid, _Channel(uid))
-
-    def hangup_of(self, uid: str) -> CallEvent | None:
-        channel = self.channels.get(uid)
-        return channel.hangup if channel else None
-
-    @property
-    def root(self) -> _Channel:
-        """The channel that began the call: the one that gave it its Linkedid, else the first seen."""
-        own = self.channels.get(self.signals[0].call_id)
-        if own is not None or not self.channels:
-            return own or self.channel("")
-        return min(self.channels.values(), key=lambda c: c.first.order if c.first else self.signals[-1].order)
-
-    def with_halves(self, *uids: str) -> set[str]:
-        return {half for uid in uids if uid for half in (uid, self.pairs.get(uid, uid))}
-
-    def in_place_of(self, uid: str) -> str:
-        """The channel that speaks now where *uid* spoke before it was taken out."""
-        for _ in range(10):
-            if not self.replaced.get(uid):
-                break
-            uid = self.replaced[uid]
-        return uid
-
-    def stay_for(self, event: CallEvent) -> _Stay | None:
-        """The stay that an event of the queue belongs to."""
-        uid, queue = event.detail.get("Uniqueid", ""), event.detail.get("Queue", "")
-        mine = [s for s in self.stays if s.uid == uid and s.queue == queue]
-        return mine[-1] if mine else next((s for s in self.stays if s.queue == queue and not s.is_over), None)
-
-    def new_stay(self, event: CallEvent, joined_at: datetime) -> _Stay:
-        uid, queue = event.detail.get("Uniqueid", ""), event.detail.get("Queue", "")
-        number = sum(s.uid == uid and s.queue == queue for s in self.stays)
-        stay = _Stay(f"{uid}/{queue}/{number}", uid, queue, joined_at, event)
-        self.stays.append(stay)
-        return stay
-
-
-#: What a channel does in a queue, and what it may do next; of one instant, the first that fits comes first.
-_NEXT: Mapping[str, tuple[str, ...]] = {
-    "": ("QueueCallerJoin",),
-    "QueueCallerJoin": (
-        "AgentCalled", "AgentRingNoAnswer", "AgentDump", "QueueCallerAbandon", "QueueCallerLeave", "AgentConnect",
-    ),
-    "QueueCallerAbandon": ("QueueCallerLeave", "QueueCallerJoin"),
-    "QueueCallerLeave": ("AgentConnect", "QueueCallerJoin"),
-    "left": ("QueueCallerJoin",),
-    "AgentConnect": ("AgentComplete", "QueueCallerJoin"),
-}  # fmt: skip
-
-
-def _in_turn(ordered: list[CallEvent]) -> list[CallEvent]:
-    """The events of one instant of one channel in one queue in the order in which they can have happened.
-
-    A caller may leave a queue and enter it again within one tick of a coarse clock.
-    """
-    places: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, signal in enumerate(ordered):
-        if signal.detail["Event"].startswith(("QueueCaller", "Agent")):
-            places[signal.detail.get("Uniqueid", ""), signal.detail.get("Queue", "")].append(index)
-    result = list(ordered)
-    for indices in places.values():
-        for index, signal in zip(indices, _as_it_happened([ordered[i] for i in indices]), strict=True):
-            result[index] = signal
-    return result
-
-
-def _as_it_happened(signals: Sequence[CallEvent]) -> Iterator[CallEvent]:
-    pending, state = list(signals), ""
-    while pending:
-        now = [signal for signal in pending if signal.at == pending[0].at]
-        names = [signal.detail["Event"] for signal in now]
-        name = next((name for name in _NEXT[state] if name in names), names[0])
-        chosen = now[names.index(name)]
-        pending.remove(chosen)
-        yield chosen
-        if name == "AgentComplete" or (state, name) == ("QueueCallerAbandon", "QueueCallerLeave"):
-            state = "left"
-        elif name in _NEXT:
-            state = name
-
-
-# -- noting ----------------------------------------------------------------------------------------------
-
-
-def _note(scene: _Scene, signal: CallEvent) -> None:
-    detail, name = signal.detail, signal.detail["Event"]
-    uid = detail.get("Uniqueid", "")
-    if uid:
-        _note_channel(scene.channel(uid), signal)
-    if name == "LocalBridge":
-        one, two = detail.get("LocalOneUniqueid", ""), detail.get("LocalTwoUniqueid", "")
-        scene.pairs.update({one: two, two: one})
-    elif name == "LocalOptimizationBegin":
-        source = detail.get("SourceUniqueid", "")
-        scene.replaced.update(
-            dict.fromkeys((detail.get("LocalOneUniqueid", ""), detail.get("LocalTwoUniqueid", "")), source)
-        )
-    elif name == "VarSet":
-        last = next((stay for stay in reversed(scene.stays) if stay.uid == uid), None)
-        if last is not None:
-            last.status = last.status or detail.get("Value", "")
-    elif name == "DialBegin":
-        dest = scene.channel(detail.get("DestUniqueid", ""))
-        dest.name = dest.name or detail.get("DestChannel", "")
-        dest.first = dest.first or signal
-        scene.dials.setdefault(dest.uid, _Dial(uid, signal))
-    elif name == "DialEnd":
-        dial = scene.dials.get(detail.get("DestUniqueid", ""))
-        if dial is not None and dial.end is None:
-            dial.end = signal
-    elif name in _TRANSFERS:
-        if transferee := detail.get("TransfereeUniqueid"):
-            scene.transferees.setdefault(transferee, signal.at)
-    elif name.startswith("QueueCaller"):
-        _note_caller(scene, signal)
-    elif name.startswith("Agent"):
-        _note_agent(scene, signal)
-
-
-def _note_channel(channel: _Channel, signal: CallEvent) -> None:
-    detail, name = signal.detail, signal.detail["Event"]
-    channel.first = channel.first or signal
-    if detail.get("CallerIDNum", "").lower() not in HIDDEN and not channel.caller:
-        channel.caller = detail["CallerIDNum"]
-    if name == "Newchannel":
-        channel.name = detail.get("Channel", "")
-        channel.context = detail.get("Context", "")
-        channel.exten = detail.get("Exten", "")
-    elif name in _REQUESTS:
-        channel.requests.append(signal)
-    elif name == "Hangup" and channel.hangup is None:
-        channel.hangup = signal
-
-
-def _note_caller(scene: _Scene, signal: CallEvent) -> None:
-    name = signal.detail["Event"]
-    if name == "QueueCallerJoin":
-        scene.new_stay(signal, signal.at)
-        return
-    stay = scene.stay_for(signal)
-    if name == "QueueCallerLeave":
-        if stay is not None:
-            stay.leave = stay.leave or signal
-        return
-    if stay is None:
-        stay = scene.new_stay(signal, _before(signal, "HoldTime"))
-    stay.abandon = stay.abandon or signal
-
-
-def _note_agent(scene: _Scene, signal: CallEvent) -> None:
-    name = signal.detail["Event"]
-    scene.member_channels.add(signal.detail.get("DestUniqueid", ""))
-    if name == "AgentComplete":
-        _note_complete(scene, signal)
-        return
-    stay = scene.stay_for(signal)
-    if stay is None and name == "AgentConnect":
-        stay = scene.new_stay(signal, _before(signal, "HoldTime"))
-    ring = None if name == "AgentCalled" else _ring_for(scene, signal, stay)
-    ring = ring or _new_ring(scene, signal, stay)
-    if name == "AgentCalled":
-        ring.called = ring.called or signal
-    elif name == "AgentConnect":
-        ring.connect = ring.connect or signal
-        ring.leg = signal.detail.get("DestUniqueid", "") or ring.leg
-        if stay is not None:
-            stay.connect = stay.connect or signal
-            ring.stay = stay  # of two stays within one tick of the clock, this one it was that he was called for
-    elif name == "AgentRingNoAnswer":
-        ring.missed = ring.missed or signal
-    else:
-        ring.dumped = ring.dumped or signal
-
-
-def _new_ring(scene: _Scene, signal: CallEvent, stay: _Stay | None) -> _Ring:
-    detail = signal.detail
-    interface = detail.get("Interface", "")
-    leg = detail.get("DestUniqueid", "") or signal.event_id
-    ring = _Ring(leg, detail.get("MemberName") or interface, interface, detail.get("Queue", ""), stay)
-    scene.rings.append(ring)
-    if stay is not None:
-        stay.rings.append(ring)
-    return ring
-
-
-def _ring_for(scene: _Scene, signal: CallEvent, stay: _Stay | None) -> _Ring | None:
-    """The ring that goes on: of that channel, else (a call picked up at another phone) of that member."""
-    leg, interface = signal.detail.get("DestUniqueid", ""), signal.detail.get("Interface", "")
-    for ring in reversed(scene.rings):
-        if leg and ring.leg == leg:
-            return ring
-    if signal.detail["Event"] == "AgentConnect" or not leg:
-        for ring in reversed(scene.rings):
-            if ring.stay is stay and ring.interface == interface and ring.is_open:
-                return ring
-    return None
-
-
-def _note_complete(scene: _Scene, signal: CallEvent) -> None:
-    """The conversation that is complete: of that channel, else the newest one of that member in that queue."""
-    detail = signal.detail
-    leg, queue, interface = (detail.get(key, "") for key in ("DestUniqueid", "Queue", "Interface"))
-    talking = [ring for ring in scene.rings if ring.connect is not None]
-    mine = [ring for ring in talking if leg and leg in (ring.leg, scene.in_place_of(ring.leg))]
-    same = [r for r in talking if r.complete is None and (r.queue, r.interface) == (queue, interface)]
-    if mine:
-        ring = mine[-1]
-    elif same:
-        ring = same[-1]
-    else:
-        # Its AgentConnect was not seen; or it was told of another call: a member who has logged in by a call of his own
-        # draws the customer into that one when they are connected.
-        stay = scene.stay_for(signal)
-        waiting = stay is not None and stay.connect is None and stay.abandon is None
-        ring = _ring_for(scene, signal, stay) or _new_ring(scene, signal, stay if waiting else None)
-    ring.complete = ring.complete or signal
-
-
-def _before(signal: CallEvent, *headers: str) -> datetime:
-    """The time before *signal* by the seconds that its headers name."""
-    return signal.at - timedelta(milliseconds=sum(_milliseconds(signal, header) or 0 for header in headers))
-
-
-def _milliseconds(signal: CallEvent, header: str, unit: int = 1000) -> int | None:
-    """A duration in a header; None where there is none."""
-    try:
-        return max(round(float(signal.detail[header]) * unit), 0)
-    except (KeyError, ValueError, OverflowError):
-        return None
 
 
 def _tell(signal: CallEvent, kind: Kind, tag: str = "", **facts: object) -> CallEvent:
@@ -439,7 +101,7 @@ def _tell(signal: CallEvent, kind: Kind, tag: str = "", **facts: object) -> Call
 # -- who called whom -------------------------------------------------------------------------------------
 
 
-def _started(scene: _Scene, settings: config.Source) -> CallEvent:
+def _started(scene: Scene, settings: config.Source) -> CallEvent:
     direction = _direction(scene, settings)
     if direction is Direction.OUTBOUND:
         customer, line = _dialled_number(scene), ""
@@ -450,7 +112,7 @@ def _started(scene: _Scene, settings: config.Source) -> CallEvent:
     return _tell(first, Kind.STARTED, direction=direction, customer=customer, line=line, at=begin)
 
 
-def _direction(scene: _Scene, settings: config.Source) -> Direction:
+def _direction(scene: Scene, settings: config.Source) -> Direction:
     root = scene.root
     contexts = {root.context} | {scene.channel(uid).context for uid in scene.with_halves(root.uid)}
     contexts |= {dial.begin.detail.get("Context", "") for dial in scene.dials.values() if dial.origin == root.uid}
@@ -467,25 +129,25 @@ def _direction(scene: _Scene, settings: config.Source) -> Direction:
     return Direction.INTERNAL
 
 
-def _is_ours(scene: _Scene, channel: _Channel) -> bool:
+def _is_ours(scene: Scene, channel: Channel) -> bool:
     """Whether a channel is a phone of ours: by its name (it may show a number of the company's), else its number."""
     if channel.name.startswith(_PHONES) and scene.internal.fullmatch(_extension(channel.name)):
         return True
     return bool(channel.caller and scene.internal.fullmatch(channel.caller.lstrip("+")))
 
 
-def _has_dialled(scene: _Scene) -> bool:
+def _has_dialled(scene: Scene) -> bool:
     """Whether the call has got anywhere: before that a caller without a number may still get one."""
     side = scene.with_halves(scene.root.uid)
     return any(dial.origin in side for dial in scene.dials.values())
 
 
-def _caller_at_queue(scene: _Scene) -> str:
+def _caller_at_queue(scene: Scene) -> str:
     numbers = [stay.told_by.detail.get("CallerIDNum", "") for stay in scene.stays]
     return next((number for number in numbers if number.lower() not in HIDDEN), "")
 
 
-def _line(scene: _Scene) -> str:
+def _line(scene: Scene) -> str:
     """The number that the customer called: the first extension that is a number of ours."""
     root = scene.root
     candidates = [root.exten, *(scene.channel(uid).exten for uid in sorted(scene.with_halves(root.uid)))]
@@ -494,7 +156,7 @@ def _line(scene: _Scene) -> str:
     return next((exten for exten in candidates if exten not in _SPECIAL_EXTENS), "")
 
 
-def _dialled_number(scene: _Scene) -> str:
+def _dialled_number(scene: Scene) -> str:
     """What the one who began the call dialled: its first dial's target, else the extension."""
     side = scene.with_halves(scene.root.uid)
     for dial in sorted(scene.dials.values(), key=lambda d: d.begin.order):
@@ -519,13 +181,13 @@ def _extension(channel_name: str) -> str:
 # -- stays in queues -------------------------------------------------------------------------------------
 
 
-def _stay_events(scene: _Scene, stay: _Stay) -> list[CallEvent]:
+def _stay_events(scene: Scene, stay: Stay) -> list[CallEvent]:
     queued = _tell(stay.told_by, Kind.QUEUED, f".{stay.key}", queue=stay.queue, entry=stay.key, at=stay.joined_at)
     left = stay.abandon or stay.leave
     if stay.connect is not None or left is None or not _is_decided(scene, stay, left):
         return [queued]
     # Asterisk counts whole seconds of the clock; so does a stay whose end has no HoldTime.
-    wait_ms = _milliseconds(left, "HoldTime")
+    wait_ms = milliseconds(left, "HoldTime")
     if wait_ms is None:
         wait_ms = _whole_seconds(stay.joined_at, left.at)
     outcome = _unanswered(scene, stay)
@@ -539,7 +201,7 @@ def _whole_seconds(begin: datetime, end: datetime) -> int:
     return 1000 * max(int(end.timestamp()) - int(begin.timestamp()), 0)
 
 
-def _is_decided(scene: _Scene, stay: _Stay, left: CallEvent) -> bool:
+def _is_decided(scene: Scene, stay: Stay, left: CallEvent) -> bool:
     """Whether it can be told how a stay ended: a caller leaves the queue before he is connected.
 
     An agent who has taken the call may still have to hear or confirm something.
@@ -556,7 +218,7 @@ def _is_decided(scene: _Scene, stay: _Stay, left: CallEvent) -> bool:
     return any(signal.at - left.at >= _CONNECTS_WITHIN for signal in scene.signals)
 
 
-def _comes_back(scene: _Scene, stay: _Stay, after: datetime) -> bool:
+def _comes_back(scene: Scene, stay: Stay, after: datetime) -> bool:
     """Whether the caller is in the dialplan again after this stay."""
     later = scene.stays[scene.stays.index(stay) + 1 :]
     if any(other.uid == stay.uid for other in later):
@@ -568,12 +230,12 @@ def _comes_back(scene: _Scene, stay: _Stay, after: datetime) -> bool:
     )
 
 
-def _dial_status(scene: _Scene, leg: str) -> str:
+def _dial_status(scene: Scene, leg: str) -> str:
     dial = scene.dials.get(leg)
     return dial.status if dial else ""
 
 
-def _unanswered(scene: _Scene, stay: _Stay) -> Outcome:
+def _unanswered(scene: Scene, stay: Stay) -> Outcome:
     if stay.abandon is None:
         return Outcome.EXITED
     if stay.status in _GIVEN_UP:
@@ -583,7 +245,7 @@ def _unanswered(scene: _Scene, stay: _Stay) -> Outcome:
     return Outcome.LEFT_EMPTY if _emptied(scene, stay, stay.abandon) else Outcome.TIMED_OUT
 
 
-def _emptied(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
+def _emptied(scene: Scene, stay: Stay, abandon: CallEvent) -> bool:
     """Whether a queue that gave the caller up had nobody left: it looks about once a round of calling members.
 
     Who has waited with nobody there for longer was not sent away for that: the queue keeps callers who wait.
@@ -599,7 +261,7 @@ def _emptied(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
     return abandon.at - since <= _ROUND
 
 
-def _caller_hung_up(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
+def _caller_hung_up(scene: Scene, stay: Stay, abandon: CallEvent) -> bool:
     if _stopped_ringing(scene, stay, abandon):
         return True
     went_on = _went_on(scene, stay, abandon)
@@ -608,7 +270,7 @@ def _caller_hung_up(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
     return _was_asked_to_hang_up(scene, stay, abandon)
 
 
-def _went_on(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool | None:
+def _went_on(scene: Scene, stay: Stay, abandon: CallEvent) -> bool | None:
     """Whether the dialplan went on behind the queue, by the next place in it where the channel is seen."""
     if _comes_back(scene, stay, abandon.at):
         return True
@@ -628,7 +290,7 @@ def _place(signal: CallEvent) -> tuple[str, str, str] | None:
     return detail.get("Context", ""), detail.get("Exten", ""), detail["Priority"]
 
 
-def _was_asked_to_hang_up(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
+def _was_asked_to_hang_up(scene: Scene, stay: Stay, abandon: CallEvent) -> bool:
     own = [scene.channel(uid) for uid in sorted(scene.with_halves(stay.uid))]
     for request in (request for channel in own for request in channel.requests):
         # A channel whose dialplan is over asks for its own end: that comes after the queue.
@@ -639,7 +301,7 @@ def _was_asked_to_hang_up(scene: _Scene, stay: _Stay, abandon: CallEvent) -> boo
     return any(stay.joined_at <= hangup.at < abandon.at for hangup in others)
 
 
-def _stopped_ringing(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
+def _stopped_ringing(scene: Scene, stay: Stay, abandon: CallEvent) -> bool:
     """Whether a phone rang for the caller until he was gone: a queue that gives up lets the ring run out first."""
     dumped = [ring.dumped.at for ring in stay.rings if ring.dumped is not None]
     for ring in stay.rings:
@@ -656,22 +318,22 @@ def _stopped_ringing(scene: _Scene, stay: _Stay, abandon: CallEvent) -> bool:
 # -- agents in queues ------------------------------------------------------------------------------------
 
 
-def _ring_events(scene: _Scene, ring: _Ring) -> list[CallEvent]:
+def _ring_events(scene: Scene, ring: Ring) -> list[CallEvent]:
     entry = ring.stay.key if ring.stay else ""
     common = {"agent": ring.agent, "queue": ring.queue, "entry": entry, "leg": ring.leg}
     result = []
     if ring.called is not None:
         result.append(_tell(ring.called, Kind.RINGING, **common))
     if ring.connect is not None:
-        wait_ms, ring_ms = _milliseconds(ring.connect, "HoldTime"), _milliseconds(ring.connect, "RingTime")
+        wait_ms, ring_ms = milliseconds(ring.connect, "HoldTime"), milliseconds(ring.connect, "RingTime")
         answered = _tell(ring.connect, Kind.ANSWERED, wait_ms=wait_ms, ring_ms=ring_ms, **common)
         return [*result, answered, *_end_of_talk(scene, ring, common)]
     if ring.complete is not None:
-        wait_ms, at = _milliseconds(ring.complete, "HoldTime"), _before(ring.complete, "TalkTime")
+        wait_ms, at = milliseconds(ring.complete, "HoldTime"), before(ring.complete, "TalkTime")
         answered = _tell(ring.complete, Kind.ANSWERED, wait_ms=wait_ms, at=at, **common)
         return [*result, answered, *_end_of_talk(scene, ring, common)]
     if ring.missed is not None:
-        ring_ms = _milliseconds(ring.missed, "RingTime", unit=1)
+        ring_ms = milliseconds(ring.missed, "RingTime", unit=1)
         return [*result, _tell(ring.missed, Kind.NOT_TAKEN, cause=LegEnd.NO_ANSWER, ring_ms=ring_ms, **common)]
     end = ring.dumped or _end_of_ring(scene, ring) or _end_of_wait(ring.stay)
     if end is not None:
@@ -680,18 +342,18 @@ def _ring_events(scene: _Scene, ring: _Ring) -> list[CallEvent]:
     return result
 
 
-def _end_of_ring(scene: _Scene, ring: _Ring) -> CallEvent | None:
+def _end_of_ring(scene: Scene, ring: Ring) -> CallEvent | None:
     dial = scene.dials.get(ring.leg)
     if dial is not None and dial.end is not None and dial.status != "ANSWER":
         return dial.end
     return scene.hangup_of(ring.leg)
 
 
-def _end_of_wait(stay: _Stay | None) -> CallEvent | None:
+def _end_of_wait(stay: Stay | None) -> CallEvent | None:
     return None if stay is None else stay.abandon or stay.connect
 
 
-def _end_of_talk(scene: _Scene, ring: _Ring, common: Mapping[str, str]) -> list[CallEvent]:
+def _end_of_talk(scene: Scene, ring: Ring, common: Mapping[str, str]) -> list[CallEvent]:
     begin = ring.connect or ring.complete
     assert begin is not None
     if ring.complete is None:
@@ -701,10 +363,10 @@ def _end_of_talk(scene: _Scene, ring: _Ring, common: Mapping[str, str]) -> list[
         talk = _whole_seconds(begin.at, end.at)
         by = _whose(scene, ring, begin, end)
         result = [_tell(end, Kind.ENDED, f".{ring.leg}.talk", talk_ms=talk, hangup_by=by, **common)]
-        transferred = end.detail["Event"] in _TRANSFERS
+        transferred = end.detail["Event"] in TRANSFERS
     else:
         end = ring.complete
-        talk_ms = _milliseconds(end, "TalkTime")
+        talk_ms = milliseconds(end, "TalkTime")
         reason = end.detail.get("Reason", "")
         by = {"caller": "customer", "agent": "agent"}.get(reason, "")
         result = [_tell(end, Kind.ENDED, talk_ms=talk_ms, hangup_by=by, **common)]
@@ -715,13 +377,13 @@ def _end_of_talk(scene: _Scene, ring: _Ring, common: Mapping[str, str]) -> list[
     return result
 
 
-def _how_transferred(scene: _Scene, begin: CallEvent, end: CallEvent) -> str:
-    transfers = [s for s in scene.signals if s.detail["Event"] in _TRANSFERS and s.at >= begin.at]
+def _how_transferred(scene: Scene, begin: CallEvent, end: CallEvent) -> str:
+    transfers = [s for s in scene.signals if s.detail["Event"] in TRANSFERS and s.at >= begin.at]
     nearest = min(transfers, key=lambda s: abs(s.at - end.at), default=None)
-    return _TRANSFERS[nearest.detail["Event"]] if nearest is not None else ""
+    return TRANSFERS[nearest.detail["Event"]] if nearest is not None else ""
 
 
-def _lost_end_of_talk(scene: _Scene, ring: _Ring, begin: CallEvent) -> CallEvent | None:
+def _lost_end_of_talk(scene: Scene, ring: Ring, begin: CallEvent) -> CallEvent | None:
     """The end of a conversation whose AgentComplete is not there: when the first of the two hung up or left."""
     caller = begin.detail.get("Uniqueid", "")
     uids = {uid for side in (ring.leg, caller) if (uid := scene.in_place_of(side)) and not _is_taken_out(scene, uid)}
@@ -733,14 +395,14 @@ def _lost_end_of_talk(scene: _Scene, ring: _Ring, begin: CallEvent) -> CallEvent
         for signal in scene.signals
         if signal.at > begin.at
         and (
-            (signal.detail["Event"] in _TRANSFERS and uids & set(signal.detail.values()))
+            (signal.detail["Event"] in TRANSFERS and uids & set(signal.detail.values()))
             or (signal.detail["Event"] == "QueueCallerJoin" and signal.detail.get("Uniqueid") in uids)
         )
     ]
     return min(ends, key=lambda signal: signal.order, default=None)
 
 
-def _whose(scene: _Scene, ring: _Ring, begin: CallEvent, end: CallEvent) -> str:
+def _whose(scene: Scene, ring: Ring, begin: CallEvent, end: CallEvent) -> str:
     """Who ended a conversation whose AgentComplete is not there."""
     uid = end.detail.get("Uniqueid", "")
     if uid == scene.in_place_of(begin.detail.get("Uniqueid", "")):
@@ -748,7 +410,7 @@ def _whose(scene: _Scene, ring: _Ring, begin: CallEvent, end: CallEvent) -> str:
     return "agent" if uid and uid == scene.in_place_of(ring.leg) else ""
 
 
-def _is_taken_out(scene: _Scene, uid: str) -> bool:
+def _is_taken_out(scene: Scene, uid: str) -> bool:
     return uid in scene.replaced
 
 
@@ -762,7 +424,7 @@ _NOT_TAKEN = {
 }
 
 
-def _direct_legs(scene: _Scene) -> list[CallEvent]:
+def _direct_legs(scene: Scene) -> list[CallEvent]:
     """Agents whom the dialplan dialled for the customer, outside of any queue."""
     side = scene.with_halves(scene.root.uid, *(s.uid for s in scene.stays), *scene.transferees)
     members = scene.with_halves(*scene.member_channels)
@@ -778,7 +440,7 @@ def _direct_legs(scene: _Scene) -> list[CallEvent]:
     return result
 
 
-def _outbound_leg(scene: _Scene) -> list[CallEvent]:
+def _outbound_leg(scene: Scene) -> list[CallEvent]:
     """The agent's own leg of a call that he made: each dial is an attempt, the first answer counts."""
     side = scene.with_halves(scene.root.uid)
     dials = [dial for dial in scene.dials.values() if dial.origin in side and dial.dest not in side]
@@ -791,7 +453,7 @@ def _outbound_leg(scene: _Scene) -> list[CallEvent]:
     return _dial_events(scene, dials[0], agent, root.uid)
 
 
-def _dial_events(scene: _Scene, dial: _Dial, agent: str, leg: str) -> list[CallEvent]:
+def _dial_events(scene: Scene, dial: Dial, agent: str, leg: str) -> list[CallEvent]:
     common = {"agent": agent, "leg": leg}
     result = [_tell(dial.begin, Kind.RINGING, **common)]
     if dial.end is None:
@@ -810,7 +472,7 @@ def _dial_events(scene: _Scene, dial: _Dial, agent: str, leg: str) -> list[CallE
     return result
 
 
-def _holds_and_transfers(scene: _Scene) -> list[CallEvent]:
+def _holds_and_transfers(scene: Scene) -> list[CallEvent]:
     """Holds; transfers of the call, and of conversations that no queue reports."""
     result = []
     members = scene.member_channels
@@ -821,19 +483,19 @@ def _holds_and_transfers(scene: _Scene) -> list[CallEvent]:
             uid = detail.get("Uniqueid", "")
             kind = Kind.HELD if name == "Hold" else Kind.RESUMED
             result.append(_tell(signal, kind, leg=uid if uid in legs else ""))
-        elif name in _TRANSFERS:
+        elif name in TRANSFERS:
             sides = [detail.get(k, "") for k in ("TransfererUniqueid", "OrigTransfererUniqueid", "TransfereeUniqueid")]
             leg = next((uid for uid in sides if uid in legs), "")
             if leg in members:
                 continue  # AgentComplete says whether the queue's conversation ended by it
-            result.append(_tell(signal, Kind.TRANSFERRED, cause=_TRANSFERS[name], leg=leg))
+            result.append(_tell(signal, Kind.TRANSFERRED, cause=TRANSFERS[name], leg=leg))
     return result
 
 
 # -- the end of the call ---------------------------------------------------------------------------------
 
 
-def _end_of_call(scene: _Scene, direction: Direction | None) -> list[CallEvent]:
+def _end_of_call(scene: Scene, direction: Direction | None) -> list[CallEvent]:
     """The call is over when each of its channels has hung up, or is known to be out of it."""
     released = _released(scene)
     if not all(channel.hangup for uid, channel in scene.channels.items() if uid not in released):
@@ -848,27 +510,27 @@ def _end_of_call(scene: _Scene, direction: Direction | None) -> list[CallEvent]:
     return [_tell(last, Kind.ENDED, ".call", cause=cause, code=code, at=max(h.at for h in over))]
 
 
-def _released(scene: _Scene) -> set[str]:
+def _released(scene: Scene) -> set[str]:
     """Agents' channels that are out of the call although nobody told of their hang-up."""
     callers = scene.with_halves(scene.root.uid, *(stay.uid for stay in scene.stays), *scene.transferees)
     out = {uid for ring in scene.rings if _is_out(ring) for uid in (ring.leg, scene.in_place_of(ring.leg))}
     out |= set(scene.replaced)
     out |= {dest for dest, dial in scene.dials.items() if dial.end is not None and dial.status != "ANSWER"}
     released: set[str] = scene.with_halves(*out) - callers
-    stayed = not any(signal.detail["Event"] in _TRANSFERS for signal in scene.signals)
+    stayed = not any(signal.detail["Event"] in TRANSFERS for signal in scene.signals)
     for dial in sorted(scene.dials.values(), key=lambda d: d.begin.order):
         if dial.origin in released or (stayed and scene.hangup_of(dial.origin) is not None):
             released |= scene.with_halves(dial.dest) - callers
     return released
 
 
-def _is_out(ring: _Ring) -> bool:
+def _is_out(ring: Ring) -> bool:
     if ring.complete is not None or ring.missed is not None or ring.dumped is not None:
         return True
     return ring.connect is None and _end_of_wait(ring.stay) is not None
 
 
-def _dial_outcome(scene: _Scene, direction: Direction | None) -> str:
+def _dial_outcome(scene: Scene, direction: Direction | None) -> str:
     """Why a call without a queue was not answered; "" leaves it to the fold."""
     side = scene.with_halves(scene.root.uid)
     dials = [dial for dial in scene.dials.values() if dial.origin in side and dial.dest not in side]
@@ -890,12 +552,12 @@ def _dial_outcome(scene: _Scene, direction: Direction | None) -> str:
     return gave_up
 
 
-def _customer_ended_it(scene: _Scene) -> bool:
+def _customer_ended_it(scene: Scene) -> bool:
     """Whether the first who asked to end a call that rang nobody was the customer, not the dialplan."""
     root = scene.root
     side = [scene.channel(uid) for uid in scene.with_halves(root.uid)]
     asked: Iterable[CallEvent] = (request for channel in side for request in channel.requests)
-    first = min(asked, key=_order, default=None)
+    first = min(asked, key=order, default=None)
     if first is None:
         return True
     soft = first.detail["Event"] == "SoftHangupRequest"
