@@ -151,12 +151,7 @@ class Caller:
             return True
         for ring in rings:
             # No two equal lines in one second: the log's own repetition is taken for a delivery's.
-            self.miss(
-                queue,
-                ring,
-                int(1000 * (pbx.at - ring.since)) + next(pbx.serial),
-                "BUSY" if how == "busy" else "NOANSWER",
-            )
+            self.miss(queue, ring, 1000 * next(pbx.serial), "BUSY" if how == "busy" else "NOANSWER")
         if how == "timeout":
             self.give_up(queue, joined, "EXITWITHTIMEOUT")
         return how == "timeout"
