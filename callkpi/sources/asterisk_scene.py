@@ -235,7 +235,7 @@ def _note(scene: Scene, signal: CallEvent) -> None:
         last = next((stay for stay in reversed(scene.stays) if stay.uid == uid), None)
         if last is not None:
             last.status = last.status or detail.get("Value", "")
-    elif name == "DialBegin":
+    elif name == "DialBegin" and detail.get("DestUniqueid"):
         dest = scene.channel(detail.get("DestUniqueid", ""))
         dest.name = dest.name or detail.get("DestChannel", "")
         dest.first = dest.first or signal
