@@ -1,8 +1,9 @@
 """The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
 
 One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
-hold), calls by key, customers and agents by lock number, rollups and counters by key. So any number of projectors can
-work at the same time, and a crash at any point leaves the batch to be done again.
+hold), the questions about members of queues, calls by key, customers and agents by lock number, rollups and counters
+by key. So any number of projectors can work at the same time, and a crash at any point leaves the batch to be done
+again.
 """
 
 from __future__ import annotations
@@ -172,6 +173,8 @@ class Projector:
         calls = {key: span for key, span in spans.items() if key not in agents}
         for key in also:
             calls.setdefault(key, _NEVER)
+        # First of all locks, and never a stronger one later: two projectors can't wait for each other.
+        await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
         customers = await self._lock_people(connection, after, agents)
         await self._write_calls(connection, after)
@@ -220,7 +223,6 @@ class Projector:
         rows = sorted({(*root[:2], queue, at, root.call_id) for root, asks in asked.items() for queue, at in asks})
         if not rows:
             return {}
-        await connection.execute(store.query("projector", "lock_questions_shared"))
         await connection.execute(store.query("projector", "write_questions"), *map(list, zip(*rows, strict=True)))
         return {root: await members_at(connection, root, asks) for root, asks in asked.items() if asks}
 
@@ -438,7 +440,6 @@ class Projector:
         last = max(span[1] for span in agents.values())
         await connection.execute(store.query("projector", "write_agent_states"), *columns, first, last)
         await connection.execute(store.query("projector", "write_agent_rollups"), *columns, first, last)
-        await connection.execute(store.query("projector", "lock_questions"))
         await connection.execute(store.query("projector", "ask_again"), *columns, first, last)
 
 

@@ -87,6 +87,8 @@ def event_body(event: CallEvent) -> str:
         mapping = getattr(event, name)
         if mapping:
             body[name] = mapping
+    if event.talk_with_hold:
+        body["talk_with_hold"] = True
     if event.rank:
         body["rank"] = event.rank
     if event.direction is not None:
