@@ -23,7 +23,13 @@ log = structlog.get_logger()
 INTERVAL = 2.0
 #: A reading that takes longer has failed.
 READ_SECONDS = 8.0
-_DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_DATABASE_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke off in the middle
+    OSError,
+    TimeoutError,
+)
 
 
 class Watch:
