@@ -17,6 +17,21 @@ from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, 
 
 SCHEMA = "callkpi"
 
+#: The database is away or has failed. The client's internal error is what it raises on a connection whose server was
+#: killed in the middle of an answer.
+UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+#: … or refuses what it is asked.
+FAILURES = (asyncpg.PostgresError, *UNAVAILABLE)
+
 _TEXT_FACTS = (
     "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
 )  # fmt: skip
