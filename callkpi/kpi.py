@@ -9,7 +9,7 @@ nothing else.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -276,16 +276,6 @@ class Row:
         else:
             self.lost_wait_ms = max(self.lost_wait_ms, fact.longest_wait_ms)
 
-    def merge(self, other: Row) -> None:
-        for name, value in other.measures.items():
-            self.measures[name] = self.measures.get(name, 0) + value
-        for name, counts in other.buckets.items():
-            mine = self.buckets.setdefault(name, {})
-            for index, count in counts.items():
-                _count_in(mine, index, count)
-        self.longest_wait_ms = max(self.longest_wait_ms, other.longest_wait_ms)
-        self.lost_wait_ms = max(self.lost_wait_ms, other.lost_wait_ms)
-
     @property
     def is_empty(self) -> bool:
         return not any(self.measures.values()) and not any(any(b.values()) for b in self.buckets.values())
@@ -314,16 +304,6 @@ def changed(old: Sequence[Fact], new: Sequence[Fact]) -> tuple[list[Fact], list[
         except ValueError:
             gone.append(fact)
     return gone, come
-
-
-def difference(gone: Iterable[Fact], come: Iterable[Fact]) -> dict[Key, Row]:
-    """What to add to the rollups when facts of a call are *gone* and others have *come*."""
-    rows: dict[Key, Row] = defaultdict(Row)
-    for fact in gone:
-        rows[fact.bin].add(fact, -1)
-    for fact in come:
-        rows[fact.bin].add(fact)
-    return rows
 
 
 # -- counters for Prometheus ------------------------------------------------------------------------------
@@ -448,6 +428,12 @@ class Figures:
         for name in MEASURES:
             self.sums[name] += measures.get(name, 0)
         self.longest_wait_ms = max(self.longest_wait_ms, longest_wait_ms)
+
+    def merge(self, other: Figures) -> None:
+        self.sums.update(other.sums)
+        self.outcomes.update(other.outcomes)
+        self.apart.update(other.apart)
+        self.longest_wait_ms = max(self.longest_wait_ms, other.longest_wait_ms)
 
     # Shares -------------------------------------------------------------------------------------------
     @property

@@ -165,7 +165,7 @@ class Projector:
         begin = time.perf_counter()
         groups = await connection.fetch(store.query("projector", "take_pending"), BATCH_GROUPS, BATCH_CALLS)
         spans = _spans(groups)
-        self._behind = len(groups) >= BATCH_GROUPS or len(spans) >= BATCH_CALLS
+        self._behind = len(groups) >= BATCH_GROUPS or sum(len(group["call_ids"]) for group in groups) >= BATCH_CALLS
         if not groups:
             return 0
         agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
@@ -323,11 +323,11 @@ class Projector:
 
     # -- rollups and counters ------------------------------------------------------------------------
     async def _add_rollups(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
-        totals: dict[tuple[str, kpi.Key], kpi.Row] = {}
+        totals: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
         for item in after:
-            for key, row in kpi.difference(*item.changed).items():
-                if not row.is_empty or row.longest_wait_ms != row.lost_wait_ms:
-                    totals.setdefault((item.call.tenant, key), kpi.Row()).merge(row)
+            for sign, facts in ((-1, item.changed[0]), (1, item.changed[1])):
+                for fact in facts:
+                    totals[item.call.tenant, fact.bin].add(fact, sign)
         ordered = sorted(totals.items())
         changes = [
             {"tenant": tenant, **key._asdict(), **row.to_json()}

@@ -152,11 +152,7 @@ class Api:
 
     # -- parameters ----------------------------------------------------------------------------------
     def _tenant(self, request: web.Request) -> str:
-        tenants = self._settings.tenants
-        name = request.query.get("tenant") or (next(iter(tenants)) if len(tenants) == 1 else "")
-        if name not in tenants:
-            raise BadQuery(f"tenant: {name!r} is none of {', '.join(tenants)}")
-        return name
+        return tenant_of(request, self._settings)
 
     def _window(self, request: web.Request, tenant: str) -> tuple[datetime, datetime]:
         """[from, to); by default the call centre's day so far."""
@@ -168,6 +164,15 @@ class Api:
         if end - begin > MAX_WINDOW:
             raise BadQuery("from, to: at most ten years at a time")
         return begin, end
+
+
+def tenant_of(request: web.Request, settings: config.Settings) -> str:
+    """The tenant that is asked for, by default the only one. Raises BadQuery."""
+    tenants = settings.tenants
+    name = request.query.get("tenant") or (next(iter(tenants)) if len(tenants) == 1 else "")
+    if name not in tenants:
+        raise BadQuery(f"tenant: {name[:64]!r} is none of {', '.join(tenants)}; write ?tenant={next(iter(tenants))}")
+    return name
 
 
 def moment(text: str, name: str, tenant: config.Tenant) -> datetime | None:

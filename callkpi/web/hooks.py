@@ -6,9 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from callkpi import config
+from callkpi import config, store
 from callkpi.health import Health
 from callkpi.ingest import Ingest, Receipt, Unauthorised, UnknownSource
 from callkpi.journal import JournalUnavailable, Unstorable
@@ -19,6 +19,7 @@ from callkpi.web.problems import problem
 log = structlog.get_logger()
 
 RETRY_AFTER = {"Retry-After": "2"}
+_JSON = {hdrs.CONTENT_TYPE: "application/json"}
 
 
 class Hooks:
@@ -76,7 +77,7 @@ class Hooks:
 def _answer(receipt: Receipt) -> web.Response:
     if receipt.rejected and not receipt.events and not receipt.ignored:
         return problem(422, "The payload was not understood", f"{receipt.reason} (kept for a replay after a fix)")
-    return web.json_response(
-        {"events": receipt.events, "ignored": receipt.ignored, "rejected": receipt.rejected}
-        | ({"reason": receipt.reason} if receipt.rejected else {})
-    )
+    told: dict[str, int | str] = {"events": receipt.events, "ignored": receipt.ignored, "rejected": receipt.rejected}
+    if receipt.rejected:
+        told["reason"] = receipt.reason
+    return web.Response(body=store.to_json(told).encode(), headers=_JSON)

@@ -37,7 +37,7 @@ ON CONFLICT (tenant, source, call_id) DO UPDATE
 RETURNING tenant, source, call_id, root, first_at, last_at, started_at;
 
 -- name: events_of
--- All events of these calls within the span that covers them. Served by journal_by_call, once for each call: LATERAL
+-- All events of these calls within the span that covers them. Served by the primary key, once for each call: LATERAL
 -- with OFFSET 0 keeps a planner without statistics from reading the whole month instead.
 SELECT j.* FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 CROSS JOIN LATERAL (
