@@ -83,9 +83,12 @@ def spread(missed: float) -> dict[str, Course | None]:
     return told
 
 
-def level(half_hour: float, hour: float, six_hours: float) -> dict[str, Course | None]:
-    told = zip(("half_hour", "hour", "six_hours"), (half_hour, hour, six_hours), strict=True)
-    return {sales("recent_service_level_ratio", name): flat(value) for name, value in told}
+def level(half_hour: float, hour: float, day: float = 0.85) -> dict[str, Course | None]:
+    return {
+        sales("recent_service_level_ratio", "half_hour"): flat(half_hour),
+        sales("recent_service_level_ratio", "hour"): flat(hour),
+        sales("service_level_ratio", "day"): flat(day),
+    }
 
 
 def jump(name: str, labels: str, by: float, minute: float = 20) -> dict[str, Course | None]:
@@ -121,16 +124,16 @@ CASES = [
         summary="acme, queue sales: 8 callers hung up waiting in the last half hour",
     ),
     Case(
-        alert="CallkpiServiceLevelBurnFast", bad=level(0.25, 0.35, 0.75),
-        quiet=[{**level(0, 0, 0.75), **window(2, 7)}, {**level(0, 0, 0.75), **window(2, 17, "hour")},
-               level(0.25, 0.45, 0.75), level(0.45, 0.35, 0.75)], labels=SALES, opening_delay=16,
+        alert="CallkpiServiceLevelBurnFast", bad=level(0.25, 0.35), labels=SALES, opening_delay=16,
+        quiet=[{**level(0, 0), **window(2, 7)}, {**level(0, 0), **window(2, 17, "hour")}, level(0.25, 0.45),
+               level(0.45, 0.35)],
         summary="acme, queue sales: service level 25% in the last half hour",
     ),
     Case(
-        alert="CallkpiServiceLevelBurnSlow", bad=level(0.9, 0.65, 0.6), labels=SALES, opening_delay=26,
-        quiet=[{**level(0.9, 0.6, 0.6), **window(10, 40, "six_hours")},
+        alert="CallkpiServiceLevelBurnSlow", bad=level(0.9, 0.65, 0.6), labels=SALES, opening_delay=26, by_day=True,
+        quiet=[{**level(0.9, 0.6, 0.6), 'callkpi_shift_calls{tenant="acme",queue="sales"}': flat(19)},
                {**level(0.9, 0.6, 0.6), **window(2, 7, "hour")}, level(0.5, 0.75, 0.6), level(0.5, 0.6, 0.75)],
-        summary="acme, queue sales: service level 60% in the last six hours",
+        summary="acme, queue sales: service level 60% today so far",
     ),
     Case(
         alert="CallkpiLongestWait", bad={sales("longest_wait_seconds"): flat(95)},

@@ -41,7 +41,7 @@ class Limits:
     fast_burn: float = 3
     slow_burn: float = 1.5
     hour_calls: int = 20
-    six_hours_calls: int = 60
+    day_calls: int = 60
     wait_factor: float = 2  #: times T of the queue
     wait_least: int = 30
     wait_implausible: int = 1800  #: nobody waits for so long: the end of the call got lost
@@ -385,19 +385,18 @@ def _service_level(limits: Limits) -> Iterator[Alert]:
     )  # fmt: skip
     yield Alert(
         name="CallkpiServiceLevelBurnSlow", severity="info", team="floor",
-        value=_best(_in("six_hours", _LEVEL)), below=slow,
+        value=_best('callkpi_service_level_ratio{window="day"}'), below=slow,
         when=(
             _when_queue(f"{_in('hour', _LEVEL)} < {slow:g}"),
             _when_queue(f"{_in('hour', _CALLS)} >= {limits.window_calls}"),
-            _when_queue(f"{_in('six_hours', _CALLS)} >= {limits.six_hours_calls}"),
+            _when_queue(
+                f"sum by ({_QUEUE}) ({_best('callkpi_shift_calls', 'tenant, queue, outcome')}) >= {limits.day_calls}"
+            ),
             _open(limits.grace),
         ),
-        hold="15m", hold_reason="six hours are asked about; a quarter of an hour more shows that it stays", keep="30m",
-        summary=f"{_AT_QUEUE}: service level %percent% in the last six hours",
-        description=(
-            f"Below {slow:.0%} in the last six hours and still in the last hour; the target is "
-            f"{limits.service_level:.0%}."
-        ),
+        hold="15m", hold_reason="a whole day is asked about; a quarter of an hour more shows that it stays", keep="30m",
+        summary=f"{_AT_QUEUE}: service level %percent% today so far",
+        description=f"Below {slow:.0%} today and still in the last hour; the target is {limits.service_level:.0%}.",
         action="The shift is short of people for this traffic: change breaks and tomorrow's plan.",
     )  # fmt: skip
 
