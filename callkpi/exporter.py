@@ -197,7 +197,7 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
         return labels.label(tenant, "queue", queue)
 
     yield from _live_families(live.now(snapshot, settings, names, queue_label))
-    yield _target_family(snapshot, settings, labels)
+    yield _target_family(snapshot, settings, queue_label)
     yield from _window_families(live.windows(snapshot, queue_label), settings)
     yield from _health_families(snapshot, settings, labels)
 
@@ -301,12 +301,12 @@ def _by_state(counted: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> d
     }
 
 
-def _target_family(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Metric:
+def _target_family(snapshot: Snapshot, settings: config.Settings, label: live.Label) -> Metric:
     """T of every queue, so that a screen judges a wait by the queue's own; the shortest where ids share a label."""
     targets: dict[tuple[str, ...], float] = {}
     for tenant, queue in live.known_queues(snapshot, settings):
         if tenant in settings.tenants:
-            key = (tenant, labels.label(tenant, "queue", queue))
+            key = (tenant, label(tenant, queue))
             seconds = Thresholds(settings.tenants[tenant]).service_level_ms(queue) / 1000
             targets[key] = min(targets.get(key, seconds), seconds)
     return _gauge("callkpi_service_level_target_seconds", "T of the service level, as configured", ("tenant", "queue"),

@@ -124,6 +124,14 @@ async def test_known_children_are_there_before_their_first_count(world: World) -
     assert sample(page, "callkpi_ingest_events_total", source="pbx", result="received") == 0
 
 
+async def test_the_target_of_a_queue_is_its_own_or_the_tenant_s(world: World) -> None:
+    queues = {"sales": config.Queue(service_level_seconds=45), "vip": config.Queue(name="VIP desk")}
+    page = await World(world.pool, test_settings(queues=queues, service_level_seconds=30)).metrics()
+    targets = {queue: sample(page, "callkpi_service_level_target_seconds", queue=queue)
+               for queue in ("sales", "VIP desk", "")}  # fmt: skip
+    assert targets == {"sales": 45, "VIP desk": 30, "": 30}
+
+
 async def test_labels_stay_bounded(world: World) -> None:
     settings = test_settings()
     bounded = config.Settings(
