@@ -178,7 +178,7 @@ def promtool(directory: Path, tests: Sequence[Situation], rules: Path | None = N
     file = directory / "alerts.test.yaml"
     content = {
         "rule_files": [str(rules)],
-        "evaluation_interval": f"{STEP}s",
+        "evaluation_interval": f"{min(test.step for test in tests)}s",
         "group_eval_order": [group.name for group in alerts.groups()],
         "tests": [_written(test, text) for test in tests],
     }
