@@ -102,6 +102,7 @@ class Exporter:
         self._settings = settings
         self._spool = spool
         self._names = Names(settings)
+        self._recent = recent.Reader(settings.tenants)
         self._reading: asyncio.Task[Snapshot] | None = None
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
@@ -152,7 +153,7 @@ class Exporter:
                 sources=await rows("reports", "source_status"),
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
-                recent=await recent.read(rows, self._settings.tenants, now),
+                recent=await self._recent.read(rows, now),
                 spool=await self._spool.size() if self._spool is not None else None,
             )
 
