@@ -71,16 +71,19 @@ class Ingest:
         context = Context(name, settings.tenant, settings, delivery.received_at)
         return await self._keep(source_type.parse(payload, context), context, source_type.media_type)
 
-    async def take_fetched(self, name: str, items: Sequence[Any], received_at: datetime, *, is_voice: bool) -> Receipt:
+    async def take_fetched(
+        self, name: str, items: Sequence[Any], received_at: datetime, *, is_voice: bool, counted: bool
+    ) -> Receipt:
         """Take payloads that we asked a configured source for: no secret to check. Returns when they are durable.
 
         *is_voice*: the source has no other way to speak. Else what we fetched must not hide that it fell silent.
+        *counted*: see :meth:`Journal.append`.
         """
         settings = self._sources[name]
         source_type = SOURCE_TYPES[settings.kind]
         context = Context(name, settings.tenant, settings, received_at)
         parsed = source_type.parse(items, context)
-        return await self._keep(parsed, context, source_type.media_type, is_voice=is_voice)
+        return await self._keep(parsed, context, source_type.media_type, is_voice=is_voice, counted=counted)
 
     async def replay(self, name: str, media_type: str, payload: bytes, received_at: datetime) -> Receipt:
         """Take a payload that was rejected before, without its secret: it was authentic when it came."""
@@ -103,10 +106,12 @@ class Ingest:
         else:
             self._health.count("ingest_refused", source=name, label="malformed")
 
-    async def _keep(self, parsed: Parsed, context: Context, media_type: str, *, is_voice: bool = True) -> Receipt:
+    async def _keep(
+        self, parsed: Parsed, context: Context, media_type: str, *, is_voice: bool = True, counted: bool = True
+    ) -> Receipt:
         if parsed.rejected:
             await self._reject(context, media_type, parsed.rejected)
-        await self._journal.append(parsed.events)
+        await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
         self._note(context, parsed.events, is_voice=is_voice)
         reason = parsed.rejected[0][1] if parsed.rejected else ""

@@ -85,6 +85,8 @@ class Intake:
         self._rejected: set[str] = set()
         #: Count calls whose webhooks never came, of calls that ended after this; None: don't.
         self.awaited_since: datetime | None = None
+        #: Calls that ended before this are history, which Prometheus does not count.
+        self.history_before = datetime.max.replace(tzinfo=UTC)
 
     async def take(self, rows: Sequence[Mapping[str, Any]], asked_at: datetime) -> Taken:
         """Take rows that the portal showed at *asked_at*. Returns when they are durable."""
@@ -127,15 +129,23 @@ class Intake:
 
     async def _journal(self, items: Sequence[dict[str, Any]], asked_at: datetime) -> int:
         alone = not any(self._source.application_tokens)
-        receipt = await self._ingest.take_fetched(self.name, items, asked_at, is_voice=alone)
-        if receipt.rejected:
+        halves: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        for item in items:
+            ended_at = _ended_at(item["data"])
+            halves[ended_at is None or ended_at >= self.history_before].append(item)
+        rejected = 0
+        for counted, half in halves.items():
+            if half:
+                receipt = await self._ingest.take_fetched(self.name, half, asked_at, is_voice=alone, counted=counted)
+                rejected += receipt.rejected
+        if rejected:
             # Kept for a replay after a fix; told once, not with every pass.
             kept = await self._known(sorted({_call_id(item["data"]) for item in items}))
             self._rejected |= {
                 row_digest(item["data"]) for item in items
                 if rest.row_id(item["data"]) not in kept[_call_id(item["data"])].rows
             }  # fmt: skip
-        return receipt.rejected
+        return rejected
 
     async def _count_found(
         self, rows: Sequence[Mapping[str, Any]], known: Mapping[str, _Known], asked_at: datetime
@@ -284,6 +294,7 @@ class Reconciler:
         """What earlier runs knew: since when calls are awaited, and where the portal has moved."""
         await self._pool.execute(store.query("reconcile", "add_source"), self._name)
         row = await self._pool.fetchrow(store.query("reconcile", "source"), self._name)
+        self._intake.history_before = row["since"] - WEBHOOK_PATIENCE
         if any(self._source.application_tokens):
             self._intake.awaited_since = row["since"]
         if row["renamed_from"] == rest.origin_of(self._client.url):

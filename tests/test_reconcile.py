@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 
 from callkpi import bitrix24_rest as rest
-from callkpi import config, store
-from callkpi.health import Health
+from callkpi import config
 from callkpi.reconcile import Intake, Reconciler
-from tests.portal import Portal, Story, history, lossy, truth, webhook
-from tests.world import PORTAL_TOKEN, World, sample
+from tests.portal import Portal, history, lossy, truth
+from tests.world import World, sample
 from tests.world import test_settings as make_settings
 
 FORM = "application/x-www-form-urlencoded"
