@@ -221,7 +221,7 @@ class Client:
         """A renamed portal answers with its new address: the same request goes there, as a POST with its body."""
         old, target = origin_of(url), urlsplit(urljoin(url, location))
         new = f"{target.scheme}://{target.netloc}"
-        if not target.netloc or (old.startswith("https:") and target.scheme != "https"):
+        if not target.netloc or target.scheme not in ("https", urlsplit(old).scheme):
             raise Refused("redirects", "the portal redirects to an address without TLS; it is not followed")
         if "/rest/" not in target.path:
             raise Refused("redirects", "the portal redirects to a page that is no REST method; check rest_url")

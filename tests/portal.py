@@ -42,7 +42,7 @@ class Portal:
     visible_users: set[str] | None = None  #: rights of the webhook's owner; None: any
     denied: str = ""  #: error code for every method
     missing_scopes: set[str] = field(default_factory=set)  #: methods that answer insufficient_scope
-    moved_to: str = ""  #: origin of the renamed portal
+    moved_to: str = ""  #: origin of the renamed portal; with a path, the whole address
     minus_one_counts: bool = False  #: start=-1 is read as 0
     ignores_id_filter: bool = False
     ignores_order: bool = False
@@ -83,7 +83,7 @@ class Portal:
         method = request.match_info["method"].removesuffix(".json")
         self.requests[method] += 1
         if self.moved_to:
-            return self._say("moved", 302, {}, {"Location": self.moved_to + request.path})
+            return self._say("moved", 302, {}, {"Location": self._moved(request.path)})
         if request.method != "POST":
             return self._error(400, "INVALID_REQUEST", "POST expected: a redirect lost it")
         if request.match_info["secret"] != SECRET:
@@ -106,6 +106,9 @@ class Portal:
         if method not in known:
             return self._error(404, "ERROR_METHOD_NOT_FOUND", "Method not found!")
         return known[method](body)
+
+    def _moved(self, path: str) -> str:
+        return self.moved_to if "/" in self.moved_to.partition("://")[2] else self.moved_to + path
 
     def _limited(self) -> web.Response | None:
         now = time.monotonic()
