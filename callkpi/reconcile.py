@@ -320,7 +320,9 @@ class Reconciler:
         if time.monotonic() >= self._next_window:
             begun = time.monotonic()
             span = (now - timedelta(hours=self._source.recheck_hours), now)
-            await self._span("window", *span)
+            done = await self._span("window", *span)
+            if done.begin is not None and done.end is not None:
+                await self._look_for_unseen(done.begin, done.end)
             pause = max(60 * self._source.recheck_minutes, (DUTY - 1) * (time.monotonic() - begun))
             self._next_window = time.monotonic() + pause
         if (day := await self._day_due(now)) is not None:
@@ -346,7 +348,7 @@ class Reconciler:
             log.info("reconcile.new", source=self._name, rows=total.new, corrected=total.corrected)
         return total
 
-    async def _span(self, name: str, begin: datetime, end: datetime) -> None:
+    async def _span(self, name: str, begin: datetime, end: datetime) -> Pass:
         """(b), (c) All rows of calls that began in a span, again; new rows in between when they are due."""
         left = await self._passes.get(name)
         if left is not None and left.finished_at is None and datetime.now(UTC) - left.started_at < RESUME_WITHIN:
@@ -359,27 +361,29 @@ class Reconciler:
             if time.monotonic() >= self._next_new:
                 await self._new_rows()
         await self._passes.finish(name)
-        await self._judge(current, total)
+        self._judge(current, total)
+        return current
 
-    async def _judge(self, current: Pass, total: Taken) -> None:
-        """Whether the portal shows us everything: what it counts, and what its own webhooks told."""
-        assert current.begin is not None and current.end is not None
+    def _judge(self, current: Pass, total: Taken) -> None:
+        """Whether the portal showed us every row that it counted."""
         if current.total is not None and total.rows < current.total:
             self._surprised("incomplete", f"{current.name}: the portal counts {current.total} rows, shows {total.rows}")
-        margin = WEBHOOK_PATIENCE
+        log.info(
+            f"reconcile.{current.name}", source=self._name, rows=total.rows, total=current.total, new=total.new,
+            corrected=total.corrected, found=total.found,
+        )  # fmt: skip
+
+    async def _look_for_unseen(self, begin: datetime, end: datetime) -> None:
+        """Calls of a span that was read whole, whose end a webhook told and whose rows we are not shown."""
         unseen = await self._pool.fetchval(
-            store.query("reconcile", "unseen"), self._name, self._source.tenant, current.begin + margin,
-            min(current.end, current.started_at) - margin,
+            store.query("reconcile", "unseen"), self._name, self._source.tenant, begin + WEBHOOK_PATIENCE,
+            end - WEBHOOK_PATIENCE,
         )  # fmt: skip
         if unseen:
             self._surprised(
                 "unseen", f"{unseen} calls that webhooks told of are not in the statistics: give the owner of the"
                 " incoming webhook the right to view the call statistics of any employee",
             )  # fmt: skip
-        log.info(
-            f"reconcile.{current.name}", source=self._name, rows=total.rows, total=current.total, new=total.new,
-            corrected=total.corrected, found=total.found, unseen=unseen,
-        )  # fmt: skip
 
     async def _day_due(self, now: datetime) -> tuple[datetime, datetime] | None:
         """The tenant's last whole day, once each night."""

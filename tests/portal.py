@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlencode
 
@@ -363,7 +363,3 @@ def truth(rows: Sequence[Row]) -> Truth:
             told.handled[row["PORTAL_USER_ID"]] += 1
             told.agent_talk[row["PORTAL_USER_ID"]] += int(row["CALL_DURATION"])
     return told
-
-
-def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]

@@ -114,7 +114,7 @@ async def test_a_portal_that_fails_in_every_way_is_read_all_the_same() -> None:
 
 async def test_patience_ends() -> None:
     async with asking(quick(flaky=1.0), patience=0.3) as client:
-        with pytest.raises(rest.Unavailable, match="given up after 0.3 s"):
+        with pytest.raises(rest.Unavailable, match=r"given up after 0\.3 s"):
             await client.call("user.get")
 
 
