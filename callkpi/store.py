@@ -81,6 +81,8 @@ def event_body(event: CallEvent) -> str:
             body[name] = mapping
     if event.rank:
         body["rank"] = event.rank
+    if event.untimed:
+        body["untimed"] = True
     if event.direction is not None:
         body["direction"] = event.direction
     return to_json(body)

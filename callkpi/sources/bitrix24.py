@@ -214,9 +214,12 @@ def _call_end(facts: _Facts) -> Sequence[CallEvent]:
         "customer": facts.text("PHONE_NUMBER"),
         "line": _line(facts.text("PORTAL_NUMBER")),
     }
+    ended_at = _end_time(started_at, duration, facts.sent_at)
     ended = facts.event(
         Kind.ENDED,
-        at=_end_time(started_at, duration, facts.sent_at),
+        at=ended_at,
+        # Of a call that was registered late nothing tells how long its caller waited.
+        untimed=not answered and ended_at is not None and ended_at == started_at,
         cause=outcome,
         code=code,
         agent=facts.person("PORTAL_USER_ID") if answered or direction is Direction.OUTBOUND else "",

@@ -50,6 +50,7 @@ UPDATE reconcile_sources SET calls_unseen = (
         AND NOT EXISTS (
             SELECT 1 FROM journal j
             WHERE j.tenant = $2 AND j.source = $1 AND j.call_id = c.call_id AND j.kind = 'signal'
+                AND j.at >= $3::timestamptz - interval '1 day'
         )
 )
 WHERE source = $1 RETURNING calls_unseen;
