@@ -161,8 +161,7 @@ class Intake:
                 lost.add(_call_id(row))
         if not lost:
             return 0
-        status = await self._pool.execute(store.query("reconcile", "found"), self.name, sorted(lost))
-        return len(lost) if status != "UPDATE 0" else 0
+        return int(await self._pool.fetchval(store.query("reconcile", "found"), self.name, sorted(lost)))
 
 
 def _call_id(row: Mapping[str, Any]) -> str:
@@ -174,10 +173,10 @@ def _ended_at(row: Mapping[str, Any]) -> datetime | None:
     """About when the row's conversation was over; None where the row does not say."""
     try:
         begin = datetime.fromisoformat(str(row.get("CALL_START_DATE")))
-        seconds = float(row.get("CALL_DURATION") or 0)
-    except ValueError:
+        duration = timedelta(seconds=min(max(float(row.get("CALL_DURATION") or 0), 0.0), 86_400.0))
+        return begin + duration if begin.tzinfo else None
+    except (ValueError, TypeError, OverflowError):
         return None
-    return begin + timedelta(seconds=min(max(seconds, 0.0), 86_400.0)) if begin.tzinfo else None
 
 
 # -- passes ----------------------------------------------------------------------------------------------

@@ -29,12 +29,14 @@ UPDATE reconcile_sources SET last_success_at = greatest(last_success_at, $2) WHE
 UPDATE reconcile_sources SET renamed_from = $2, renamed_to = $3 WHERE source = $1;
 
 -- name: found
--- Count calls whose webhooks never came, each once.
+-- Count calls whose webhooks never came, each once. Returns how many of them were not counted yet.
 WITH new AS (
     INSERT INTO reconcile_found (source, call_id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING RETURNING 1
+), counted AS (
+    UPDATE reconcile_sources SET calls_found = calls_found + (SELECT count(*) FROM new)
+    WHERE source = $1 AND EXISTS (SELECT 1 FROM new)
 )
-UPDATE reconcile_sources SET calls_found = calls_found + (SELECT count(*) FROM new)
-WHERE source = $1 AND EXISTS (SELECT 1 FROM new);
+SELECT count(*) FROM new;
 
 -- name: forget_found
 -- Forget calls that no pass of the daemon can meet again. Served by reconcile_found_by_age.
