@@ -180,7 +180,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     def ready() -> None:
         print(
-            f"callkpi listens on http://{settings.server.listen}  (metrics: /metrics, ready: /readyz)",
+            f"callkpi listens on http://{settings.server.listen}  (board: /board, metrics: /metrics, ready: /readyz)",
             flush=True,
         )
         if not settings.sources:

@@ -79,6 +79,22 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Targets:
+    """What a call centre wants to reach; the board is coloured by it."""
+
+    service_level: float = setting(0.8, "share answered within T; the board: watch below it, act below 7/8 of it")
+    missed_share: float = setting(
+        0.05, "missed calls of all ended ones; the board: watch above it, act above its double"
+    )
+    callback_minutes: float = setting(
+        20.0, "a missed customer is called back within these; the board: watch after it, act after a working day"
+    )
+    silent_minutes: float = setting(
+        30.0, "in business hours no source is silent for longer; the board then calls nothing good"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
 
@@ -97,6 +113,7 @@ class Tenant:
         'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
     )
     holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
+    targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
@@ -137,6 +154,7 @@ class Server:
     max_body_bytes: int = setting(16 * 1024 * 1024, "a larger request is refused with 413")
     max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
     request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
+    max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
     api_token: str = setting("", "bearer token of /api; without one only this machine may read it")
     metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")
 
@@ -144,7 +162,14 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class Database:
     url: str = setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
-    data_dir: str = setting("", "where the embedded PostgreSQL lives; empty: the user's data directory")
+    data_dir: str = setting("", "where the embedded PostgreSQL and the spool live; empty: the user's data directory")
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    limit_mib: int = setting(
+        256, "what may wait in database.data_dir while PostgreSQL is away; more is answered 503; 0: no spool"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +189,7 @@ class Metrics:
 class Settings:
     server: Server = field(default_factory=Server)
     database: Database = field(default_factory=Database)
+    spool: Spool = field(default_factory=Spool)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
@@ -176,7 +202,7 @@ class Settings:
 
     @property
     def data_dir(self) -> Path:
-        """Where the embedded database and its files live."""
+        """Where the embedded database, its files and the spool live."""
         if self.database.data_dir:
             return Path(self.database.data_dir).expanduser().absolute()
         if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -323,6 +349,8 @@ def _check(settings: Settings, problems: list[str]) -> None:
         problems.append(f"log.format: {settings.log.format!r} is none of auto, json, console")
     if settings.log.level not in ("debug", "info", "warning", "error"):
         problems.append(f"log.level: {settings.log.level!r} is none of debug, info, warning, error")
+    if settings.spool.limit_mib < 0:
+        problems.append("spool.limit_mib: must not be negative; 0 means no spool")
     url = settings.database.url
     if url and not url.startswith(("postgresql://", "postgres://")):
         problems.append("database.url: must begin with postgresql://, e.g. postgresql://callkpi@db/callkpi")
@@ -336,7 +364,7 @@ def _server_problems(server: Server) -> Iterator[str]:
     host, _, port = server.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         yield f"server.listen: {server.listen!r} must be HOST:PORT, e.g. 127.0.0.1:8090"
-    for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds"):
+    for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds", "max_viewers"):
         if getattr(server, key) <= 0:
             yield f"server.{key}: must be above 0"
 
@@ -358,6 +386,13 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
             yield f"{where}.{key}: must be above 0"
     if tenant.expire_after_hours > 24:
         yield f"{where}.expire_after_hours: at most 24"
+    for key in ("service_level", "missed_share"):
+        if not 0 < getattr(tenant.targets, key) <= 1:
+            share = getattr(tenant.targets, key)
+            yield f"{where}.targets.{key}: {share:g} must be a share above 0, at most 1, e.g. 0.8"
+    for key in ("callback_minutes", "silent_minutes"):
+        if getattr(tenant.targets, key) <= 0:
+            yield f"{where}.targets.{key}: must be above 0"
     for day, hours in tenant.business_hours.items():
         if day not in WEEKDAYS:
             yield f"{where}.business_hours.{day}: is none of {', '.join(WEEKDAYS)}"
@@ -481,12 +516,17 @@ def example() -> str:
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
-        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours"}),
+        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours", "targets"}),
         "",
     ]
     lines += ["# [tenants.default.business_hours]  # a day that is absent is closed; no table: always open"]
     lines += ['# mon = "09:00-18:00"', '# sat = "10:00-14:00"', ""]
-    for table, cls in (("queues.sales", Queue), ("lines.7172700100", Named), ("agents.1003", Named)):
+    for table, cls in (
+        ("targets", Targets),
+        ("queues.sales", Queue),
+        ("lines.7172700100", Named),
+        ("agents.1003", Named),
+    ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", "bitrix24"), ("pbx", "asterisk"), ("other", "native")):
         lines += [f"# [sources.{name}]", f'# kind = "{kind}"', *_source_lines(kind), ""]

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote_plus
 
 import asyncpg
 import structlog
 
 from callkpi import config, store
 from callkpi.health import Health
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.model import CallEvent
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery, Malformed, Parsed, authenticated
+from callkpi.spool import Spool, Spooled, SpoolFull
 
 log = structlog.get_logger()
 
@@ -42,12 +44,22 @@ class Receipt:
 class Ingest:
     """Takes deliveries for the configured sources."""
 
-    def __init__(self, settings: config.Settings, pool: asyncpg.Pool, journal: Journal, health: Health) -> None:
+    def __init__(
+        self,
+        settings: config.Settings,
+        pool: asyncpg.Pool,
+        journal: Journal,
+        health: Health,
+        spool: Spool | None = None,
+    ) -> None:
+        """*spool* takes what comes while the journal is not available; without one it is refused."""
         self._sources = settings.sources
+        self._spool = spool
         self._pool = pool
         self._journal = journal
         self._health = health
-        self._secrets = sorted(config.secrets_of(settings), key=len, reverse=True)
+        secrets = config.secrets_of(settings)
+        self._secrets = sorted({*secrets, *map(quote_plus, secrets)}, key=len, reverse=True)
 
     async def take(self, name: str, delivery: Delivery) -> Receipt:
         """Take one delivery. Returns when it is durable.
@@ -69,7 +81,42 @@ class Ingest:
             self._health.count("ingest_refused", source=name, label="unauthorised")
             raise Unauthorised(name)
         context = Context(name, settings.tenant, settings, delivery.received_at)
-        return await self._keep(source_type.parse(payload, context), context, source_type.media_type)
+        parsed = source_type.parse(payload, context)
+        try:
+            return await self._keep(parsed, context, source_type.media_type)
+        except JournalUnavailable:
+            await self._to_spool(name, delivery)
+            return _receipt(parsed)
+
+    async def _to_spool(self, name: str, delivery: Delivery) -> None:
+        """Keep a delivery for when the journal is back. Raises JournalUnavailable where that can't be."""
+        if self._spool is None:
+            raise JournalUnavailable("no spool is configured")
+        body = self._without_secrets(delivery.body)
+        try:
+            await self._spool.put(Spooled(name, delivery.content_type, delivery.received_at, body))
+        except SpoolFull as error:
+            self._health.count("spool_refused", source=name)
+            raise JournalUnavailable(f"the spool is full: {error}") from error
+        self._health.count("spool_put", source=name)
+
+    async def take_spooled(self, item: Spooled) -> bool:
+        """Take a delivery out of the spool. False leaves it there: its source is not configured any more.
+
+        Raises JournalUnavailable.
+        """
+        settings = self._sources.get(item.source)
+        if settings is None:
+            return False
+        source_type = SOURCE_TYPES[settings.kind]
+        context = Context(item.source, settings.tenant, settings, item.received_at)
+        delivery = Delivery(item.body, item.media_type, "", item.received_at)
+        try:
+            parsed = source_type.parse(source_type.decode(delivery), context)
+            await self._keep(parsed, context, source_type.media_type)
+        except (Malformed, Unstorable) as error:
+            await self._reject(context, source_type.media_type, [(item.body, str(error))])
+        return True
 
     async def take_fetched(
         self, name: str, items: Sequence[Any], received_at: datetime, *, is_voice: bool, counted: bool
@@ -100,11 +147,14 @@ class Ingest:
 
     async def _malformed(self, name: str, settings: config.Source, delivery: Delivery, error: Malformed) -> None:
         """Keep what can't be decoded if its sender proved who he is outside of the body."""
-        if authenticated(SOURCE_TYPES[settings.kind], settings, delivery.presented_token):
-            context = Context(name, settings.tenant, settings, delivery.received_at)
-            await self._reject(context, SOURCE_TYPES[settings.kind].media_type, [(delivery.body, str(error))])
-        else:
+        if not authenticated(SOURCE_TYPES[settings.kind], settings, delivery.presented_token):
             self._health.count("ingest_refused", source=name, label="malformed")
+            return
+        context = Context(name, settings.tenant, settings, delivery.received_at)
+        try:
+            await self._reject(context, SOURCE_TYPES[settings.kind].media_type, [(delivery.body, str(error))])
+        except JournalUnavailable:
+            await self._to_spool(name, delivery)
 
     async def _keep(
         self, parsed: Parsed, context: Context, media_type: str, *, is_voice: bool = True, counted: bool = True
@@ -114,8 +164,7 @@ class Ingest:
         await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
         self._note(context, parsed.events, is_voice=is_voice)
-        reason = parsed.rejected[0][1] if parsed.rejected else ""
-        return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason)
+        return _receipt(parsed)
 
     def _note(self, context: Context, events: Iterable[CallEvent], *, is_voice: bool) -> None:
         newest: datetime | None = None
@@ -153,6 +202,11 @@ class Ingest:
         for secret in self._secrets:
             payload = payload.replace(secret.encode(), b"[secret]")
         return payload
+
+
+def _receipt(parsed: Parsed) -> Receipt:
+    reason = parsed.rejected[0][1] if parsed.rejected else ""
+    return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason)
 
 
 #: Documented Bitrix24 codes that mean a failure; any other code that ends as failed is new to us.

@@ -25,6 +25,10 @@ log = structlog.get_logger()
 
 #: Events in one transaction at the most: keeps a group's latency low when history is loaded beside live calls.
 GROUP_EVENTS = 3000
+#: A database that takes longer for a group is treated as one that is away; what it did all the same is no harm.
+APPEND_SECONDS = 5.0
+#: After a failure nobody is made to wait for the next one.
+REST_SECONDS = 1.0
 
 
 class JournalUnavailable(Exception):
@@ -52,6 +56,7 @@ class Journal:
         self._waiting: list[_Waiter] = []
         self._wake = asyncio.Event()
         self._months: set[tuple[int, int]] = set()
+        self._away_until = 0.0
 
     async def append(self, events: Sequence[CallEvent], *, counted: bool = True) -> None:
         """Return when *events* are durable. Raises JournalUnavailable when they are not.
@@ -60,6 +65,8 @@ class Journal:
         """
         if not events:
             return
+        if time.monotonic() < self._away_until:
+            raise JournalUnavailable("it failed a moment ago")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiter(events, done, counted))
         self._wake.set()
@@ -88,13 +95,15 @@ class Journal:
         events = [event for waiter in group for event in waiter.events]
         begin = time.perf_counter()
         try:
-            added = await self._write(events, group[0].counted)
+            async with asyncio.timeout(APPEND_SECONDS):
+                added = await self._write(events, group[0].counted)
         except (asyncpg.DataError, ValueError, OverflowError) as error:
             await self._one_by_one(group, error)
             return
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             log.error("journal.unavailable", error=type(error).__name__, events=len(events))
             self._health.count("journal_failures")
+            self._away_until = time.monotonic() + max(REST_SECONDS, time.perf_counter() - begin)
             for waiter in group:
                 if not waiter.done.done():
                     waiter.done.set_exception(JournalUnavailable(type(error).__name__))

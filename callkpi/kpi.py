@@ -429,6 +429,12 @@ class Figures:
             self.sums[name] += measures.get(name, 0)
         self.longest_wait_ms = max(self.longest_wait_ms, longest_wait_ms)
 
+    def merge(self, other: Figures) -> None:
+        self.sums.update(other.sums)
+        self.outcomes.update(other.outcomes)
+        self.apart.update(other.apart)
+        self.longest_wait_ms = max(self.longest_wait_ms, other.longest_wait_ms)
+
     # Shares -------------------------------------------------------------------------------------------
     @property
     def missed_share(self) -> float | None:

@@ -42,6 +42,8 @@ RESUME_WITHIN = timedelta(hours=6)
 #: A long pass takes at most one part in this of the time.
 DUTY = 4
 DENIED_SECONDS, BLOCKED_SECONDS, TROUBLE_SECONDS, STANDBY_SECONDS = 300.0, 3600.0, 30.0, 15.0
+#: After a start or a fault of the database webhooks may still wait in the spool: nothing is called lost so soon.
+SPOOL_SECONDS = 120.0
 #: Calls that only we found are remembered this much longer than the window, for the night's pass.
 FOUND_KEPT = timedelta(days=3)
 
@@ -83,8 +85,11 @@ class Intake:
         self._pool, self._ingest, self._health = pool, ingest, health
         self.name, self._source = name, source
         self._rejected: set[str] = set()
+        #: The source has no webhooks: it speaks by what is read of it.
+        self.is_voice = not any(source.application_tokens)
         #: Count calls whose webhooks never came, of calls that ended after this; None: don't.
         self.awaited_since: datetime | None = None
+        self.found_from = 0.0  #: nor before this, by the clock time.monotonic()
         #: Calls that ended before this are history, which Prometheus does not count.
         self.history_before = datetime.max.replace(tzinfo=UTC)
 
@@ -128,7 +133,6 @@ class Intake:
         return result
 
     async def _journal(self, items: Sequence[dict[str, Any]], asked_at: datetime) -> int:
-        alone = not any(self._source.application_tokens)
         halves: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
         for item in items:
             ended_at = _ended_at(item["data"])
@@ -136,7 +140,9 @@ class Intake:
         rejected = 0
         for counted, half in halves.items():
             if half:
-                receipt = await self._ingest.take_fetched(self.name, half, asked_at, is_voice=alone, counted=counted)
+                receipt = await self._ingest.take_fetched(
+                    self.name, half, asked_at, is_voice=self.is_voice, counted=counted
+                )
                 rejected += receipt.rejected
         if rejected:
             # Kept for a replay after a fix; told once, not with every pass.
@@ -150,7 +156,7 @@ class Intake:
     async def _count_found(
         self, rows: Sequence[Mapping[str, Any]], known: Mapping[str, _Known], asked_at: datetime
     ) -> int:
-        if self.awaited_since is None:
+        if self.awaited_since is None or time.monotonic() < self.found_from:
             return 0
         lost = set()
         for row in rows:
@@ -274,6 +280,7 @@ class Reconciler:
     async def run(self, lock: asyncpg.Connection) -> None:
         """Work while *lock* is held; returns when its connection is lost."""
         await self._remember()
+        self._intake.found_from = time.monotonic() + SPOOL_SECONDS
         while not lock.is_closed():
             try:
                 await self.step(datetime.now(UTC))
@@ -285,6 +292,7 @@ class Reconciler:
                           again_in_seconds=pause)  # fmt: skip
             except _DATABASE as error:
                 pause = 5.0
+                self._intake.found_from = time.monotonic() + SPOOL_SECONDS
                 self._health.count("reconcile_errors", source=self._name, label="database")
                 log.warning("reconcile.database", source=self._name, error=type(error).__name__)
             await asyncio.sleep(pause)
@@ -294,7 +302,7 @@ class Reconciler:
         await self._pool.execute(store.query("reconcile", "add_source"), self._name)
         row = await self._pool.fetchrow(store.query("reconcile", "source"), self._name)
         self._intake.history_before = row["since"] - WEBHOOK_PATIENCE
-        if any(self._source.application_tokens):
+        if not self._intake.is_voice:
             self._intake.awaited_since = row["since"]
         if row["renamed_from"] == rest.origin_of(self._client.url):
             self._client.origin = row["renamed_to"]
@@ -342,6 +350,8 @@ class Reconciler:
         async for taken in walk(self._client, self._intake, self._passes, current, OVERLAP_ROWS):
             total = total.plus(taken)
         self._next_new = time.monotonic() + self._source.reconcile_seconds
+        if self._intake.is_voice:
+            self._health.heard(self._name, None, datetime.now(UTC))
         await self._pool.execute(store.query("reconcile", "succeeded"), self._name, datetime.now(UTC))
         if total.new or total.corrected:
             log.info("reconcile.new", source=self._name, rows=total.new, corrected=total.corrected)

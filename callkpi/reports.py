@@ -66,7 +66,7 @@ class Reports:
             groups.pop("", None)
         total = Figures()
         for group in groups.values():
-            _fold_into(total, group.figures)
+            total.merge(group.figures)
         rows = [
             {query.by: value, **group.figures.as_row(formula), **group.extra} for value, group in sorted(groups.items())
         ]
@@ -192,13 +192,6 @@ def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
         "still_waiting": calls if fate in (Fate.WAITING, Fate.CALLED_BACK) else 0,
         "written_off": calls if fate == Fate.WRITTEN_OFF else 0,
     }
-
-
-def _fold_into(total: Figures, part: Figures) -> None:
-    total.sums.update(part.sums)
-    total.outcomes.update(part.outcomes)
-    total.apart.update(part.apart)
-    total.longest_wait_ms = max(total.longest_wait_ms, part.longest_wait_ms)
 
 
 def _whole_quarters(begin: datetime, end: datetime) -> tuple[datetime, datetime]:

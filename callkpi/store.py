@@ -37,10 +37,18 @@ def _queries(file: str) -> Mapping[str, str]:
     return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
 
 
-async def create_pool(dsn: str, *, role: str, size: int = 4) -> asyncpg.Pool:
-    """Connections that speak to callkpi's schema. *role* names the process in pg_stat_activity."""
+async def create_pool(dsn: str, *, role: str, size: int = 4, lazy: bool = False) -> asyncpg.Pool:
+    """Connections that speak to callkpi's schema. *role* names the process in pg_stat_activity.
+
+    A *lazy* pool connects when it is first used: the database may be away meanwhile.
+    """
     return await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, command_timeout=60, reset=_keep, server_settings=_server_settings(role)
+        dsn,
+        min_size=0 if lazy else 1,
+        max_size=size,
+        command_timeout=60,
+        reset=_keep,
+        server_settings=_server_settings(role),
     )
 
 

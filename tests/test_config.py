@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +54,11 @@ PORTAL = '[sources.p]\nkind = "bitrix24"\nrest_url = "https://acme.bitrix24.ru/r
         ('[sources.p]\nkind = "asterisk"', "sources.p.token: is required"),
         ('[sources.p]\ntoken = "x"', "sources.p.kind: is required"),
         (GOOD.replace('tenant = "a"', 'tenant = "b"'), "sources.pbx.tenant: no tenant 'b'"),
+        ("[tenants.a.targets]\nservice_level = 80", "targets.service_level: 80 must be a share above 0, at most 1"),
+        ("[tenants.a.targets]\nmissed_share = 0", "tenants.a.targets.missed_share: 0 must be a share above 0"),
+        ("[tenants.a.targets]\ncallback_minutes = 0", "tenants.a.targets.callback_minutes: must be above 0"),
+        ("[tenants.a.targets]\nservice_levle = 0.8", "service_levle: unknown key (did you mean 'service_level'?)"),
+        ("[server]\nmax_viewers = 0", "server.max_viewers: must be above 0"),
         ('[database]\nurl = "mysql://x"', "database.url: must begin with postgresql://"),
         (GOOD + 'internal_number = "("', "sources.pbx.internal_number: no regular expression"),
     ],
@@ -108,8 +114,9 @@ def test_the_example_is_valid_with_every_key_uncommented(tmp_path: Path) -> None
     assert config.load(None, {"CALLKPI_CONFIG": str(_write(tmp_path, lines))}) == config.Settings()
     keys = [line[2:] if line.startswith("# ") and (" = " in line or line[2] == "[") else line for line in lines]
     told = tomllib.loads("\n".join(key for key in keys if not key.startswith("#") and "none" not in key))
-    assert {"server", "database", "log", "metrics", "tenants", "sources"} == set(told)
+    assert {field.name for field in dataclasses.fields(config.Settings)} == set(told)
     assert set(told["sources"]) == {"portal", "pbx", "other"}
+    assert told["tenants"]["default"]["targets"] == dataclasses.asdict(config.Targets())
 
 
 def _write(tmp_path: Path, lines: list[str]) -> Path:

@@ -34,6 +34,8 @@ def test_the_wheel_has_sql_and_grafana_inside_and_works_from_any_directory(tmp_p
     assert sources and sources <= names
     grafana = {f"callkpi/{path.relative_to(ROOT)}" for path in (ROOT / "grafana").rglob("*") if path.is_file()}
     assert grafana and grafana <= names
+    board = {f"callkpi/web/board{rest}" for rest in (".html", ".js", ".css", "_texts.json")}
+    assert board <= names
     code = (
         "from callkpi import migrations, store; print(migrations.newest(), len(store.query('journal', 'append')) > 0)"
     )

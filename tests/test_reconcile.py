@@ -246,6 +246,19 @@ async def test_rows_that_are_registered_late_are_found(world: World, portal: Por
         await assert_truth(world, portal)
 
 
+async def test_a_row_that_appears_just_behind_the_last_one_is_found_at_the_next_look(
+    world: World, portal: Portal
+) -> None:
+    """Ids are given before rows become visible; two that are written together may appear in the other order."""
+    async with reconciling(world, portal) as reconciler:
+        portal.rows = [a_row(ID="1000")]
+        await reconciler.step(datetime.now(UTC))
+        portal.rows.append(a_row(ID="995", CALL_ID="B"))
+        await reconciler.step(datetime.now(UTC))
+        assert reconciler._next_window > 0
+        await assert_truth(world, portal)
+
+
 async def test_a_row_that_can_not_be_read_is_kept_once_and_stops_nothing(world: World, portal: Portal) -> None:
     stories = history(25, 60, NOW - timedelta(hours=30), NOW - timedelta(hours=1))
     bad = a_row(ID="900", CALL_ID="bad", CALL_START_DATE="yesterday")

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from callkpi import config, migrations, store
 from callkpi.exporter import Exporter
+from callkpi.spool import Spool
 from callkpi.web.access import refuse
 from callkpi.web.problems import problem
 
@@ -21,6 +22,7 @@ _DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, Time
 _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
 <style>body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}</style>
 <h1>callkpi</h1><ul>
+<li><a href="/board">/board</a>: the live board for a screen on the wall; <a href="/board?lang=ru">in Russian</a>
 <li><a href="/metrics">/metrics</a>: live numbers for Prometheus
 <li><a href="/api/v1/kpi?by=queue">/api/v1/kpi?by=queue</a>: today's KPIs by queue; also by
 <a href="/api/v1/kpi?by=agent">agent</a>, <a href="/api/v1/kpi?by=line">line</a>,
@@ -32,9 +34,12 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi<
 
 
 class Probes:
-    def __init__(self, pool: asyncpg.Pool, exporter: Exporter, settings: config.Settings) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, exporter: Exporter, settings: config.Settings, spool: Spool | None = None
+    ) -> None:
         self._pool = pool
         self._exporter = exporter
+        self._spool = spool
         self._token = settings.server.metrics_token
 
     def routes(self) -> list[web.RouteDef]:
@@ -65,6 +70,7 @@ class Probes:
             "migration_expected": migrations.newest(),
             "projector_pending_groups": lag["groups"],
             "projector_lag_seconds": round(lag["seconds"], 3),
+            "spool_deliveries": (await self._spool.size()).deliveries if self._spool is not None else 0,
         }
         ready = migration == migrations.newest() and lag["seconds"] < READY_LAG_SECONDS
         return web.json_response({"ready": ready, **checks}, status=200 if ready else 503)
