@@ -32,6 +32,7 @@ from callkpi import config
 log = structlog.get_logger()
 
 PAGE = 50
+LARGEST_ROW = 10**18
 #: Requests that the portal's bucket holds for each request/s that it drains: 50 at 2/s. A little is left to others.
 BUCKET_SECONDS = 25
 BUCKET_SHARE = 0.9
@@ -273,8 +274,8 @@ class Client:
         """Rows of the call statistics in the order of their ids, beyond the row *after*. Raises a PortalError.
 
         Without COUNT (``start=-1``) and by ``>ID``, which Bitrix24 documents for lists in general but not for this
-        one. So each page is looked at: where the filter or the order did not hold, that is told, and the rest is read
-        by offsets, with every row that matches.
+        one. So each page is looked at: where the filter or the order did not hold, that is told, and the rows are read
+        by offsets: all of a span of time; without one those from the newest back to *after*.
         """
         last = after
         while True:
@@ -301,17 +302,22 @@ class Client:
             yield page
 
     async def _by_offset(self, only: Mapping[str, str], after: int) -> AsyncIterator[Page]:
-        """All rows by ``start``; the cursor stays where it was until the last page."""
-        start, seen = 0, after
+        """All rows by ``start``; the cursor stays where it was until the last page.
+
+        New rows appear at the end: forwards they are met later, backwards others are met twice. None is skipped.
+        """
+        start, seen, backwards = 0, after, not only
+        order = "DESC" if backwards else "ASC"
         while True:
             parameters = {
-                "FILTER": {**only, ">ID": str(after)}, "SORT": "ID", "ORDER": "ASC", "start": start,
+                "FILTER": {**only, ">ID": str(after)}, "SORT": "ID", "ORDER": order, "start": start,
             }  # fmt: skip
             answer = await self.call(STATISTICS, parameters)
             rows = _rows(answer.result)
             seen = max([seen, *map(row_id, rows)])
             following = answer.next if answer.next is not None else start + len(rows)
             more = bool(rows) and following > start and (answer.next is not None or len(rows) >= PAGE)
+            more = more and not (backwards and any(row_id(row) <= after for row in rows))
             yield Page([row for row in rows if row_id(row) > after], after if more else seen, answer.asked_at)
             if not more:
                 return
@@ -354,7 +360,8 @@ class Page:
 
 def row_id(row: Mapping[str, Any]) -> int:
     """The row's ID; 0 for a row without one, which can't be a cursor."""
-    return _number(row.get("ID")) or 0
+    number = _number(row.get("ID")) or 0
+    return number if 0 < number < LARGEST_ROW else 0
 
 
 def origin_of(url: str) -> str:
@@ -382,7 +389,7 @@ def _rows(result: Any) -> list[Any]:
 def _number(value: Any) -> int | None:
     try:
         return None if isinstance(value, bool) else int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -47,9 +48,7 @@ SPOOL_SECONDS = 120.0
 #: Calls that only we found are remembered this much longer than the window, for the night's pass.
 FOUND_KEPT = timedelta(days=3)
 
-_DATABASE = (
-    asyncpg.PostgresError, asyncpg.InterfaceError, JournalUnavailable, Unstorable, OSError, TimeoutError,
-)  # fmt: skip
+_DATABASE = (asyncpg.PostgresError, asyncpg.InterfaceError, JournalUnavailable, OSError, TimeoutError)
 
 
 @dataclass(slots=True)
@@ -140,10 +139,7 @@ class Intake:
         rejected = 0
         for counted, half in halves.items():
             if half:
-                receipt = await self._ingest.take_fetched(
-                    self.name, half, asked_at, is_voice=self.is_voice, counted=counted
-                )
-                rejected += receipt.rejected
+                rejected += await self._keep(half, asked_at, counted=counted)
         if rejected:
             # Kept for a replay after a fix; told once, not with every pass.
             kept = await self._known(sorted({_call_id(item["data"]) for item in items}))
@@ -152,6 +148,17 @@ class Intake:
                 if rest.row_id(item["data"]) not in kept[_call_id(item["data"])].rows
             }  # fmt: skip
         return rejected
+
+    async def _keep(self, items: Sequence[dict[str, Any]], asked_at: datetime, *, counted: bool) -> int:
+        """Journal rows. Returns how many could not be; one that the database refuses does not stop the others."""
+        take = partial(self._ingest.take_fetched, self.name, is_voice=self.is_voice, counted=counted)
+        try:
+            return (await take(items, asked_at)).rejected
+        except Unstorable as error:
+            if len(items) == 1:
+                log.error("reconcile.unstorable", source=self.name, row=rest.row_id(items[0]["data"]), error=str(error))
+                return 1
+        return sum([await self._keep([item], asked_at, counted=counted) for item in items])
 
     async def _count_found(
         self, rows: Sequence[Mapping[str, Any]], known: Mapping[str, _Known], asked_at: datetime
@@ -172,7 +179,7 @@ class Intake:
 
 def _call_id(row: Mapping[str, Any]) -> str:
     value = row.get("CALL_ID")
-    return "" if value is None else str(value).strip().replace("\x00", "")
+    return "" if value is None else str(value).strip().replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _ended_at(row: Mapping[str, Any]) -> datetime | None:
@@ -310,6 +317,10 @@ class Reconciler:
             age = (datetime.now(UTC) - row["named_at"]).total_seconds()
             self._next_names = time.monotonic() + max(portal_names.REFRESH_SECONDS - age, 0.0)
         self._client.on_rename = self._renamed
+        window = await self._passes.get("window")
+        if window is not None and window.finished_at is not None:
+            age = (datetime.now(UTC) - window.finished_at).total_seconds()
+            self._next_window = time.monotonic() + max(60 * self._source.recheck_minutes - age, 0.0)
 
     async def _renamed(self, _old: str, new: str) -> None:
         written = rest.origin_of(self._client.url)

@@ -238,6 +238,16 @@ def test_without_a_configured_token_nobody_gets_in() -> None:
     assert not authenticated(BITRIX, config.Source(kind=config.SourceKind.BITRIX24), "")
 
 
+async def test_a_nul_in_a_field_does_not_stop_the_projector(world: World) -> None:
+    """PostgreSQL keeps it inside of JSON and refuses to make text of it."""
+    await world.send("portal", end(PORTAL_USER_ID="5\x008", PORTAL_NUMBER="\x00", CALL_ID="\x00B"))
+    await world.send("portal", end())
+    await world.project()
+    assert await world.pool.fetchval("SELECT count(*) FROM calls") == 2
+    assert (await world.kpi("agent", NOW - timedelta(days=1), NOW))["58"]["handled"] == 2
+    assert await world.findings() == []
+
+
 # -- rows of the call statistics -------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -12,9 +13,12 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from callkpi import bitrix24_rest as rest
 from callkpi import config
+from callkpi.journal import Unstorable
 from callkpi.reconcile import Intake, Reconciler
 from tests.portal import Portal, Row, Story, history, lossy, truth
 from tests.world import World, sample
@@ -273,6 +277,49 @@ async def test_a_row_that_can_not_be_read_is_kept_once_and_stops_nothing(world: 
     row = await world.pool.fetchrow("SELECT payload FROM rejected")
     mended = row["payload"].replace(b"yesterday", NOW.isoformat().encode())
     assert (await world.ingest.replay("portal", "application/json", mended, datetime.now(UTC))).events == 1
+
+
+SCRAPS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.none(), max_size=1),
+    st.sampled_from(["\ud800", "\x00", "A\x00", "9" * 40, "\u0661", "1e999", "0", "-5", "9999-12-31T23:59:59+00:00"]),
+)  # fmt: skip
+SHAPES = st.fixed_dictionaries(
+    {}, optional={name: SCRAPS | st.sampled_from(["1", "7", "A1", "2", "200", NOW.isoformat()]) for name in a_row()}
+)  # fmt: skip
+
+
+@given(st.lists(SHAPES | st.builds(lambda scrap, name: a_row(**{name: scrap}), SCRAPS, st.sampled_from([*a_row()]))))
+@settings(max_examples=150)
+async def test_rows_of_any_shape_stop_nothing(world: World, portal: Portal, rows: list[Row]) -> None:
+    """They are rows or rejected, and what is right beside them is taken."""
+    await world.clear()
+    async with reconciling(world, portal) as reconciler:
+        # As it came: through JSON, which knows halves of characters and numbers without end.
+        told = json.loads(json.dumps([*rows, a_row(ID="77", CALL_ID="right")]))
+        taken = await reconciler._intake.take(told, datetime.now(UTC))
+        assert taken.rows == len(told) and taken.new >= 1
+        await reconciler._intake.take(told, datetime.now(UTC))
+        await world.project()
+    assert await world.pool.fetchval("SELECT count(*) FROM calls WHERE call_id = 'right'") == 1
+    assert await world.findings() == []
+
+
+async def test_a_row_that_the_database_refuses_does_not_stop_the_others(
+    world: World, portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = world.ingest.take_fetched
+
+    async def refusing(name: str, items: Sequence[Any], *rest: Any, **more: Any) -> Any:
+        if any(item["data"]["ID"] == "666" for item in items):
+            raise Unstorable("out of range")
+        return await original(name, items, *rest, **more)
+
+    monkeypatch.setattr(world.ingest, "take_fetched", refusing)
+    async with reconciling(world, portal) as reconciler:
+        portal.rows = [a_row(), a_row(ID="666", CALL_ID="B"), a_row(ID="700", CALL_ID="C")]
+        await again(reconciler)
+        portal.rows.pop(1)
+        await assert_truth(world, portal)
 
 
 async def test_two_reconcilers_at_once_give_the_same(world: World, portal: Portal) -> None:
