@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     _serving_commands(commands)
     _reading_commands(commands)
+    _file_commands(commands)
     _repair_commands(commands)
     child = commands.add_parser("_child")
     child.add_argument("role", choices=["web", "projector", "reconciler"])
@@ -109,6 +110,19 @@ def _reading_commands(commands: Any) -> None:
         "print a commented callkpi.toml",
         "callkpi example-config > callkpi.toml",
         _example,
+    )
+
+
+def _file_commands(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "grafana-files",
+        "write dashboards and provisioning for a Grafana of your own",
+        "callkpi grafana-files /etc/callkpi-grafana",
+        _grafana_files,
+    )
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="made if it is not there; files of ours are replaced"
     )
 
 
@@ -235,6 +249,19 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _example(_arguments: argparse.Namespace) -> None:
     print(config.example())
+
+
+def _grafana_files(arguments: argparse.Namespace) -> None:
+    from callkpi import grafana_files
+
+    try:
+        files = grafana_files.write(arguments.directory)
+    except OSError as error:
+        raise UsageError(f"{arguments.directory}: can't be written: {error.strerror}") from None
+    print(
+        f"{len(files)} files in {arguments.directory}. Give Grafana its provisioning/datasources and "
+        "provisioning/dashboards; datasources/callkpi.yaml says which variables and secrets it needs."
+    )
 
 
 def _replay(arguments: argparse.Namespace) -> None:

@@ -27,9 +27,11 @@ ALIASES = {
     "CALLKPI_DATA_DIR": ("database", "data_dir"),
     "CALLKPI_DATABASE_URL": ("database", "url"),
 }
-#: Variables of the CALLKPI_ family that are not settings: the file's name, and what Kubernetes tells every container
-#: of a service that is called callkpi.
-NOT_SETTINGS = re.compile(r"CALLKPI_(CONFIG|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)")
+#: Variables of the CALLKPI_ family that are not settings: the file's name, those of Grafana's provisioning, which may
+#: stand in one environment with them, and what Kubernetes tells every container of a service that is called callkpi.
+NOT_SETTINGS = re.compile(
+    r"CALLKPI_(CONFIG|PROMETHEUS_URL|PG_(HOST|DATABASE|SSLMODE)|GRAFANA_TOKEN|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)"
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -57,6 +59,13 @@ class ServiceLevelFormula(StrEnum):
     ANSWERED = "answered"
     OFFERED = "offered"
     WITH_ABANDONS = "with_abandons"
+
+
+class NumbersShown(StrEnum):
+    """How the SQL views show customers' numbers."""
+
+    MASKED = "masked"
+    FULL = "full"
 
 
 def setting(default: Any, doc: str) -> Any:
@@ -108,6 +117,9 @@ class Tenant:
     talked_seconds: float = setting(10.0, "a conversation of at least these seconds counts as talked")
     expire_after_hours: float = setting(4.0, "a call whose end has not arrived after this is expired")
     write_off_days: float = setting(7.0, "a missed call that nobody returned in this time is written off")
+    numbers_in_views: NumbersShown = setting(
+        NumbersShown.MASKED, "customers' numbers in the SQL views: masked, or full for those who call back from Grafana"
+    )
     business_hours: dict[str, str] = setting(
         {},
         'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
@@ -163,6 +175,7 @@ class Server:
 class Database:
     url: str = setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
     data_dir: str = setting("", "where the embedded PostgreSQL and the spool live; empty: the user's data directory")
+    reader_password: str = setting("", "password of the role callkpi_reader, which Grafana reads the views as")
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +367,9 @@ def _check(settings: Settings, problems: list[str]) -> None:
     url = settings.database.url
     if url and not url.startswith(("postgresql://", "postgres://")):
         problems.append("database.url: must begin with postgresql://, e.g. postgresql://callkpi@db/callkpi")
+    password = settings.database.reader_password
+    if password and not re.fullmatch("[ -~]{12,}", password):
+        problems.append("database.reader_password: must be at least 12 letters, digits and signs of ASCII")
     for name, tenant in settings.tenants.items():
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
     for name, source in settings.sources.items():
@@ -500,7 +516,7 @@ def with_processes(settings: Settings, processes: int) -> Settings:
 
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Every value that must never be seen in a log, a metric or an error."""
-    found = {settings.server.api_token, settings.server.metrics_token}
+    found = {settings.server.api_token, settings.server.metrics_token, settings.database.reader_password}
     for source in settings.sources.values():
         found.update(source.application_tokens)
         found.add(source.token)

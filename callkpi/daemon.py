@@ -21,7 +21,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from callkpi import config, embedded, log, migrations, reconcile, store
+from callkpi import config, embedded, log, migrations, reconcile, store, views
 from callkpi.health import Health
 from callkpi.projector import Projector
 from callkpi.web.server import open_spool, serving
@@ -81,7 +81,7 @@ async def _work(
             if server is not None:
                 await server.start()
                 group.create_task(server.watch())
-            await prepare(family.dsn)
+            await prepare(family.dsn, settings)
             await family.spawn("projector")
             if settings.portals:
                 await family.spawn("reconciler")
@@ -132,12 +132,14 @@ def _try_address(host: str, port: int) -> None:
         probe.bind((host, port))
 
 
-async def prepare(dsn: str) -> None:
-    """Wait for the database and bring its schema up to date."""
+async def prepare(dsn: str, settings: config.Settings | None = None) -> None:
+    """Wait for the database, bring its schema up to date, and with *settings* its views."""
     deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_SECONDS
     while True:
         try:
             applied = await migrations.apply(dsn)
+            if settings is not None:
+                await _publish(dsn, settings)
             break
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
             if asyncio.get_running_loop().time() > deadline:
@@ -147,6 +149,15 @@ async def prepare(dsn: str) -> None:
             raise Failed(f"the database refuses: {error}; check database.url and the rights of its user") from None
     if applied:
         logger.info("daemon.migrated", migrations=applied)
+
+
+async def _publish(dsn: str, settings: config.Settings) -> None:
+    """Tell the SQL views what the configuration says."""
+    connection = await store.connect(dsn, role="views")
+    try:
+        await views.publish(connection, settings)
+    finally:
+        await connection.close()
 
 
 class _Embedded:

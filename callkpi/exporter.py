@@ -17,7 +17,8 @@ import asyncpg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from callkpi import __version__, config, kpi, live, store
+from callkpi import __version__, config, kpi, live, recent, store
+from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue as _by_queue
@@ -90,6 +91,7 @@ class Snapshot:
     rejected: Sequence[Any]
     lag: Any
     reconciled: Sequence[Any]
+    recent: recent.Recent
     spool: Size | None = None
 
 
@@ -108,6 +110,14 @@ class Exporter:
         encode, content_type = choose_encoder(accept)
         snapshot = await self._shared_reading()
         return encode(_Page(list(families(snapshot, self._settings, self._names)))), content_type
+
+    async def without_database(self, accept: str) -> tuple[bytes, str]:
+        """What can be told of a daemon whose database does not answer: that it is there, and what its spool holds."""
+        encode, content_type = choose_encoder(accept)
+        told = list(_own_families(self._settings, datetime.now(UTC), database_up=0))
+        if self._spool is not None:
+            told += _spool_families(await self._spool.size())
+        return encode(_Page(told)), content_type
 
     async def _shared_reading(self) -> Snapshot:
         if self._reading is None or self._reading.done():
@@ -145,6 +155,7 @@ class Exporter:
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
                 reconciled=await rows("reconcile", "sources"),
+                recent=await recent.read(rows, self._settings.tenants, now),
                 spool=await self._spool.size() if self._spool is not None else None,
             )
 
@@ -188,6 +199,7 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
         return labels.label(tenant, "queue", queue)
 
     yield from _live_families(live.now(snapshot, settings, names, queue_label))
+    yield _target_family(snapshot, settings, queue_label)
     yield from _window_families(live.windows(snapshot, queue_label), settings)
     yield from _health_families(snapshot, settings, labels)
 
@@ -291,6 +303,18 @@ def _by_state(counted: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> d
     }
 
 
+def _target_family(snapshot: Snapshot, settings: config.Settings, label: live.Label) -> Metric:
+    """T of every queue, so that a screen judges a wait by the queue's own; the shortest where ids share a label."""
+    targets: dict[tuple[str, ...], float] = {}
+    for tenant, queue in live.known_queues(snapshot, settings):
+        if tenant in settings.tenants:
+            key = (tenant, label(tenant, queue))
+            seconds = Thresholds(settings.tenants[tenant]).service_level_ms(queue) / 1000
+            targets[key] = min(targets.get(key, seconds), seconds)
+    return _gauge("callkpi_service_level_target_seconds", "T of the service level, as configured", ("tenant", "queue"),
+                  targets)  # fmt: skip
+
+
 def _window_families(windows: Mapping[tuple[str, str, str], Figures], settings: config.Settings) -> Iterator[Metric]:
     level: dict[tuple[str, ...], float] = {}
     share: dict[tuple[str, ...], float] = {}
@@ -316,11 +340,7 @@ def _window_families(windows: Mapping[tuple[str, str, str], Figures], settings: 
 
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
-    yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    is_open: dict[tuple[str, ...], float] = {
-        (name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()
-    }
-    yield _gauge("callkpi_business_open", "1 while the call centre is open by its configuration", ("tenant",), is_open)
+    yield from _own_families(settings, snapshot.at, database_up=1)
     for name, column, text in (
         ("pending_groups", "groups", "Journalled groups that are not projected yet"),
         ("lag_seconds", "seconds", "Age of the oldest of them"),
@@ -335,6 +355,14 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
     yield from _source_families(snapshot, settings)
     yield from _reconcile_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
+    yield from recent.families(snapshot.recent, settings, labels)
+
+
+def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
+    """What the process knows without its database."""
+    yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
+    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): database_up})
+    yield from recent.business_families(settings.tenants, at)
 
 
 def _spool_families(size: Size | None) -> Iterator[Metric]:
@@ -427,6 +455,10 @@ def _own_counters(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
         if metric == "ingest_events":
             results = ("received", "duplicate", "ignored", "rejected")
             totals.update({(source, result): 0 for source in settings.sources for result in results})
+        elif metric == "ingest_refused":
+            totals.update({(source, "unauthorised"): 0 for source in settings.sources})
+        elif wanted == ("source",):
+            totals.update({(source,): 0 for source in settings.sources})
         for row in rows[metric]:
             totals[tuple(row["source" if label == "source" else "label"] for label in wanted)] += row["value"]
         if not wanted:

@@ -58,8 +58,8 @@ class Thresholds:
 class _Leg:
     """A leg while it is being folded."""
 
-    __slots__ = ("agent", "answered_at", "end", "ended_at", "entry", "held_at", "hold_ms", "queue", "ring_ms",
-                 "rung_at", "talk_ms", "transferred", "wrap_ms")  # fmt: skip
+    __slots__ = ("agent", "answered_at", "end", "ended_at", "ended_by", "entry", "held_at", "hold_ms", "queue",
+                 "ring_ms", "rung_at", "talk_ms", "transferred", "wrap_ms")  # fmt: skip
 
     def __init__(self, agent: str, queue: str, entry: _Entry | None) -> None:
         self.agent, self.queue, self.entry = agent, queue, entry
@@ -73,6 +73,7 @@ class _Leg:
         self.hold_ms: int | None = None
         self.wrap_ms: int | None = None
         self.transferred = False
+        self.ended_by = ""
 
     def close(self, at: datetime, end: LegEnd | None = None) -> None:
         if self.ended_at is not None:
@@ -98,7 +99,7 @@ class _Leg:
         return Leg(
             agent=self.agent, queue=self.queue, entry=entry, rung_at=self.rung_at, answered_at=self.answered_at,
             ended_at=self.ended_at, end=self.end, ring_ms=self.ring_ms, talk_ms=self.talk_ms,
-            hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, transferred=self.transferred,
+            hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, transferred=self.transferred, ended_by=self.ended_by,
         )  # fmt: skip
 
 
@@ -276,6 +277,7 @@ class _Fold:
         leg = self.leg_by_key.get(event.leg) if event.leg else self.open_leg(event.agent)
         if leg is not None:
             leg.transferred = True
+            leg.ended_by = f"{event.cause} transfer" if event.cause else leg.ended_by
 
     def on_left_queue(self, event: CallEvent) -> None:
         entry = self.entry_of(event)
@@ -289,6 +291,7 @@ class _Fold:
             leg.talk_ms = event.talk_ms if event.talk_ms is not None else leg.talk_ms
             leg.hold_ms = event.hold_ms if event.hold_ms is not None else leg.hold_ms
             leg.wrap_ms = event.wrap_ms if event.wrap_ms is not None else leg.wrap_ms
+            leg.ended_by = leg.ended_by or event.hangup_by
             leg.close(event.at)
             self.hangup_by = event.hangup_by or self.hangup_by
             return

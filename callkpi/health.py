@@ -48,6 +48,8 @@ class Health:
         known = self._sources.get(source)
         if known is not None and known[0] is not None and (event_at is None or known[0] > event_at):
             event_at = known[0]
+        if known is not None:
+            received_at = max(received_at, known[1])
         self._sources[source] = (event_at, received_at)
 
     async def flush(self, pool: asyncpg.Pool) -> None:
@@ -71,7 +73,12 @@ class Health:
             self._sources = {}
             names = sorted(sources)
             columns = [names, [sources[n][0] for n in names], [sources[n][1] for n in names]]
-            await pool.execute(store.query("reports", "note_sources"), *columns)
+            try:
+                await pool.execute(store.query("reports", "note_sources"), *columns)
+            except BaseException:
+                for name in names:
+                    self.heard(name, *sources[name])
+                raise
 
     async def run(self, pool: asyncpg.Pool) -> None:
         """Flush until cancelled, and once more then."""

@@ -71,7 +71,7 @@ class Now:
 def now(reading: Reading, settings: config.Settings, names: Names, label: Label) -> Now:
     """Every known queue, and the agents of every tenant."""
     queues: dict[Place, Queue] = defaultdict(Queue)
-    for tenant, queue in _known_queues(reading, settings):
+    for tenant, queue in known_queues(reading, settings):
         queues[tenant, label(tenant, queue)] = Queue()
     calls = [store.call_from_body(row["body"]) for row in reading.open_calls]
     for call in calls:
@@ -107,7 +107,8 @@ def by_queue(rows: Iterable[Any]) -> dict[str, Figures]:
     return result
 
 
-def _known_queues(reading: Reading, settings: config.Settings) -> set[Place]:
+def known_queues(reading: Reading, settings: config.Settings) -> set[Place]:
+    """Every queue that was seen or is configured, by its id; "" for the calls of a tenant without one."""
     seen = {(row["tenant"], row["name"]) for row in reading.names if row["kind"] == "queue"}
     configured = {(name, queue) for name, tenant in settings.tenants.items() for queue in tenant.queues}
     return seen | configured | {(name, "") for name in settings.tenants}

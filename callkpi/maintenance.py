@@ -19,7 +19,7 @@ from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
 from callkpi.model import Kind
-from callkpi.projector import Projector
+from callkpi.projector import Projector, StreamKey, asks_about, members_at
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
@@ -228,7 +228,9 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
             span["last_at"],
         )
         events += [store.event_from_row(record) for record in told]
-    told_kinds = SOURCE_TYPES[source.kind].interpret(events, source)
+    asked = asks_about(settings, StreamKey(*key), events)
+    others = await members_at(connection, StreamKey(*key), asked)
+    told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
     canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
     stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
     limits = Thresholds(tenant)

@@ -201,6 +201,7 @@ class Leg:
     hold_ms: int | None = None
     wrap_ms: int | None = None
     transferred: bool = False
+    ended_by: str = ""  #: customer | agent | blind transfer | attended transfer; "" where the source does not tell
 
     @property
     def began_at(self) -> datetime | None:

@@ -69,6 +69,10 @@ class Names:
             *(name for name, told in learnt.items() if told == shown),
         ]
 
+    def learnt(self, tenant: str, kind: str) -> Mapping[str, str]:
+        """Id to display name of what the configuration does not name and a portal does."""
+        return self._learnt.get((tenant, kind), {})
+
     def configured(self, tenant: str, kind: str) -> Iterable[str]:
         return self._known.get((tenant, kind), {})
 

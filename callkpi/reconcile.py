@@ -25,7 +25,7 @@ import asyncpg
 import structlog
 
 from callkpi import bitrix24_rest as rest
-from callkpi import config, portal_names, store
+from callkpi import config, portal_names, store, views
 from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
@@ -272,10 +272,11 @@ class Reconciler:
     """Reconciles one source until it is cancelled."""
 
     def __init__(self, pool: asyncpg.Pool, client: rest.Client, intake: Intake, health: Health,
-                 source: config.Source, tenant: config.Tenant) -> None:  # fmt: skip
+                 settings: config.Settings) -> None:  # fmt: skip
         self._pool, self._client, self._intake, self._health = pool, client, intake, health
-        self._source, self._tenant = source, tenant
-        self._name = intake.name
+        self._settings, self._name = settings, intake.name
+        self._source = settings.sources[self._name]
+        self._tenant = settings.tenants[self._source.tenant]
         self._passes = Passes(pool, intake.name)
         self._next_new = 0.0
         self._next_window = 0.0
@@ -350,6 +351,8 @@ class Reconciler:
         if time.monotonic() >= self._next_names:
             self._next_names = time.monotonic() + portal_names.REFRESH_SECONDS
             await portal_names.refresh(self._client, self._pool, self._name, self._source.tenant, self._surprised)
+            async with self._pool.acquire() as connection:
+                await views.publish_names(connection, self._settings)
 
     async def _new_rows(self) -> Taken:
         """(a) Rows beyond the last one that we know."""
@@ -438,8 +441,7 @@ async def run(settings: config.Settings, dsn: str) -> None:
             for name, source in settings.portals.items():
                 client = rest.Client(http, source.rest_url, source.requests_per_second)
                 intake = Intake(pool, ingest, health, name, source)
-                tenant = settings.tenants[source.tenant]
-                group.create_task(_alone(dsn, name, Reconciler(pool, client, intake, health, source, tenant)))
+                group.create_task(_alone(dsn, name, Reconciler(pool, client, intake, health, settings)))
     finally:
         flusher.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):

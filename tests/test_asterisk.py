@@ -185,7 +185,9 @@ def test_an_agents_call_to_a_customer() -> None:
 def test_a_caller_without_a_number_is_not_offered_before_it_is_known_where_he_goes() -> None:
     """A channel that Asterisk itself originates gets its number a moment after it appears."""
     nameless = {**OUTBOUND, "CallerIDNum": "<unknown>"}
-    assert call_of(ami("Newchannel", 0, **nameless, Exten="1003")).direction is Direction.UNKNOWN
+    local = {**nameless, "Channel": "Local/1003@phones-00000009;1"}
+    assert call_of(ami("Newchannel", 0, **local, Exten="1003")).direction is Direction.UNKNOWN
+    assert call_of(ami("Newchannel", 0, **nameless, Exten="1003")).direction is Direction.INTERNAL  # a phone of ours
     hidden = {**CALLER, "CallerIDNum": "anonymous"}
     it = call_of(newchannel(CallerIDNum="anonymous"), ami("QueueCallerJoin", 1, **hidden, Queue="sales"))
     assert (it.direction, it.customer) == (Direction.INBOUND, "")

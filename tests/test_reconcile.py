@@ -45,7 +45,7 @@ async def reconciling(world: World, portal: Portal, **source: Any) -> AsyncItera
     async with rest.session() as http:
         client = rest.Client(http, own.rest_url, RATE, pause=0.01, patience=20)
         intake = Intake(world.pool, world.ingest, world.health, "portal", own)
-        reconciler = Reconciler(world.pool, client, intake, world.health, own, world.settings.tenants["acme"])
+        reconciler = Reconciler(world.pool, client, intake, world.health, world.settings)
         await reconciler._remember()
         yield reconciler
 
@@ -451,7 +451,10 @@ async def test_the_portals_names_are_shown_where_the_configuration_has_none(worl
         assert {name for name, row in agents.items() if row["handled"]} == {"Boss", "Ivan Petrov", "Ivan Petrov (61)"}
         assert set(await world.kpi("line", *window)) == {"Main line"}
         assert set(await world.kpi("agent", *window, agent="Ivan Petrov (61)")) == {"Ivan Petrov (61)"}
+        shown = await world.pool.fetch("SELECT shown FROM view_names WHERE (kind, name) = ('agent', '61')")
+        assert [row["shown"] for row in shown] == ["Ivan Petrov (61)"]
         page = await world.metrics()
+        assert sample(page, "callkpi_agent_handled_total", agent="Ivan Petrov (61)") is None  # history
         assert sample(page, "callkpi_reconcile_requests_total", result="ok") == portal.requests.total()
 
 

@@ -107,7 +107,9 @@ class Bitrix24(base.SourceType):
             raise Rejected("data: is missing; expected data[CALL_ID] and so on")
         return parser(_Facts(name, data, payload, context))
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         rows = _newest_rows(events)
         if not rows:
             return events

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 
 import asyncpg
+import structlog
 from aiohttp import web
 
 from callkpi import config, migrations, store
 from callkpi.exporter import Exporter
 from callkpi.spool import Spool
 from callkpi.web.access import refuse
-from callkpi.web.problems import problem
+
+log = structlog.get_logger()
 
 #: Seconds that the projector may be behind while the daemon still calls itself ready.
 READY_LAG_SECONDS = 60.0
 DATABASE_SECONDS = 10.0
+#: A scrape has to be answered before Prometheus gives it up, with the numbers or without.
+SCRAPE_SECONDS = 5.0
 _DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -79,9 +83,12 @@ class Probes:
         refused = refuse(request, self._token, open_without_token=True)
         if refused is not None:
             return refused
+        accept = request.headers.get("Accept", "")
         try:
-            async with asyncio.timeout(DATABASE_SECONDS):
-                page, content_type = await self._exporter.scrape(request.headers.get("Accept", ""))
+            async with asyncio.timeout(SCRAPE_SECONDS):
+                page, content_type = await self._exporter.scrape(accept)
         except _DATABASE_ERRORS as error:
-            return problem(503, "The database does not answer", type(error).__name__)
+            # An answer all the same: no database is another fault than no daemon, and has its own alert.
+            log.warning("metrics.without_database", error=type(error).__name__)
+            page, content_type = await self._exporter.without_database(accept)
         return web.Response(body=page, headers={"Content-Type": content_type})
