@@ -149,6 +149,14 @@ class Source:
     dedupe_seconds: float = setting(
         60.0, "a payload without a time of its own that comes again within these seconds is the same one"
     )
+    rest_url: str = setting(
+        "", "bitrix24: incoming webhook with the right telephony, https://PORTAL/rest/USER/SECRET/; it is a password"
+    )
+    reconcile_seconds: float = setting(60.0, "bitrix24: how often new rows of the portal's call statistics are read")
+    recheck_minutes: float = setting(30.0, "bitrix24: how often the last recheck_hours of them are read again")
+    recheck_hours: float = setting(48.0, "bitrix24: calls that old may still be registered late or corrected")
+    nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
+    requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +207,11 @@ class Settings:
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
     sources: dict[str, Source] = field(default_factory=dict)
+
+    @property
+    def portals(self) -> dict[str, Source]:
+        """The sources that may be asked by REST."""
+        return {name: source for name, source in self.sources.items() if source.rest_url}
 
     @property
     def data_dir(self) -> Path:
@@ -415,14 +428,51 @@ def _source_problems(where: str, name: str, source: Source, tenants: Mapping[str
             f"add [tenants.{source.tenant}] or name one of: {', '.join(tenants)}"
         )
     if source.kind is SourceKind.BITRIX24:
-        if not any(source.application_tokens):
-            yield f'{where}.application_tokens: is required; write ["the token that the portal shows"]'
+        if not any(source.application_tokens) and not source.rest_url:
+            yield (
+                f'{where}.application_tokens: is required; write ["the token that the portal shows"] '
+                "(or rest_url alone, where the portal can't send)"
+            )
+        yield from _rest_problems(where, source)
+    elif source.rest_url:
+        yield f"{where}.rest_url: only kind bitrix24 has one; remove it"
     elif not source.token:
         yield f"{where}.token: is required; write a long random string and give it to the sender"
     try:
         re.compile(source.internal_number)
     except re.error as error:
         yield f"{where}.internal_number: no regular expression: {error}"
+
+
+REST_URL = re.compile(r"(https?)://([^/@?#]+)/rest/(\d+)/([^/?#\s]+)/?")
+
+
+def _rest_problems(where: str, source: Source) -> Iterator[str]:
+    """Without the address itself: it is a password."""
+    if source.rest_url:
+        match = REST_URL.fullmatch(source.rest_url)
+        if match is None:
+            yield (
+                f"{where}.rest_url: is no address of an incoming webhook; write it as the portal shows it, "
+                "https://PORTAL/rest/USER/SECRET/, without a method behind it"
+            )
+        elif match[1] == "http" and not re.fullmatch(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", match[2]):
+            yield f"{where}.rest_url: must begin with https://; the address is a password"
+    for key, least in (("reconcile_seconds", 5), ("recheck_minutes", 1), ("recheck_hours", 1)):
+        if getattr(source, key) < least:
+            yield f"{where}.{key}: must be at least {least}"
+    if source.recheck_hours > 31 * 24:
+        yield f"{where}.recheck_hours: at most {31 * 24}; 'callkpi backfill' reads older calls"
+    if not 0 < source.requests_per_second <= 10:
+        yield f"{where}.requests_per_second: must be above 0, at most 10; Bitrix24 allows 2, on Enterprise 5"
+    if parse_hours(f"{source.nightly_at}-23:59") is None:
+        yield f'{where}.nightly_at: {source.nightly_at!r} must be like "03:30"'
+
+
+def rest_secrets(url: str) -> tuple[str, ...]:
+    """What must be seen of a webhook's address nowhere: all of it, and its secret part. The longest first."""
+    match = REST_URL.fullmatch(url)
+    return (url, match[4]) if match else (url,) if url else ()
 
 
 def parse_hours(text: str) -> tuple[time, time] | None:
@@ -470,6 +520,7 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     for source in settings.sources.values():
         found.update(source.application_tokens)
         found.add(source.token)
+        found.update(rest_secrets(source.rest_url))
     return frozenset(value for value in found if value)
 
 
@@ -499,7 +550,9 @@ def example() -> str:
 
 
 def _source_lines(kind: str) -> list[str]:
-    bitrix, asterisk = {"application_tokens"}, {"inbound_contexts", "outbound_contexts", "internal_number"}
+    asterisk = {"inbound_contexts", "outbound_contexts", "internal_number"}
+    bitrix = {"application_tokens", "rest_url", "reconcile_seconds", "recheck_minutes", "recheck_hours", "nightly_at"}
+    bitrix.add("requests_per_second")
     skip = {"kind"} | (set() if kind == "bitrix24" else bitrix) | (set() if kind == "asterisk" else asterisk)
     return _example_lines(Source, skip=skip | ({"token"} if kind == "bitrix24" else set()))
 

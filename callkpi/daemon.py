@@ -1,4 +1,4 @@
-"""``callkpi serve``: one parent, its web processes and its projector.
+"""``callkpi serve``: one parent, its web processes, its projector and, where a portal may be asked, its reconciler.
 
 The parent starts the embedded PostgreSQL where one is wanted, brings the schema up to date, and watches. A child that
 dies takes the daemon down loudly; a parent that dies (even by kill -9) takes its children down: they hold the other
@@ -21,7 +21,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from callkpi import config, embedded, log, migrations, store, views
+from callkpi import config, embedded, log, migrations, reconcile, store, views
 from callkpi.health import Health
 from callkpi.projector import Projector
 from callkpi.web.server import open_spool, serving
@@ -83,6 +83,8 @@ async def _work(
                 group.create_task(server.watch())
             await prepare(family.dsn, settings)
             await family.spawn("projector")
+            if settings.portals:
+                await family.spawn("reconciler")
             await _listening(settings)
             logger.info("daemon.ready", listen=settings.server.listen, processes=settings.server.processes)
             on_ready()
@@ -267,7 +269,10 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 async def child(role: str, settings: config.Settings, lifeline: int) -> None:
-    """A web process or the projector; ends with a signal, or when the parent's end of the pipe is gone."""
+    """A web process, the projector or the reconciler.
+
+    Ends with a signal, or when the parent's end of the pipe is gone.
+    """
     log.configure(settings, role=role)
     stop = _stop_event()
     loop = asyncio.get_running_loop()
@@ -282,6 +287,8 @@ async def child(role: str, settings: config.Settings, lifeline: int) -> None:
     if role == "web":
         async with serving(settings, dsn, reuse_port=True) as vital:
             await _until(stop, vital)
+    elif role == "reconciler":
+        await _reconcile(settings, dsn, stop)
     else:
         await _project(settings, dsn, stop)
 
@@ -309,6 +316,16 @@ async def _project(settings: config.Settings, dsn: str, stop: asyncio.Event) -> 
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
         await pool.close()
+
+
+async def _reconcile(settings: config.Settings, dsn: str, stop: asyncio.Event) -> None:
+    working = asyncio.create_task(reconcile.run(settings, dsn))
+    try:
+        await _until(stop, working)
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await working
 
 
 async def _until(stop: asyncio.Event, vital: asyncio.Task[None]) -> None:

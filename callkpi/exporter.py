@@ -90,6 +90,7 @@ class Snapshot:
     sources: Sequence[Any]
     rejected: Sequence[Any]
     lag: Any
+    reconciled: Sequence[Any]
     recent: recent.Recent
     spool: Size | None = None
 
@@ -134,6 +135,7 @@ class Exporter:
             async def rows(file: str, name: str, *arguments: object) -> Any:
                 return await connection.fetch(store.query(file, name), *arguments)
 
+            await self._names.refresh(connection)
             missed, windows = {}, {}
             for tenant, settings in self._settings.tenants.items():
                 since = now - timedelta(days=settings.write_off_days)
@@ -153,6 +155,7 @@ class Exporter:
                 sources=await rows("reports", "source_status"),
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
+                reconciled=await rows("reconcile", "sources"),
                 recent=await self._recent.read(rows, now),
                 spool=await self._spool.size() if self._spool is not None else None,
             )
@@ -351,6 +354,7 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
                  {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
     yield from _spool_families(snapshot.spool)
     yield from _source_families(snapshot, settings)
+    yield from _reconcile_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
     yield from recent.families(snapshot.recent, settings, labels)
 
@@ -388,6 +392,27 @@ def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[
         yield _gauge(name, text, labels, values)
 
 
+def _reconcile_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
+    """Of sources whose portal is asked; what was lost is known only of those that also send."""
+    told = {row["source"]: row for row in snapshot.reconciled if row["source"] in settings.portals}
+    both = {name for name, source in settings.portals.items() if any(source.application_tokens)}
+    found = CounterMetricFamily(
+        "callkpi_reconcile_calls_found", "Calls whose end no webhook told, found in the statistics", labels=("source",)
+    )
+    for name in sorted(both):
+        found.add_metric((name,), told[name]["calls_found"] if name in told else 0)
+    yield found
+    yield _gauge("callkpi_reconcile_calls_unseen",
+                 "Calls that webhooks told of and the statistics do not show: rights are missing", ("source",),
+                 {(name,): told[name]["calls_unseen"] for name in both & told.keys()})  # fmt: skip
+    # From the first start on, so that an alert on its age also fires where no pass has ever succeeded.
+    success: dict[tuple[str, ...], float] = {}
+    success |= {(name,): (row["last_success_at"] or row["since"]).timestamp() for name, row in told.items()}
+    yield _gauge("callkpi_reconcile_last_success_timestamp_seconds",
+                 "When the statistics were last read to their end; before that, when it was first tried", ("source",),
+                 success)  # fmt: skip
+
+
 _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "ingest_events": ("callkpi_ingest_events", "Events by what became of them", "result"),
     "ingest_refused": ("callkpi_ingest_refused", "Deliveries refused at the door", "reason"),
@@ -400,12 +425,21 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "projector_calls": ("callkpi_projector_calls", "Folds of calls", ""),
     "projector_failed_calls": ("callkpi_projector_failed_calls", "Calls whose events could not be read", ""),
     "projector_retries": ("callkpi_projector_retries", "Batches begun again after a fault", ""),
+    "reconcile_rows": ("callkpi_reconcile_rows", "Rows of the portal's statistics by what they were to us", "result"),
+    "reconcile_requests": ("callkpi_reconcile_requests", "Requests to the portal by how they went", "result"),
+    "reconcile_errors": ("callkpi_reconcile_errors", "Rounds of reconciliation that failed", "reason"),
+    "reconcile_surprises": (
+        "callkpi_reconcile_surprises",
+        "Answers of the portal that its documentation does not promise",
+        "what",
+    ),
     "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
     "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
     "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
 _BY_SOURCE = {"ingest_events", "ingest_refused", "source_unknown_values", "spool_put", "spool_refused"}
+_BY_SOURCE |= {"reconcile_rows", "reconcile_requests", "reconcile_errors", "reconcile_surprises"}
 _OWN_HISTOGRAMS = {
     "journal_append_seconds": "Time of one durable append of a group",
     "projector_batch_seconds": "Time of one projected batch",

@@ -142,6 +142,7 @@ class _Fold:
     def __init__(self) -> None:
         self.direction: tuple[int, Direction] | None = None
         self.customer = self.line = self.code = self.hangup_by = ""
+        self.customer_rank = self.line_rank = -1
         self.started_at: tuple[int, datetime] | None = None
         self.rung_at: datetime | None = None
         self.answered_at: datetime | None = None
@@ -167,8 +168,10 @@ class _Fold:
     def note_facts(self, event: CallEvent) -> None:
         if event.direction is not None and (self.direction is None or event.rank > self.direction[0]):
             self.direction = (event.rank, event.direction)
-        self.customer = self.customer or event.customer
-        self.line = self.line or event.line
+        if event.customer and event.rank > self.customer_rank:
+            self.customer, self.customer_rank = event.customer, event.rank
+        if event.line and event.rank > self.line_rank:
+            self.line, self.line_rank = event.line, event.rank
         if event.kind is not Kind.RATED and event.rating is not None:
             self.rating = event.rating
         if event.crm:
@@ -251,6 +254,7 @@ class _Fold:
         if self.answered_at is None:
             self.answered_at = event.at
             self.answered_wait_ms = event.wait_ms
+            self.answer_time_known = not event.untimed
 
     def on_held(self, event: CallEvent) -> None:
         leg = self.talking_leg(event)
@@ -449,7 +453,9 @@ def _wait_ms(state: _Fold, entries: tuple[Entry, ...], started_at: datetime) -> 
         if state.answered_wait_ms is not None:
             return state.answered_wait_ms
         return millis(state.answered_at, started_at) if state.answer_time_known else None
-    return millis(state.ended_at, started_at) if state.ended_at is not None else None
+    if state.ended_at is None or (state.end is not None and state.end.untimed):
+        return None
+    return millis(state.ended_at, started_at)
 
 
 def _talk_ms(state: _Fold) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -118,6 +118,20 @@ class Ingest:
             await self._reject(context, source_type.media_type, [(item.body, str(error))])
         return True
 
+    async def take_fetched(
+        self, name: str, items: Sequence[Any], received_at: datetime, *, is_voice: bool, counted: bool
+    ) -> Receipt:
+        """Take payloads that we asked a configured source for: no secret to check. Returns when they are durable.
+
+        *is_voice*: the source has no other way to speak. Else what we fetched must not hide that it fell silent.
+        *counted*: see :meth:`Journal.append`.
+        """
+        settings = self._sources[name]
+        source_type = SOURCE_TYPES[settings.kind]
+        context = Context(name, settings.tenant, settings, received_at)
+        parsed = source_type.parse(items, context)
+        return await self._keep(parsed, context, source_type.media_type, is_voice=is_voice, counted=counted)
+
     async def replay(self, name: str, media_type: str, payload: bytes, received_at: datetime) -> Receipt:
         """Take a payload that was rejected before, without its secret: it was authentic when it came."""
         settings = self._sources.get(name)
@@ -142,15 +156,17 @@ class Ingest:
         except JournalUnavailable:
             await self._to_spool(name, delivery)
 
-    async def _keep(self, parsed: Parsed, context: Context, media_type: str) -> Receipt:
+    async def _keep(
+        self, parsed: Parsed, context: Context, media_type: str, *, is_voice: bool = True, counted: bool = True
+    ) -> Receipt:
         if parsed.rejected:
             await self._reject(context, media_type, parsed.rejected)
-        await self._journal.append(parsed.events)
+        await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
-        self._note(context, parsed.events)
+        self._note(context, parsed.events, is_voice=is_voice)
         return _receipt(parsed)
 
-    def _note(self, context: Context, events: Iterable[CallEvent]) -> None:
+    def _note(self, context: Context, events: Iterable[CallEvent], *, is_voice: bool) -> None:
         newest: datetime | None = None
         for event in events:
             newest = event.at if newest is None or event.at > newest else newest
@@ -158,7 +174,8 @@ class Ingest:
                 self._health.count("source_unknown_values", source=context.source, label="call_type")
             if event.code and event.cause == "failed" and event.code not in _KNOWN_CODES:
                 self._health.count("source_unknown_values", source=context.source, label="failed_code")
-        self._health.heard(context.source, newest, context.received_at)
+        if is_voice:
+            self._health.heard(context.source, newest, context.received_at)
 
     async def _reject(self, context: Context, media_type: str, rejected: list[tuple[bytes, str]]) -> None:
         self._health.count("ingest_events", len(rejected), source=context.source, label="rejected")

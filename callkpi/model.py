@@ -150,6 +150,7 @@ class CallEvent:
     event_id: str
     received_at: datetime  #: when we got it, UTC
     timeless: bool = False  #: the payload had no time of its own: ``at`` is the clock of arrival
+    untimed: bool = False  #: of an answer or an end: that it was is known, when it was is not
     rank: int = 0  #: trust: of two facts that disagree the higher one wins
     direction: Direction | None = None
     customer: str = ""  #: number as the source wrote it

@@ -78,8 +78,10 @@ class _After:
     call: Call
     facts: tuple[kpi.Fact, ...]
     before: list[_Before] = field(default_factory=list)
+    keys: tuple[StreamKey, ...] = ()  #: the streams that it is folded from
     #: Facts that are gone and facts that have come, once the rows before are known.
     changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
+    counted: bool = True  #: for Prometheus; history is not
 
     @property
     def key(self) -> StreamKey:
@@ -170,6 +172,10 @@ class Projector:
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
+        if not all(group["counted"] for group in groups):
+            live = _spans(group for group in groups if group["counted"]).keys()
+            for item in after:
+                item.counted = not live.isdisjoint(item.keys)
         customers = await self._lock_people(connection, after, agents)
         await self._write_calls(connection, after)
         if agents:
@@ -198,6 +204,7 @@ class Projector:
             after = self._fold(root, told, now, others.get(root, ())) if told else None
             if after is None:
                 continue
+            after.keys = tuple(members)
             after.before = [before[key] for key in members if key in before]
             after.changed = kpi.changed([fact for old in after.before for fact in old.facts], after.facts)
             result.append(after)
@@ -351,7 +358,7 @@ class Projector:
         totals: dict[tuple[str, kpi.Series], list[Any]] = {}
         names: set[tuple[str, str, str]] = set()
         for item in after:
-            grown = kpi.growth(*item.changed) if self.counting else {}
+            grown = kpi.growth(*item.changed) if self.counting and item.counted else {}
             for series, (value, buckets) in grown.items():
                 total = totals.setdefault((item.call.tenant, series), [0, {}])
                 total[0] += value

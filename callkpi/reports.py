@@ -58,6 +58,7 @@ class Reports:
 
     async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
+        await self.names.refresh(self._pool)
         formula = self._settings.tenants[query.tenant].service_level_formula
         groups = await self._groups(query)
         await self._add_extra(query, groups)
@@ -155,6 +156,7 @@ class Reports:
 
     async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""
+        await self.names.refresh(self._pool)
         now = datetime.now(UTC)
         rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self._written_off(tenant), limit)
         return [self._missed_item(tenant, row, now) for row in rows]

@@ -106,13 +106,30 @@ def event_body(event: CallEvent) -> str:
         body["talk_with_hold"] = True
     if event.rank:
         body["rank"] = event.rank
+    if event.untimed:
+        body["untimed"] = True
     if event.direction is not None:
         body["direction"] = event.direction
-    return to_json(body)
+    text = to_json(body)
+    return to_json(_without_nul(body)) if _NUL in text else text
+
+
+#: NUL as JSON writes it. A column of JSON takes it, but no text can be made of it: it would stop the projector.
+_NUL = "\\u0000"
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value
 
 
 def event_from_row(row: asyncpg.Record) -> CallEvent:
     body = orjson.loads(row["body"])
+    if _NUL in row["body"]:
+        body = _without_nul(body)
     if "direction" in body:
         body["direction"] = Direction(body["direction"])
     return CallEvent(

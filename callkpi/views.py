@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 
 from callkpi import config, store
+from callkpi.names import Names
 
 logger = structlog.get_logger()
 
@@ -31,9 +32,23 @@ async def publish(connection: asyncpg.Connection, settings: config.Settings) -> 
         await connection.execute(store.query("views", "lock"))
         await connection.execute(store.query("views", "forget"))
         await connection.execute(store.query("views", "forget_names"))
+        names = Names(settings)
+        await names.refresh(connection)
         for name, tenant in settings.tenants.items():
             await _tell(connection, name, tenant)
+            await _tell_names(connection, name, tenant, names)
     await _admit_reader(connection, settings.database.reader_password)
+
+
+async def publish_names(connection: asyncpg.Connection, settings: config.Settings) -> None:
+    """Write the names again: a portal has told some."""
+    async with connection.transaction():
+        await connection.execute(store.query("views", "lock"))
+        await connection.execute(store.query("views", "forget_names"))
+        names = Names(settings)
+        await names.refresh(connection)
+        for name, tenant in settings.tenants.items():
+            await _tell_names(connection, name, tenant, names)
 
 
 async def _tell(connection: asyncpg.Connection, name: str, tenant: config.Tenant) -> None:
@@ -42,12 +57,16 @@ async def _tell(connection: asyncpg.Connection, name: str, tenant: config.Tenant
         tenant.service_level_seconds, timedelta(days=tenant.write_off_days), working_day(tenant),
         tenant.numbers_in_views.value,
     )  # fmt: skip
+
+
+async def _tell_names(connection: asyncpg.Connection, name: str, tenant: config.Tenant, names: Names) -> None:
     named = [
         (kind, key, entry.name)
         for kind, table in (("queue", tenant.queues), ("line", tenant.lines), ("agent", tenant.agents))
         for key, entry in table.items()
         if entry.name
     ]
+    named += [(kind, key, shown) for kind in ("line", "agent") for key, shown in names.learnt(name, kind).items()]
     columns = [list(column) for column in zip(*named, strict=True)] or [[], [], []]
     await connection.execute(store.query("views", "tell_names"), name, *columns)
 

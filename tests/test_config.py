@@ -22,6 +22,9 @@ def load(tmp_path: Path, text: str, **env: str) -> config.Settings:
 GOOD = '[tenants.a]\ntimezone = "Asia/Almaty"\n[sources.pbx]\nkind = "asterisk"\ntenant = "a"\ntoken = "t"\n'
 
 
+PORTAL = '[sources.p]\nkind = "bitrix24"\nrest_url = "https://acme.bitrix24.ru/rest/1/s3cret/"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -37,6 +40,17 @@ GOOD = '[tenants.a]\ntimezone = "Asia/Almaty"\n[sources.pbx]\nkind = "asterisk"\
         ('[tenants.a.business_hours]\nmon = "9-18"', 'must be like "09:00-18:00"'),
         ('[tenants.a.business_hours]\nmonday = "09:00-18:00"', "business_hours.monday: is none of mon"),
         ('[sources.p]\nkind = "bitrix24"', "sources.p.application_tokens: is required"),
+        ('[sources.p]\nkind = "bitrix24"\nrest_url = "https://acme.bitrix24.ru/"', "https://PORTAL/rest/USER/SECRET/"),
+        (
+            '[sources.p]\nkind = "bitrix24"\nrest_url = "https://a.bitrix24.ru/rest/1/s3cret/user.get.json"',
+            "without a method behind it",
+        ),
+        ('[sources.p]\nkind = "bitrix24"\nrest_url = "http://a.ru/rest/1/s3cret/"', "must begin with https://"),
+        (PORTAL + "reconcile_seconds = 1", "sources.p.reconcile_seconds: must be at least 5"),
+        (PORTAL + "recheck_hours = 9000", "'callkpi backfill' reads older calls"),
+        (PORTAL + "requests_per_second = 50", "sources.p.requests_per_second: must be above 0, at most 10"),
+        (PORTAL + 'nightly_at = "night"', """sources.p.nightly_at: 'night' must be like "03:30\""""),
+        (GOOD + 'rest_url = "https://a.ru/rest/1/s/"', "sources.pbx.rest_url: only kind bitrix24 has one"),
         ('[sources.p]\nkind = "asterisk"', "sources.p.token: is required"),
         ('[sources.p]\ntoken = "x"', "sources.p.kind: is required"),
         (GOOD.replace('tenant = "a"', 'tenant = "b"'), "sources.pbx.tenant: no tenant 'b'"),
@@ -53,6 +67,18 @@ def test_what_is_wrong_is_said_with_the_key_and_the_fix(tmp_path: Path, text: st
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert words in "\n".join(caught.value.problems)
+
+
+def test_the_webhooks_address_is_a_secret_from_a_file_and_enough_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("https://acme.bitrix24.ru/rest/1/s3cret/\n")
+    text = GOOD + '[sources.p]\nkind = "bitrix24"\ntenant = "a"\n'
+    settings = load(tmp_path, text, CALLKPI_SOURCES__P__REST_URL_FILE=str(secret))
+    assert settings.portals.keys() == {"p"}
+    assert {"https://acme.bitrix24.ru/rest/1/s3cret/", "s3cret"} <= config.secrets_of(settings)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text + 'rest_url = "https://acme.bitrix24.ru/rest/1/s3cret/method/"\n')
+    assert "s3cret" not in str(caught.value)
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

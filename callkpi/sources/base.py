@@ -169,9 +169,8 @@ def dump(item: Any) -> bytes:
     """The payload as it is kept when it is rejected."""
     if isinstance(item, BrokenLine):
         return item.text.encode()
-    if isinstance(item, str):
-        return item.encode()
-    return json.dumps(item, ensure_ascii=False, sort_keys=True).encode()
+    text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, sort_keys=True)
+    return text.encode("utf-8", "replace")
 
 
 def digest(*parts: object) -> str:

@@ -90,6 +90,7 @@ class Api:
         customer = query.get("customer")
         region = self._settings.tenants[tenant].region
         limit = _limit(request)
+        await self._reports.names.refresh(self._pool)
         rows = await self._pool.fetch(
             store.query("reports", "list_calls"), tenant, begin, end, query.get("outcome"), query.get("direction"),
             query.get("line"), None if customer is None else normalise(customer, region), query.get("queue"),
@@ -112,6 +113,7 @@ class Api:
             key = (tenant, source, place["root"])
             row = await self._pool.fetchrow(store.query("reports", "call_at"), *key, place["started_at"])
             if row is not None:
+                await self._reports.names.refresh(self._pool)
                 body = self._call_json(tenant, json.loads(row["body"]))
                 return {**body, "facts": json.loads(row["facts"]), "events": await self._events(*key)}
         return None

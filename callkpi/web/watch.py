@@ -75,6 +75,7 @@ class Watch:
             async def rows(file: str, name: str, *arguments: object) -> Any:
                 return await connection.fetch(store.query(file, name), *arguments)
 
+            await self._names.refresh(connection)
             window = (local_midnight(own, now), now + kpi.INTERVAL)
             written_off = now - timedelta(days=own.write_off_days)
             sources = [name for name, source in self._settings.sources.items() if source.tenant == tenant]
