@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,8 @@ from callkpi.health import Health
 from callkpi.journal import Journal, JournalUnavailable
 from callkpi.model import CallEvent
 from callkpi.sources import SOURCE_TYPES
-from callkpi.sources.base import Context, Delivery, Malformed, Parsed, authenticated
+from callkpi.sources.base import Answer, Context, Delivery, Malformed, Parsed, SourceType
+from callkpi.sources.tables import CSV, MEDIA_TYPES
 
 log = structlog.get_logger()
 
@@ -37,13 +38,14 @@ class Receipt:
     ignored: int
     rejected: int
     reason: str = ""  #: of the first rejected payload
+    answer: Answer | None = None  #: what the sender wants to hear; None: these counts
 
 
 class Ingest:
     """Takes deliveries for the configured sources."""
 
     def __init__(self, settings: config.Settings, pool: asyncpg.Pool, journal: Journal, health: Health) -> None:
-        self._sources = settings.sources
+        self._sources = {name: settings.with_zone(source) for name, source in settings.sources.items()}
         self._pool = pool
         self._journal = journal
         self._health = health
@@ -59,55 +61,67 @@ class Ingest:
         if settings is None:
             self._health.count("ingest_refused", source="", label="unknown_source")
             raise UnknownSource(name)
-        source_type = SOURCE_TYPES[settings.kind]
+        source_type = _reader(settings, delivery.content_type)
         try:
             payload = source_type.decode(delivery)
         except Malformed as error:
-            await self._malformed(name, settings, delivery, error)
+            await self._malformed(name, settings, source_type, delivery, error)
             raise
-        if not authenticated(source_type, settings, source_type.token(delivery, payload)):
+        if not source_type.authentic(delivery, payload, settings):
             self._health.count("ingest_refused", source=name, label="unauthorised")
             raise Unauthorised(name)
         context = Context(name, settings.tenant, settings, delivery.received_at)
-        return await self._keep(source_type.parse(payload, context), context, source_type.media_type)
+        return await self._keep(source_type.parse(payload, context), context, source_type)
+
+    def greet(self, name: str, query: Mapping[str, str]) -> Answer | None:
+        """Answer to a GET by which a sender checks the address, None where the source has no such check."""
+        settings = self._sources.get(name)
+        return SOURCE_TYPES[settings.kind].greet(query) if settings is not None else None
+
+    def has_paths(self, name: str) -> bool:
+        """Whether the sender adds paths of its own to the address of this source's door."""
+        settings = self._sources.get(name)
+        return settings is not None and SOURCE_TYPES[settings.kind].has_paths
 
     async def replay(self, name: str, media_type: str, payload: bytes, received_at: datetime) -> Receipt:
         """Take a payload that was rejected before, without its secret: it was authentic when it came."""
         settings = self._sources.get(name)
         if settings is None:
             raise UnknownSource(name)
-        source_type = SOURCE_TYPES[settings.kind]
+        source_type = _reader(settings, media_type)
         delivery = Delivery(payload, media_type, "", received_at)
         context = Context(name, settings.tenant, settings, received_at)
         parsed = source_type.parse(source_type.decode(delivery), context)
         if parsed.rejected:
             return Receipt(0, parsed.ignored, len(parsed.rejected), parsed.rejected[0][1])
-        return await self._keep(parsed, context, media_type)
+        return await self._keep(parsed, context, source_type)
 
-    async def _malformed(self, name: str, settings: config.Source, delivery: Delivery, error: Malformed) -> None:
+    async def _malformed(
+        self, name: str, settings: config.Source, source_type: SourceType, delivery: Delivery, error: Malformed
+    ) -> None:
         """Keep what can't be decoded if its sender proved who he is outside of the body."""
-        if authenticated(SOURCE_TYPES[settings.kind], settings, delivery.presented_token):
+        if source_type.authentic(delivery, None, settings):
             context = Context(name, settings.tenant, settings, delivery.received_at)
-            await self._reject(context, SOURCE_TYPES[settings.kind].media_type, [(delivery.body, str(error))])
+            await self._reject(context, source_type.media_type, [(delivery.body, str(error))])
         else:
             self._health.count("ingest_refused", source=name, label="malformed")
 
-    async def _keep(self, parsed: Parsed, context: Context, media_type: str) -> Receipt:
+    async def _keep(self, parsed: Parsed, context: Context, source_type: SourceType) -> Receipt:
         if parsed.rejected:
-            await self._reject(context, media_type, parsed.rejected)
+            await self._reject(context, source_type.media_type, parsed.rejected)
         await self._journal.append(parsed.events)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
-        self._note(context, parsed.events)
+        self._note(context, parsed.events, source_type.known_codes)
         reason = parsed.rejected[0][1] if parsed.rejected else ""
-        return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason)
+        return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason, source_type.acknowledgement)
 
-    def _note(self, context: Context, events: Iterable[CallEvent]) -> None:
+    def _note(self, context: Context, events: Iterable[CallEvent], known: frozenset[str] | None) -> None:
         newest: datetime | None = None
         for event in events:
             newest = event.at if newest is None or event.at > newest else newest
             if event.direction == "unknown":
                 self._health.count("source_unknown_values", source=context.source, label="call_type")
-            if event.code and event.cause == "failed" and event.code not in _KNOWN_CODES:
+            if event.code and known is not None and event.code not in known:
                 self._health.count("source_unknown_values", source=context.source, label="failed_code")
         self._health.heard(context.source, newest, context.received_at)
 
@@ -138,5 +152,8 @@ class Ingest:
         return payload
 
 
-#: Documented Bitrix24 codes that mean a failure; any other code that ends as failed is new to us.
-_KNOWN_CODES = frozenset({"402", "403", "404", "423", "484", "503", "OTHER"})
+def _reader(settings: config.Source, content_type: str) -> SourceType:
+    """What reads a delivery: the source's own kind, or for a table of calls the reader of tables."""
+    if settings.columns and content_type in MEDIA_TYPES:
+        return CSV
+    return SOURCE_TYPES[settings.kind]

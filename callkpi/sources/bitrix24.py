@@ -56,6 +56,7 @@ RANK_END = 2
 
 class Bitrix24(base.SourceType):
     media_type = "application/x-www-form-urlencoded"
+    known_codes = frozenset(OUTCOMES)
 
     def decode(self, delivery: Delivery) -> Any:
         if delivery.body.lstrip()[:1] in (b"{", b"["):
