@@ -141,9 +141,9 @@ class Source:
     inbound_contexts: tuple[str, ...] = setting((), "asterisk, freeswitch: contexts where customers' calls arrive")
     outbound_contexts: tuple[str, ...] = setting((), "asterisk, freeswitch: contexts of agents' calls to customers")
     internal_number: str = setting(r"\d{1,5}", "regular expression of our extensions")
-    columns: dict[str, str] = setting({}, "tables of calls: our name of a column = its title in the file")
-    directions: dict[str, str] = setting({}, "tables of calls: the file's word = inbound, outbound, internal")
-    outcomes: dict[str, str] = setting({}, "tables of calls: the file's word = answered, abandoned, no_answer, …")
+    columns: dict[str, str] = setting({}, "tables of calls: the title of each column in the file, by our name of it")
+    directions: dict[str, str] = setting({}, "tables of calls: inbound, outbound or internal, by the file's word")
+    outcomes: dict[str, str] = setting({}, "tables of calls: answered, abandoned, no_answer, …, by the file's word")
     dedupe_seconds: float = setting(
         60.0, "a payload without a time of its own that comes again within these seconds is the same one"
     )

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -43,7 +42,7 @@ class Delivery:
     content_type: str
     presented_token: str  #: from the Authorization header or ``?token=``
     received_at: datetime
-    headers: Mapping[str, str] = MappingProxyType({})  #: by name in any case, as aiohttp gives them
+    headers: Mapping[str, str] = field(default_factory=dict)  #: by name in any case, as aiohttp gives them
     target: str = ""  #: path and query as the sender wrote them
 
 

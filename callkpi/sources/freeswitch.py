@@ -37,15 +37,17 @@ OUTCOMES = {
     "NO_USER_RESPONSE": Outcome.NO_ANSWER, "ALLOTTED_TIMEOUT": Outcome.NO_ANSWER,
     "PROGRESS_TIMEOUT": Outcome.NO_ANSWER, "MEDIA_TIMEOUT": Outcome.FAILED, "USER_BUSY": Outcome.BUSY,
     "CALL_REJECTED": Outcome.REJECTED, "SUBSCRIBER_ABSENT": Outcome.NO_ANSWER, "USER_NOT_REGISTERED": Outcome.NO_ANSWER,
-    "UNALLOCATED_NUMBER": Outcome.FAILED, "INVALID_NUMBER_FORMAT": Outcome.FAILED, "NO_ROUTE_DESTINATION": Outcome.FAILED,
+    "UNALLOCATED_NUMBER": Outcome.FAILED, "INVALID_NUMBER_FORMAT": Outcome.FAILED,
+    "NO_ROUTE_DESTINATION": Outcome.FAILED,
     "DESTINATION_OUT_OF_ORDER": Outcome.FAILED, "NETWORK_OUT_OF_ORDER": Outcome.FAILED,
     "NORMAL_TEMPORARY_FAILURE": Outcome.FAILED, "RECOVERY_ON_TIMER_EXPIRE": Outcome.FAILED,
     "NORMAL_UNSPECIFIED": Outcome.FAILED, "INTERWORKING": Outcome.FAILED, "INCOMPATIBLE_DESTINATION": Outcome.FAILED,
     "SWITCH_CONGESTION": Outcome.FAILED, "NORMAL_CIRCUIT_CONGESTION": Outcome.FAILED, "CALL_BARRED": Outcome.FAILED,
     "OUTGOING_CALL_BARRED": Outcome.FAILED, "INCOMING_CALL_BARRED": Outcome.FAILED, "GATEWAY_DOWN": Outcome.FAILED,
-    "SERVICE_UNAVAILABLE": Outcome.FAILED, "BEARERCAPABILITY_NOTAVAIL": Outcome.FAILED, "CHAN_NOT_IMPLEMENTED": Outcome.FAILED,
-    "ATTENDED_TRANSFER": "", "BLIND_TRANSFER": "", "LOSE_RACE": "", "PICKED_OFF": "", "MANAGER_REQUEST": "", "SUCCESS": "",
-    "NONE": "",
+    "SERVICE_UNAVAILABLE": Outcome.FAILED, "BEARERCAPABILITY_NOTAVAIL": Outcome.FAILED,
+    "CHAN_NOT_IMPLEMENTED": Outcome.FAILED,
+    "ATTENDED_TRANSFER": "", "BLIND_TRANSFER": "", "LOSE_RACE": "", "PICKED_OFF": "", "MANAGER_REQUEST": "",
+    "SUCCESS": "", "NONE": "",
 }  # fmt: skip
 #: ``cc_cancel_reason``: BREAK_OUT is the caller who hung up (or whom the dialplan took out).
 CANCELLED = {
@@ -84,8 +86,7 @@ class FreeSwitch(base.SourceType):
         variables = record.get("variables")
         if not isinstance(variables, dict):
             raise Rejected("variables: is missing; this is no record of mod_json_cdr")
-        told = {name: unquote(value) if isinstance(value, str) else value for name, value in variables.items()}
-        channel = _Channel(Facts(told, context), _profile(record))
+        channel = _Channel(Facts(_decoded(variables), context), _profile(record))
         return channel.agent_events() if channel.parent else channel.call_events()
 
     def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
@@ -110,7 +111,11 @@ def _profile(record: Mapping[str, Any]) -> Mapping[str, Any]:
     stages = [stage for stage in (flow if isinstance(flow, list) else [flow]) if isinstance(stage, dict)]
     profiles = [profile for stage in stages if isinstance(profile := stage.get("caller_profile"), dict)]
     made = next((profile["originator"] for profile in profiles if "originator" in profile), None)
-    return {**(profiles[-1] if profiles else {}), **({"originator": made} if made else {})}
+    return {**_decoded(profiles[-1] if profiles else {}), **({"originator": made} if made else {})}
+
+
+def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: unquote(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 class _Channel:

@@ -33,8 +33,10 @@ DIRECTIONS = {
     "internal": Direction.INTERNAL, "внутренний": Direction.INTERNAL, "внутренний вызов": Direction.INTERNAL,
 }  # fmt: skip
 OUTCOMES = {
-    "answered": Outcome.ANSWERED, "answer": Outcome.ANSWERED, "success": Outcome.ANSWERED, "completed": Outcome.ANSWERED,
-    "отвечен": Outcome.ANSWERED, "отвечено": Outcome.ANSWERED, "успешный": Outcome.ANSWERED, "успешно": Outcome.ANSWERED,
+    "answered": Outcome.ANSWERED, "answer": Outcome.ANSWERED, "success": Outcome.ANSWERED,
+    "completed": Outcome.ANSWERED,
+    "отвечен": Outcome.ANSWERED, "отвечено": Outcome.ANSWERED, "успешный": Outcome.ANSWERED,
+    "успешно": Outcome.ANSWERED,
     "no answer": Outcome.NO_ANSWER, "noanswer": Outcome.NO_ANSWER, "no-answer": Outcome.NO_ANSWER,
     "missed": Outcome.NO_ANSWER, "unanswered": Outcome.NO_ANSWER, "не отвечен": Outcome.NO_ANSWER,
     "неотвечен": Outcome.NO_ANSWER, "нет ответа": Outcome.NO_ANSWER, "пропущен": Outcome.NO_ANSWER,
@@ -151,11 +153,10 @@ def _events(
         wait = round((answered - start).total_seconds() * 1000)
     events = [facts.event(Kind.STARTED, call_id, start, **about)]
     if queue and not outbound:
-        events.append(facts.event(Kind.QUEUED, call_id, start, queue=queue, entry=queue))
+        stay = {"queue": queue, "entry": queue}
+        events.append(facts.event(Kind.QUEUED, call_id, start, **stay))
         if not was_answered:
-            events.append(
-                facts.event(Kind.LEFT_QUEUE, call_id, ended, queue=queue, entry=queue, cause=outcome, wait_ms=wait)
-            )
+            events.append(facts.event(Kind.LEFT_QUEUE, call_id, ended, cause=outcome, wait_ms=wait, **stay))
     hold, ring = facts.milliseconds("hold"), facts.milliseconds("ring")
     if was_answered and hold is not None and answered is not None:
         leg = {"agent": agent, "leg": f"{call_id}/talk"}
@@ -163,20 +164,11 @@ def _events(
             facts.event(Kind.ANSWERED, call_id, answered, wait_ms=wait, ring_ms=ring, **leg),
             facts.event(Kind.ENDED, call_id, ended, part=".leg", talk_ms=talk, hold_ms=hold, **leg),
         ]
-    events.append(
-        facts.event(
-            Kind.ENDED,
-            call_id,
-            ended,
-            cause=outcome,
-            code=code,
-            agent=agent if was_answered or outbound else "",
-            talk_ms=talk if was_answered else None,
-            wait_ms=wait if was_answered else None,
-            **about,
-        )  # fmt: skip
-    )
-    return events
+    end = facts.event(
+        Kind.ENDED, call_id, ended, cause=outcome, code=code, agent=agent if was_answered or outbound else "",
+        talk_ms=talk if was_answered else None, wait_ms=wait if was_answered else None, **about,
+    )  # fmt: skip
+    return [*events, end]
 
 
 def _time(facts: Facts, name: str) -> datetime | None:
@@ -190,11 +182,8 @@ def _time(facts: Facts, name: str) -> datetime | None:
     if match is None:
         return facts.local(name)
     day, month, year, clock = match.groups()
-    iso = (
-        f"{year}-{month:0>2}-{day:0>2} {clock:0>8}"
-        if clock.count(":") == 2
-        else f"{year}-{month:0>2}-{day:0>2} {clock:0>5}"
-    )
+    hour, _, rest = clock.partition(":")
+    iso = f"{year}-{month:0>2}-{day:0>2} {hour:0>2}:{rest}"
     return base.local_time(iso, name, facts.context.settings.zone, facts.context.received_at)
 
 

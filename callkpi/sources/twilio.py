@@ -6,8 +6,8 @@ Signature, parameters and statuses: Twilio's documentation ("Validating requests
 Twilio has it and the sorted parameters; behind a proxy that address is not ours, so ``public_url`` names it.
 
 Twilio tells of legs, so what it says is journalled in its own terms and interpreted when the whole call is folded:
-a call without ``ParentCallSid`` is the whole call, its children are rings of agents, or, where an agent's client dials
-out, of the customer. Where TaskRouter tells of reservations, they are the rings, and the children are not counted again.
+a call without ``ParentCallSid`` is the whole call, its children are rings of agents, or, where an agent's client
+dials out, of the customer. Where TaskRouter tells of reservations, they are the rings, and children don't count again.
 That Twilio answered is no proof that somebody spoke: an inbound call is answered when a leg or a reservation is. Of an
 inbound call Twilio itself reports only the end; its start is the end less ``CallDuration``.
 """
@@ -337,10 +337,11 @@ class _Reading:
 
     def _first_answer(self, otherwise: datetime) -> datetime:
         """When the first agent of the call answered: the result of a bridged caller comes after the conversation."""
-        times = [
-            s.at - timedelta(seconds=int(s.detail.get("duration", "0")))
-            for leg in self.children.values() for s in leg if s.detail["status"] in ("in-progress", "answered", "completed")
+        spoke = [
+            s for leg in self.children.values() for s in leg
+            if s.detail["status"] in ("in-progress", "answered", "completed")
         ]  # fmt: skip
+        times = [s.at - timedelta(seconds=int(s.detail.get("duration", "0"))) for s in spoke]
         return min(times, default=otherwise)
 
     def _task_events(self) -> list[CallEvent]:
