@@ -189,10 +189,10 @@ def require_object(item: Any) -> Mapping[str, Any]:
 def dump(item: Any) -> bytes:
     """The payload as it is kept when it is rejected."""
     if isinstance(item, BrokenLine):
-        return item.text.encode()
-    if isinstance(item, str):
-        return item.encode()
-    return json.dumps(item, ensure_ascii=False, sort_keys=True).encode()
+        text = item.text
+    else:
+        text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, sort_keys=True)
+    return text.encode("utf-8", "replace")
 
 
 def digest(*parts: object) -> str:

@@ -34,14 +34,12 @@ class Facts:
     def text(self, *names: str) -> str:
         """The first of *names* that has a value, stripped."""
         for name in names:
-            value = self.fields.get(name)
-            if value is not None and not isinstance(value, (dict, list, bool)) and (text := str(value).strip()):
+            if text := _clean(self.fields.get(name)):
                 return text[:_MAX_TEXT]
         return ""
 
     def required(self, name: str) -> str:
-        value = self.fields.get(name)
-        text = "" if value is None or isinstance(value, (dict, list, bool)) else str(value).strip()
+        text = _clean(self.fields.get(name))
         if not text or len(text) > _MAX_TEXT:
             raise Rejected(f"{name}: must have 1 to {_MAX_TEXT} characters")
         return text
@@ -85,6 +83,16 @@ class Facts:
             timeless=at is None,
             **facts,
         )
+
+
+def _clean(value: Any) -> str:
+    """A scalar as text without what no database holds; "" for anything else."""
+    if value is None or isinstance(value, (dict, list, bool)):
+        return ""
+    text = str(value)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
+    return text.replace("\x00", "").strip()
 
 
 def parse_seconds(value: str, what: str) -> int:

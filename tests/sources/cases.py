@@ -129,8 +129,8 @@ def signed(kind: SourceKind, delivery: Delivery, secret: str = SECRET) -> Delive
 CASES = [read(path) for path in sorted(HERE.glob("*/*.toml"))]
 
 
-def first_of_each_kind() -> list[Case]:
-    return list({case.kind: case for case in reversed(CASES)}.values())
+def longest_of_each_kind() -> list[Case]:
+    return list({case.kind: case for case in sorted(CASES, key=lambda c: len(c.deliveries))}.values())
 
 
 # -- what the code under test makes of it ---------------------------------------------------------------
@@ -160,13 +160,12 @@ def describe(call: Call) -> dict[str, Any]:
                 words += [name, f"{value / 1000:g}"]
         legs.append(" ".join([*words, *(["transferred"] if leg.transferred else [])]))
     entries = [f"{e.queue} {e.outcome} wait {(e.wait_ms or 0) / 1000:g}" for e in call.entries]
-    told = {
+    return {
         "id": call.call_id, "direction": str(call.direction), "outcome": str(call.outcome), "customer": call.customer,
         "line": call.line, "started": call.started_at, "ended": call.ended_at, "code": call.code,
         "hangup_by": call.hangup_by, "transferred": call.transferred, "rating": call.rating, "legs": sorted(legs),
         "entries": entries, **{n: _seconds(getattr(call, f"{n}_ms")) for n in ("wait", "talk", "hold", "wrap")},
     }  # fmt: skip
-    return told
 
 
 def _seconds(value: int | None) -> float | None:
