@@ -143,8 +143,8 @@ async def test_recorded_time_passes_n_times_faster(door: Door, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"hello\nworld\n", "neither JSON Lines"),
-        (b'[{"n": 1}]\n', "neither JSON Lines"),
+        (b"hello\nworld\n", "no JSON Lines"),
+        (b'[{"n": 1}]\n', "no JSON Lines"),
         (gzip.compress(b'{"n": 1}\n' * 1000)[:-20], "broken near line"),
         (b"{" + b"x" * 2_000_000, "line 1 is longer"),
     ],
