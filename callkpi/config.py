@@ -58,10 +58,8 @@ class SourceKind(StrEnum):
     MEGAFON = "megafon"
     TWILIO = "twilio"
     FREESWITCH = "freeswitch"
-    UIS = "uis"
     BINOTEL = "binotel"
     ONLINEPBX = "onlinepbx"
-    THREECX = "3cx"
     CSV = "csv"
 
 
@@ -545,10 +543,8 @@ _KEYS: Mapping[SourceKind, tuple[str, ...]] = {
     SourceKind.MEGAFON: ("token", "timezone"),
     SourceKind.TWILIO: ("secrets", "public_url", "token"),
     SourceKind.FREESWITCH: ("token", "inbound_contexts", "outbound_contexts", "internal_number"),
-    SourceKind.UIS: ("token", "timezone"),
     SourceKind.BINOTEL: ("token",),
     SourceKind.ONLINEPBX: ("token", "internal_number"),
-    SourceKind.THREECX: ("token", "timezone", "internal_number"),
     SourceKind.CSV: ("token", "timezone", "columns", "directions", "outcomes", "internal_number"),
 }
 

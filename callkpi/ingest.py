@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import asyncpg
 import structlog
@@ -49,7 +50,9 @@ class Ingest:
         self._pool = pool
         self._journal = journal
         self._health = health
-        self._secrets = sorted(config.secrets_of(settings), key=len, reverse=True)
+        secrets = config.secrets_of(settings)
+        written = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
+        self._secrets = sorted((form.encode() for form in written), key=len, reverse=True)
 
     async def take(self, name: str, delivery: Delivery) -> Receipt:
         """Take one delivery. Returns when it is durable.
@@ -148,7 +151,7 @@ class Ingest:
 
     def _without_secrets(self, payload: bytes) -> bytes:
         for secret in self._secrets:
-            payload = payload.replace(secret.encode(), b"[secret]")
+            payload = payload.replace(secret, b"[secret]")
         return payload
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from callkpi import config
 from callkpi.sources.asterisk import Asterisk
 from callkpi.sources.base import SourceType
+from callkpi.sources.binotel import Binotel
 from callkpi.sources.bitrix24 import Bitrix24
 from callkpi.sources.freeswitch import FreeSwitch
 from callkpi.sources.mango import Mango
 from callkpi.sources.megafon import Megafon
 from callkpi.sources.native import Native
+from callkpi.sources.onlinepbx import OnlinePbx
 from callkpi.sources.tables import CSV
 from callkpi.sources.twilio import Twilio
 from callkpi.sources.zadarma import Zadarma
@@ -24,5 +26,7 @@ SOURCE_TYPES: dict[config.SourceKind, SourceType] = {
     config.SourceKind.MEGAFON: Megafon(),
     config.SourceKind.TWILIO: Twilio(),
     config.SourceKind.FREESWITCH: FreeSwitch(),
+    config.SourceKind.BINOTEL: Binotel(),
+    config.SourceKind.ONLINEPBX: OnlinePbx(),
     config.SourceKind.CSV: CSV,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 from callkpi.funnel import in_order
@@ -174,8 +174,10 @@ def pick(table: Mapping[str, Any], value: str, otherwise: Any) -> Any:
     return table.get(value.strip().lower().replace("_", " "), otherwise)
 
 
-def utc_offset(hours: int) -> timezone:
-    return timezone(timedelta(hours=hours))
+def say(signal: CallEvent, kind: Kind, **facts: Any) -> CallEvent:
+    """What a signal means, in a canonical kind."""
+    told = {"code": "", "detail": {}, **facts}
+    return replace(signal, kind=kind, event_id=f"{signal.event_id}.{kind}{facts.get('leg', '')}", **told)
 
 
 Parser = Callable[[Facts], Sequence[CallEvent]]
@@ -184,7 +186,3 @@ DIRECTIONS: Mapping[str, Direction] = {
     "out": Direction.OUTBOUND, "outbound": Direction.OUTBOUND, "outgoing": Direction.OUTBOUND,
     "internal": Direction.INTERNAL, "local": Direction.INTERNAL,
 }  # fmt: skip
-__all__ = [
-    "DIRECTIONS", "RANK_RECORD", "UTC", "Facts", "Parser", "end_is_last", "form_or_json", "parse_seconds", "pick",
-    "stop_other_rings", "utc_offset", "without_secrets",
-]  # fmt: skip

@@ -25,7 +25,7 @@ from callkpi.funnel import in_order
 from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome, from_unix, millis
 from callkpi.sources import base
 from callkpi.sources.base import BrokenLine, Context, Delivery, Malformed, Rejected
-from callkpi.sources.facts import RANK_RECORD, Facts
+from callkpi.sources.facts import RANK_RECORD, Facts, say
 from callkpi.sources.forms import parse_form
 
 #: ``disconnect_reason`` of a call that was not answered.
@@ -202,20 +202,20 @@ class _Reading:
             return []
         told = self.first.detail
         customer = told.get("from_number", "") if self.direction is Direction.INBOUND else told.get("to_number", "")
-        return [_say(self.first, Kind.STARTED, rank=1, direction=self.direction, customer=customer, line=_line(told))]
+        return [say(self.first, Kind.STARTED, rank=1, direction=self.direction, customer=customer, line=_line(told))]
 
     def _stay(self, leg: Sequence[CallEvent]) -> list[CallEvent]:
         first, told = leg[0], leg[0].detail
         queue = told.get("group") or told.get("to_extension") or told.get("to_number") or "group"
         common = {"queue": queue, "entry": told["leg"]}
-        result = [_say(first, Kind.QUEUED, **common)]
+        result = [say(first, Kind.QUEUED, **common)]
         end = next((s for s in leg if s.detail["state"] == "Disconnected"), None)
         if end is not None:
             reason = end.detail.get("reason", "")
             moved_on = any(other.at >= end.at for other in self.queues if other is not first)
             cause = _LEFT.get(reason) or (Outcome.OVERFLOWED if moved_on else self._unanswered())
             if cause:
-                result.append(_say(end, Kind.LEFT_QUEUE, cause=cause, **common))
+                result.append(say(end, Kind.LEFT_QUEUE, cause=cause, **common))
         return result
 
     def _unanswered(self) -> str:
@@ -233,12 +233,12 @@ class _Reading:
             common = self._about_leg(signal)
             state = signal.detail["state"]
             if state == "Appeared":
-                result.append(_say(signal, Kind.RINGING, **common))
+                result.append(say(signal, Kind.RINGING, **common))
             elif state == "Connected":
-                result.append(_say(signal, Kind.RESUMED if answered else Kind.ANSWERED, **common))
+                result.append(say(signal, Kind.RESUMED if answered else Kind.ANSWERED, **common))
                 answered, held = True, False
             elif state == "OnHold" and answered and not held:
-                result.append(_say(signal, Kind.HELD, **common))
+                result.append(say(signal, Kind.HELD, **common))
                 held = True
             elif state == "Disconnected":
                 result.append(self._leg_end(signal, answered, common))
@@ -269,8 +269,8 @@ class _Reading:
     def _leg_end(self, signal: CallEvent, answered: bool, common: Mapping[str, Any]) -> CallEvent:
         reason = signal.detail.get("reason", "")
         if answered:
-            return _say(signal, Kind.ENDED, hangup_by=_hung_up(reason, self.direction), **common)
-        return _say(signal, Kind.NOT_TAKEN, cause=_NOT_TAKEN.get(reason, LegEnd.CANCELLED), **common)
+            return say(signal, Kind.ENDED, hangup_by=_hung_up(reason, self.direction), **common)
+        return say(signal, Kind.NOT_TAKEN, cause=_NOT_TAKEN.get(reason, LegEnd.CANCELLED), **common)
 
     def _transfers(self, told: Iterable[CallEvent]) -> list[CallEvent]:
         answered = {e.leg: e for e in told if e.kind is Kind.ANSWERED}
@@ -278,10 +278,10 @@ class _Reading:
         for leg, signals in self.legs.items():
             source = next((s.detail["taken_from"] for s in signals if "taken_from" in s.detail), "")
             if leg in answered and source in answered:
-                result.append(_say(answered[leg], Kind.TRANSFERRED, agent=answered[source].agent, leg=source))
+                result.append(say(answered[leg], Kind.TRANSFERRED, agent=answered[source].agent, leg=source))
             moved = next((s for s in signals if s.detail.get("moved")), None)
             if moved is not None and leg in answered:
-                result.append(_say(moved, Kind.TRANSFERRED, agent=answered[leg].agent, leg=leg))
+                result.append(say(moved, Kind.TRANSFERRED, agent=answered[leg].agent, leg=leg))
         return result
 
     def _end(self, told: Sequence[CallEvent]) -> list[CallEvent]:
@@ -297,13 +297,13 @@ class _Reading:
         }  # fmt: skip
         agent = detail.get("from_extension" if outbound else "to_extension", "")
         last = max([self.summary.at, *(e.at for e in told)])
-        ended = _say(
+        ended = say(
             replace(self.summary, at=last), Kind.ENDED, code=reason, hangup_by=_hung_up(reason, self.direction),
             cause=Outcome.ANSWERED if talk else _outcome(reason), agent=agent if talk or outbound else "",
             talk_ms=millis(self.summary.at, talk) if talk else None,
             wait_ms=millis(talk, created) if talk and not self.queues else None, **about,
         )  # fmt: skip
-        return [_say(replace(self.summary, at=created), Kind.STARTED, **about), ended]
+        return [say(replace(self.summary, at=created), Kind.STARTED, **about), ended]
 
 
 def _line(detail: Mapping[str, str]) -> str:
@@ -315,8 +315,3 @@ def _hung_up(reason: str, direction: Direction) -> str:
     """1110: the caller hung up, 1120: the called one."""
     caller, called = ("agent", "customer") if direction is Direction.OUTBOUND else ("customer", "agent")
     return {"1110": caller, "1120": called}.get(reason, "")
-
-
-def _say(signal: CallEvent, kind: Kind, **facts: Any) -> CallEvent:
-    told = {"code": "", "detail": {}, **facts}
-    return replace(signal, kind=kind, event_id=f"{signal.event_id}.{kind}{facts.get('leg', '')}", **told)

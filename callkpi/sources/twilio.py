@@ -30,7 +30,7 @@ from callkpi.funnel import in_order
 from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome, millis
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
-from callkpi.sources.facts import RANK_RECORD, Facts, form_or_json
+from callkpi.sources.facts import RANK_RECORD, Facts, form_or_json, say
 
 STATUSES = frozenset({
     "queued", "initiated", "ringing", "in-progress", "answered", "completed", "busy", "failed", "no-answer", "canceled",
@@ -272,7 +272,7 @@ class _Reading:
         result = []
         for signal in self.root:
             begin = signal.at - timedelta(seconds=int(signal.detail.get("duration", "0")))
-            result.append(_say(replace(signal, at=begin), Kind.STARTED, **self.about))
+            result.append(say(replace(signal, at=begin), Kind.STARTED, **self.about))
         single = self.about["direction"] is Direction.OUTBOUND and not self.children and not self.agent_first
         if single and not self.reserved:
             # A call that an application makes to a customer: the customer's phone is the only leg.
@@ -286,19 +286,19 @@ class _Reading:
         agent = self.agent or (_name(to) if _is_agent(to) or not outbound else "")
         common = {"agent": agent, "leg": leg[0].detail["sid"]}
         if not self.root:
-            result.append(_say(leg[0], Kind.STARTED, **self.about))
+            result.append(say(leg[0], Kind.STARTED, **self.about))
         for signal in leg:
             status = signal.detail["status"]
             if status == "ringing":
-                result.append(_say(signal, Kind.RINGING, **common))
+                result.append(say(signal, Kind.RINGING, **common))
             elif status in ("in-progress", "answered"):
-                result.append(_say(signal, Kind.ANSWERED, **common))
+                result.append(say(signal, Kind.ANSWERED, **common))
             elif status == "completed":
                 talk = 1000 * int(signal.detail.get("duration", "0"))
                 answered = replace(signal, at=signal.at - timedelta(milliseconds=talk))
-                result += [_say(answered, Kind.ANSWERED, **common), _say(signal, Kind.ENDED, talk_ms=talk, **common)]
+                result += [say(answered, Kind.ANSWERED, **common), say(signal, Kind.ENDED, talk_ms=talk, **common)]
             elif status in _NOT_TAKEN:
-                result.append(_say(signal, Kind.NOT_TAKEN, cause=_NOT_TAKEN[status], **common))
+                result.append(say(signal, Kind.NOT_TAKEN, cause=_NOT_TAKEN[status], **common))
         return result
 
     def _dial_events(self) -> list[CallEvent]:
@@ -311,8 +311,8 @@ class _Reading:
             talk = timedelta(seconds=int(signal.detail.get("dial_seconds", "0")))
             common = {"leg": sid, "agent": self.agent}
             result += [
-                _say(replace(signal, at=signal.at - talk), Kind.ANSWERED, **common),
-                _say(signal, Kind.ENDED, talk_ms=millis(signal.at, signal.at - talk), **common),
+                say(replace(signal, at=signal.at - talk), Kind.ANSWERED, **common),
+                say(signal, Kind.ENDED, talk_ms=millis(signal.at, signal.at - talk), **common),
             ]
         return result
 
@@ -329,10 +329,10 @@ class _Reading:
             wait = timedelta(seconds=int(told.get("queue_seconds", "0")))
             bridged = outcome in ("bridged", "bridging-in-process")
             left = self._first_answer(signal.at) if bridged else signal.at
-            result.append(_say(replace(signal, at=left - wait), Kind.QUEUED, **self.about, **stay))
+            result.append(say(replace(signal, at=left - wait), Kind.QUEUED, **self.about, **stay))
             if not bridged:
                 cause = _QUEUE_RESULTS.get(outcome, Outcome.EXITED)
-                result.append(_say(signal, Kind.LEFT_QUEUE, cause=cause, wait_ms=millis(left, left - wait), **stay))
+                result.append(say(signal, Kind.LEFT_QUEUE, cause=cause, wait_ms=millis(left, left - wait), **stay))
         return result
 
     def _first_answer(self, otherwise: datetime) -> datetime:
@@ -352,13 +352,13 @@ class _Reading:
             stay = {"queue": told.get("queue", ""), "entry": f"{told.get('task', '')}/{told.get('queue', '')}"}
             leg = {"agent": told.get("worker", ""), "leg": told.get("reservation", ""), **stay}
             if subject == "task" and verb == "created":
-                result.append(_say(signal, Kind.STARTED, **self.about))
+                result.append(say(signal, Kind.STARTED, **self.about))
             elif subject == "task-queue" and verb == "entered" and stay["queue"]:
-                result.append(_say(signal, Kind.QUEUED, **stay))
+                result.append(say(signal, Kind.QUEUED, **stay))
             elif subject == "task" and verb == "canceled" and stay["queue"]:
                 gave_up = "hung" in told.get("reason", "").lower() or not told.get("reason")
                 cause = Outcome.ABANDONED if gave_up else Outcome.TIMED_OUT
-                result.append(_say(signal, Kind.LEFT_QUEUE, cause=cause, **stay))
+                result.append(say(signal, Kind.LEFT_QUEUE, cause=cause, **stay))
             elif subject == "reservation" and leg["leg"]:
                 result += self._reservation(signal, verb, leg, wrapping)
         return result
@@ -367,19 +367,19 @@ class _Reading:
         self, signal: CallEvent, verb: str, leg: Mapping[str, Any], wrapping: dict[str, datetime]
     ) -> list[CallEvent]:
         if verb == "created":
-            return [_say(signal, Kind.RINGING, **leg)]
+            return [say(signal, Kind.RINGING, **leg)]
         if verb == "accepted":
-            return [_say(signal, Kind.ANSWERED, **leg)]
+            return [say(signal, Kind.ANSWERED, **leg)]
         if verb in _RESERVATION_ENDS:
-            return [_say(signal, Kind.NOT_TAKEN, cause=_RESERVATION_ENDS[verb], **leg)]
+            return [say(signal, Kind.NOT_TAKEN, cause=_RESERVATION_ENDS[verb], **leg)]
         if verb == "wrapup":
             wrapping[leg["leg"]] = signal.at
-            return [_say(signal, Kind.ENDED, **leg)]
+            return [say(signal, Kind.ENDED, **leg)]
         if verb == "completed":
             if leg["leg"] not in wrapping:
-                return [_say(signal, Kind.ENDED, **leg)]
+                return [say(signal, Kind.ENDED, **leg)]
             wrap = millis(signal.at, wrapping[leg["leg"]])
-            return [_say(signal, Kind.WRAPPED, agent=leg["agent"], wrap_ms=wrap)]
+            return [say(signal, Kind.WRAPPED, agent=leg["agent"], wrap_ms=wrap)]
         return []
 
     def _end(self, told: Iterable[CallEvent]) -> list[CallEvent]:
@@ -391,7 +391,7 @@ class _Reading:
         at = max([signal.at, *during])
         answered = any(e.kind is Kind.ANSWERED for e in told)
         cause = "" if answered else self._cause(status)
-        return [_say(replace(signal, at=at), Kind.ENDED, rank=RANK_RECORD, code=status, cause=cause, **self.about)]
+        return [say(replace(signal, at=at), Kind.ENDED, rank=RANK_RECORD, code=status, cause=cause, **self.about)]
 
     def _cause(self, status: str) -> str:
         legs = [leg[-1].detail["status"] for leg in self.children.values()]
@@ -400,8 +400,3 @@ class _Reading:
         if last == "canceled" and self.about["direction"] is Direction.INBOUND:
             return Outcome.ABANDONED  # the caller hung up while phones rang
         return _OUTCOMES.get(last, "")
-
-
-def _say(signal: CallEvent, kind: Kind, **facts: Any) -> CallEvent:
-    told = {"code": "", "detail": {}, **facts}
-    return replace(signal, kind=kind, event_id=f"{signal.event_id}.{kind}{facts.get('leg', '')}", **told)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from callkpi import config
 from callkpi.config import Source, SourceKind
@@ -121,6 +121,8 @@ def signed(kind: SourceKind, delivery: Delivery, secret: str = SECRET) -> Delive
     if kind is SourceKind.FREESWITCH:
         basic = base64.b64encode(f"callkpi:{secret}".encode()).decode()
         return replace(delivery, headers={"Authorization": f"Basic {basic}"})
+    if kind in (SourceKind.BINOTEL, SourceKind.ONLINEPBX):
+        return replace(delivery, presented_token=secret, target=f"/hooks/{kind}?token={quote(secret)}")
     if kind in (SourceKind.BITRIX24, SourceKind.MEGAFON):
         return replace(delivery, body=delivery.body.replace(SECRET.encode(), secret.encode()))
     return replace(delivery, presented_token=secret, headers={"Authorization": f"Bearer {secret}"})

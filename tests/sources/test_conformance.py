@@ -6,20 +6,22 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callkpi import config
 from callkpi.config import SourceKind
 from callkpi.ingest import Receipt, Unauthorised
 from callkpi.model import CallEvent
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Delivery, Malformed
-from tests.sources.cases import CASES, FORM, SECRET, Case, describe, folded, longest_of_each_kind, parse, signed
+from tests.sources.cases import CASES, FORM, SECRET, TENANT, Case, describe, folded, longest_of_each_kind, parse, signed
 from tests.world import World, sample
 
 LONGEST = longest_of_each_kind()
@@ -161,6 +163,17 @@ def resigned(case: Case, delivery: Delivery) -> Delivery:
         return delivery
 
 
+async def test_a_broken_form_is_kept_without_the_secret_however_it_was_written(pool: asyncpg.Pool) -> None:
+    source = config.Source(kind=SourceKind.MEGAFON, tenant="acme", token="p@ss w/ord")
+    world = World(pool, config.Settings(tenants={"acme": TENANT}, sources={"pbx": source}))
+    await world.clear()
+    for written in (b"p%40ss+w%2Ford", b"p%40ss%20w%2Ford", b"p@ss w/ord"):
+        body = b"cmd=event&crm_token=" + written + b"&user=%ff"
+        with pytest.raises(Malformed):
+            await world.ingest.take("pbx", Delivery(body, FORM, "p@ss w/ord", datetime.now(UTC)))
+    assert {row["payload"] for row in await kept(world)} == {b"cmd=event&crm_token=[secret]&user=%ff"}
+
+
 @BY_KIND
 async def test_a_body_in_another_charset_is_refused_with_the_place(doors: World, case: Case) -> None:
     broken = replace(case.deliveries[0], body=case.deliveries[0].body + b"&x=\xcf\xf0\xe8\xe2\xe5\xf2")
@@ -182,6 +195,8 @@ UNKNOWN: dict[SourceKind, tuple[bytes, bytes, str]] = {
     SourceKind.MEGAFON: (b"cmd=event", b"cmd=dance", "cmd: 'dance'"),
     SourceKind.TWILIO: (b"CallStatus=ringing", b"CallStatus=dancing", "CallStatus: 'dancing'"),
     SourceKind.FREESWITCH: (b'"variables"', b'"variety"', "variables: is missing"),
+    SourceKind.BINOTEL: (b"answeredTheCall", b"dancedTheCall", "requestType: 'dancedTheCall'"),
+    SourceKind.ONLINEPBX: (b"call_start", b"call_dance", "event: 'call_dance'"),
     SourceKind.CSV: ("Отвечен".encode("cp1251"), "Станцован".encode("cp1251"), "outcome: 'Станцован'"),
 }
 
@@ -247,7 +262,7 @@ async def test_a_missing_field_is_no_error_of_the_daemon(doors: World, case: Cas
 @BY_NAME
 async def test_hostile_values_are_no_error_of_the_daemon(doors: World, case: Case) -> None:
     """Every value in turn is text of no sense: too long, with NUL, a list, an infinite number."""
-    for delivery in case.deliveries[:4]:
+    for delivery in case.deliveries[:2]:
         for change in with_each_value(delivery, ("\x00", "9" * 400, "-1", "1e400", "[]", "\ud800", CUSTOMER)):
             answer = await taken(doors, case, resigned(case, change))
             reason = answer if isinstance(answer, str) else answer.reason
@@ -276,7 +291,8 @@ def _with_each_leaf(text: str, values: tuple[str, ...]) -> Iterator[str]:
     data = json.loads(text)
     for holder, key in list(_leaves(data)):
         before = holder[key]
-        for value in (*values, None, [], {}, 1e308):
+        others: list[Any] = [*values, None, [], {}, 1e308]
+        for value in others:
             holder[key] = value
             yield json.dumps(data)
         holder[key] = before

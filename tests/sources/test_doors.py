@@ -81,6 +81,8 @@ async def test_the_vendors_requests_become_the_call(http: aiohttp.ClientSession,
         assert answer.status == 200, text
         if case.kind is SourceKind.TWILIO:
             assert answer.content_type == "text/xml" and text.endswith("<Response/>")
+        elif case.kind is SourceKind.BINOTEL:
+            assert json.loads(text) == {"status": "success"}
         else:
             assert json.loads(text)["rejected"] == 0
     shown = await call(http, case)
