@@ -58,6 +58,7 @@ class SourceKind(StrEnum):
     MEGAFON = "megafon"
     TWILIO = "twilio"
     FREESWITCH = "freeswitch"
+    UIS = "uis"
     BINOTEL = "binotel"
     ONLINEPBX = "onlinepbx"
     CSV = "csv"
@@ -543,6 +544,7 @@ _KEYS: Mapping[SourceKind, tuple[str, ...]] = {
     SourceKind.MEGAFON: ("token", "timezone"),
     SourceKind.TWILIO: ("secrets", "public_url", "token"),
     SourceKind.FREESWITCH: ("token", "inbound_contexts", "outbound_contexts", "internal_number"),
+    SourceKind.UIS: ("token", "timezone"),
     SourceKind.BINOTEL: ("token",),
     SourceKind.ONLINEPBX: ("token", "internal_number"),
     SourceKind.CSV: ("token", "timezone", "columns", "directions", "outcomes", "internal_number"),

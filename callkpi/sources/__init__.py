@@ -14,6 +14,7 @@ from callkpi.sources.native import Native
 from callkpi.sources.onlinepbx import OnlinePbx
 from callkpi.sources.tables import CSV
 from callkpi.sources.twilio import Twilio
+from callkpi.sources.uis import Uis
 from callkpi.sources.zadarma import Zadarma
 
 #: To add a PBX: add its module, its member in config.SourceKind, and a line here.
@@ -26,6 +27,7 @@ SOURCE_TYPES: dict[config.SourceKind, SourceType] = {
     config.SourceKind.MEGAFON: Megafon(),
     config.SourceKind.TWILIO: Twilio(),
     config.SourceKind.FREESWITCH: FreeSwitch(),
+    config.SourceKind.UIS: Uis(),
     config.SourceKind.BINOTEL: Binotel(),
     config.SourceKind.ONLINEPBX: OnlinePbx(),
     config.SourceKind.CSV: CSV,

@@ -43,6 +43,8 @@ def _source(kind: SourceKind) -> Source:
         return replace(source, application_tokens=("another", SECRET))
     if kind is SourceKind.ZADARMA:
         return replace(source, secrets=("old", SECRET), timezone="Europe/Moscow")
+    if kind is SourceKind.UIS:
+        return replace(source, token=SECRET, timezone="Europe/Moscow")
     if kind is SourceKind.MANGO:
         return replace(source, api_key="vpbx-key-1", secrets=(SECRET,))
     if kind is SourceKind.TWILIO:
@@ -121,7 +123,7 @@ def signed(kind: SourceKind, delivery: Delivery, secret: str = SECRET) -> Delive
     if kind is SourceKind.FREESWITCH:
         basic = base64.b64encode(f"callkpi:{secret}".encode()).decode()
         return replace(delivery, headers={"Authorization": f"Basic {basic}"})
-    if kind in (SourceKind.BINOTEL, SourceKind.ONLINEPBX):
+    if kind in (SourceKind.UIS, SourceKind.BINOTEL, SourceKind.ONLINEPBX):
         return replace(delivery, presented_token=secret, target=f"/hooks/{kind}?token={quote(secret)}")
     if kind in (SourceKind.BITRIX24, SourceKind.MEGAFON):
         return replace(delivery, body=delivery.body.replace(SECRET.encode(), secret.encode()))

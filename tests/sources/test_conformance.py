@@ -195,6 +195,7 @@ UNKNOWN: dict[SourceKind, tuple[bytes, bytes, str]] = {
     SourceKind.MEGAFON: (b"cmd=event", b"cmd=dance", "cmd: 'dance'"),
     SourceKind.TWILIO: (b"CallStatus=ringing", b"CallStatus=dancing", "CallStatus: 'dancing'"),
     SourceKind.FREESWITCH: (b'"variables"', b'"variety"', "variables: is missing"),
+    SourceKind.UIS: (b'"waiting"', b'"dancing"', "event: 'dancing'"),
     SourceKind.BINOTEL: (b"answeredTheCall", b"dancedTheCall", "requestType: 'dancedTheCall'"),
     SourceKind.ONLINEPBX: (b"call_start", b"call_dance", "event: 'call_dance'"),
     SourceKind.CSV: ("Отвечен".encode("cp1251"), "Станцован".encode("cp1251"), "outcome: 'Станцован'"),

@@ -30,6 +30,7 @@ LIMIT = 50_000
 PROOF: dict[SourceKind, str] = {
     SourceKind.BITRIX24: f'application_tokens = ["{SECRET}"]',
     SourceKind.ZADARMA: f'secrets = ["{SECRET}"]\ntoken = "replays"\ntimezone = "Europe/Moscow"',
+    SourceKind.UIS: f'token = "{SECRET}"\ntimezone = "Europe/Moscow"',
     SourceKind.MANGO: f'api_key = "vpbx-key-1"\nsecrets = ["{SECRET}"]',
     SourceKind.TWILIO: f'secrets = ["{SECRET}"]\npublic_url = "{PUBLIC}/twilio"\ntoken = "replays"',
     SourceKind.CSV: f'token = "{SECRET}"\ncolumns = {{'
