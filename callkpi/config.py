@@ -61,6 +61,7 @@ class SourceKind(StrEnum):
     UIS = "uis"
     BINOTEL = "binotel"
     ONLINEPBX = "onlinepbx"
+    SIPUNI = "sipuni"
     CSV = "csv"
 
 
@@ -414,12 +415,16 @@ def _source_problems(where: str, name: str, source: Source, tenants: Mapping[str
         yield f"{where}.internal_number: no regular expression: {error}"
 
 
+#: Kinds that sign what they send.
+_SIGNED = (SourceKind.ZADARMA, SourceKind.MANGO, SourceKind.TWILIO)
+
+
 def _secret_problems(where: str, source: Source) -> Iterator[str]:
     kind = source.kind
     if kind is SourceKind.BITRIX24:
         if not any(source.application_tokens):
             yield f'{where}.application_tokens: is required; write ["the token that the portal shows"]'
-    elif kind in (SourceKind.ZADARMA, SourceKind.MANGO, SourceKind.TWILIO):
+    elif kind in _SIGNED:
         if not any(source.secrets):
             name = {SourceKind.ZADARMA: "API secret", SourceKind.MANGO: "key of the signature"}.get(kind, "auth token")
             yield f'{where}.secrets: is required; write ["the {name} that {kind} shows"]'
@@ -439,7 +444,7 @@ def _table_problems(where: str, source: Source) -> Iterator[str]:
     if source.kind is SourceKind.CSV or columns:
         if "started" not in columns:
             yield f'{where}.columns.started: is required; write the title of the column of the start, e.g. "Date"'
-        if not source.token:
+        if not source.token and (source.kind is SourceKind.BITRIX24 or source.kind in _SIGNED):
             yield f"{where}.token: is required; callkpi replay shows it"
     for name in columns.keys() - set(COLUMNS):
         yield f"{where}.columns.{name}: unknown column{_guess(name, COLUMNS)}; known: {', '.join(COLUMNS)}"
@@ -547,6 +552,7 @@ _KEYS: Mapping[SourceKind, tuple[str, ...]] = {
     SourceKind.UIS: ("token", "timezone"),
     SourceKind.BINOTEL: ("token",),
     SourceKind.ONLINEPBX: ("token", "internal_number"),
+    SourceKind.SIPUNI: ("token",),
     SourceKind.CSV: ("token", "timezone", "columns", "directions", "outcomes", "internal_number"),
 }
 

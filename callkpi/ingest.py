@@ -86,6 +86,11 @@ class Ingest:
         settings = self._sources.get(name)
         return settings is not None and SOURCE_TYPES[settings.kind].has_paths
 
+    def takes_queries(self, name: str) -> bool:
+        """Whether a GET to this source's door is a delivery."""
+        settings = self._sources.get(name)
+        return settings is not None and SOURCE_TYPES[settings.kind].takes_queries
+
     async def replay(self, name: str, media_type: str, payload: bytes, received_at: datetime) -> Receipt:
         """Take a payload that was rejected before, without its secret: it was authentic when it came."""
         settings = self._sources.get(name)

@@ -12,6 +12,7 @@ from callkpi.sources.mango import Mango
 from callkpi.sources.megafon import Megafon
 from callkpi.sources.native import Native
 from callkpi.sources.onlinepbx import OnlinePbx
+from callkpi.sources.sipuni import Sipuni
 from callkpi.sources.tables import CSV
 from callkpi.sources.twilio import Twilio
 from callkpi.sources.uis import Uis
@@ -30,5 +31,6 @@ SOURCE_TYPES: dict[config.SourceKind, SourceType] = {
     config.SourceKind.UIS: Uis(),
     config.SourceKind.BINOTEL: Binotel(),
     config.SourceKind.ONLINEPBX: OnlinePbx(),
+    config.SourceKind.SIPUNI: Sipuni(),
     config.SourceKind.CSV: CSV,
 }

@@ -82,6 +82,8 @@ class SourceType:
     acknowledgement: Answer | None = None
     #: Whether the sender adds a path of its own to the door's address.
     has_paths = False
+    #: Whether the sender may send what it has to say in the query of a GET.
+    takes_queries = False
     #: Codes (:attr:`CallEvent.code`) of the source's reference; None: it has no such list. Others are counted.
     known_codes: frozenset[str] | None = None
 

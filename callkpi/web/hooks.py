@@ -40,7 +40,9 @@ class Hooks:
         ]
 
     async def greet(self, request: web.Request) -> web.Response:
-        """The check of an address that some senders make before they send (Zadarma)."""
+        """The check of an address that some senders make before they send (Zadarma), or a delivery in the query."""
+        if self._ingest.takes_queries(request.match_info["source"]):
+            return await self.receive(request)
         answer = self._ingest.greet(request.match_info["source"], request.query)
         if answer is None:
             raise web.HTTPMethodNotAllowed("GET", ["POST"])
@@ -71,7 +73,7 @@ class Hooks:
     async def _receive(self, request: web.Request) -> web.Response:
         name = request.match_info["source"]
         try:
-            body = await self._body(request)
+            body = await self._body(request) if request.method == "POST" else _query(request)
         except TimeoutError:
             slow = problem(408, "The request came too slowly", f"Send the body within {self._seconds:g} s")
             slow.force_close()
@@ -95,6 +97,10 @@ class Hooks:
         except JournalUnavailable:
             return problem(503, "The journal is not available", "Nothing was kept; send again", headers=RETRY_AFTER)
         return _answer(receipt, delivery)
+
+
+def _query(request: web.Request) -> bytes:
+    return request.raw_path.partition("?")[2].encode("ascii", "replace")
 
 
 def _answer(receipt: Receipt, delivery: Delivery) -> web.Response:

@@ -123,7 +123,7 @@ def signed(kind: SourceKind, delivery: Delivery, secret: str = SECRET) -> Delive
     if kind is SourceKind.FREESWITCH:
         basic = base64.b64encode(f"callkpi:{secret}".encode()).decode()
         return replace(delivery, headers={"Authorization": f"Basic {basic}"})
-    if kind in (SourceKind.UIS, SourceKind.BINOTEL, SourceKind.ONLINEPBX):
+    if kind in (SourceKind.UIS, SourceKind.BINOTEL, SourceKind.ONLINEPBX, SourceKind.SIPUNI):
         return replace(delivery, presented_token=secret, target=f"/hooks/{kind}?token={quote(secret)}")
     if kind in (SourceKind.BITRIX24, SourceKind.MEGAFON):
         return replace(delivery, body=delivery.body.replace(SECRET.encode(), secret.encode()))

@@ -84,6 +84,8 @@ async def test_the_vendors_requests_become_the_call(http: aiohttp.ClientSession,
             assert answer.content_type == "text/xml" and text.endswith("<Response/>")
         elif case.kind is SourceKind.BINOTEL:
             assert json.loads(text) == {"status": "success"}
+        elif case.kind is SourceKind.SIPUNI:
+            assert json.loads(text) == {"success": True}
         else:
             assert json.loads(text)["rejected"] == 0
     shown = await call(http, case)
@@ -111,6 +113,9 @@ async def test_a_body_too_big_is_refused(http: aiohttp.ClientSession, case: Case
 @BY_KIND
 async def test_a_get_is_answered_only_by_who_has_a_check(http: aiohttp.ClientSession, case: Case) -> None:
     answer = await http.get(f"/hooks/{case.kind}?zd_echo=<b>1a2b</b>")
+    if case.kind is SourceKind.SIPUNI:
+        assert answer.status == 403
+        return
     if case.kind is not SourceKind.ZADARMA:
         assert answer.status == 405 and answer.headers["Allow"] == "POST"
         return
@@ -146,6 +151,18 @@ def _signed_if_possible(kind: SourceKind, delivery: Delivery) -> Delivery:
         return signed(kind, delivery)
     except (KeyError, UnicodeDecodeError):
         return delivery
+
+
+async def test_sipuni_may_send_its_events_in_the_address(target: Daemon, http: aiohttp.ClientSession) -> None:
+    case = next(case for case in CASES if case.kind is SourceKind.SIPUNI and case.name == "end-alone")
+    (delivery,) = case.deliveries
+    query = delivery.body.decode()
+    assert (await http.get(f"/hooks/sipuni?token=no&{query}")).status == 403
+    answer = await http.get(f"/hooks/sipuni?{query}&token={SECRET}")
+    assert (answer.status, await answer.json()) == (200, {"success": True})
+    shown = await call(http, case)
+    assert (shown["outcome"], shown["direction"]) == (case.call["outcome"], case.call["direction"])
+    assert SECRET not in target.log.read_text()
 
 
 # -- Twilio's address -------------------------------------------------------------------------------------
