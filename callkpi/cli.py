@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,9 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     _serving_commands(commands)
     _reading_commands(commands)
+    _file_commands(commands)
     _repair_commands(commands)
     child = commands.add_parser("_child")
-    child.add_argument("role", choices=["web", "projector"])
+    child.add_argument("role", choices=["web", "projector", "reconciler"])
     child.add_argument("lifeline", type=int)
     _takes_config(child)
     child.set_defaults(run=_child)
@@ -110,6 +113,19 @@ def _reading_commands(commands: Any) -> None:
     )
 
 
+def _file_commands(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "grafana-files",
+        "write dashboards and provisioning for a Grafana of your own",
+        "callkpi grafana-files /etc/callkpi-grafana",
+        _grafana_files,
+    )
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="made if it is not there; files of ours are replaced"
+    )
+
+
 def _repair_commands(commands: Any) -> None:
     parser = _add(
         commands, "replay", "send recorded traffic to a running daemon",
@@ -122,6 +138,20 @@ def _repair_commands(commands: Any) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8090", help="address of the daemon")
     parser.add_argument("--speed", default="max", help="1 as recorded, 60 sixty times faster, max without waiting")
     parser.add_argument("--token", default="", help="the source's token; else read from the configuration")
+    _takes_config(parser)
+    parser = _add(
+        commands, "backfill", "read a portal's calls of the past, beside a running daemon or without one",
+        "callkpi backfill --source portal --from 2026-09-01 --to 2026-10-01", _backfill,
+    )  # fmt: skip
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url")
+    parser.add_argument("--from", dest="begin", required=True, metavar="TIME", help="calls that began from here on")
+    parser.add_argument("--to", dest="end", default="", metavar="TIME", help="and before this (default: now)")
+    parser.add_argument(
+        "--rate",
+        default="1",
+        metavar="N",
+        help="requests per second, 50 calls each, beside the daemon's (default 1)",
+    )
     _takes_config(parser)
     parser = _add(
         commands,
@@ -166,7 +196,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     def ready() -> None:
         print(
-            f"callkpi listens on http://{settings.server.listen}  (metrics: /metrics, ready: /readyz)",
+            f"callkpi listens on http://{settings.server.listen}  (board: /board, metrics: /metrics, ready: /readyz)",
             flush=True,
         )
         if not settings.sources:
@@ -223,6 +253,19 @@ def _example(_arguments: argparse.Namespace) -> None:
     print(config.example())
 
 
+def _grafana_files(arguments: argparse.Namespace) -> None:
+    from callkpi import grafana_files
+
+    try:
+        files = grafana_files.write(arguments.directory)
+    except OSError as error:
+        raise UsageError(f"{arguments.directory}: can't be written: {error.strerror}") from None
+    print(
+        f"{len(files)} files in {arguments.directory}. Give Grafana its provisioning/datasources and "
+        "provisioning/dashboards; datasources/callkpi.yaml says which variables and secrets it needs."
+    )
+
+
 def _replay(arguments: argparse.Namespace) -> None:
     from callkpi import replay
 
@@ -253,13 +296,13 @@ def _token_of(arguments: argparse.Namespace) -> str:
     return source.token if source else ""
 
 
-def _positive(text: str) -> float:
+def _positive(text: str, what: str = "--speed", other: str = ", or max") -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if value <= 0:
-        raise UsageError(f"--speed: {text!r} must be a number above 0, or max")
+    if not 0 < value < math.inf:
+        raise UsageError(f"{what}: {text!r} must be a number above 0{other}")
     return value
 
 
@@ -268,6 +311,33 @@ def _rejected(arguments: argparse.Namespace) -> None:
 
     understood, left = _run(maintenance.replay_rejected(config.load(arguments.config), _progress("replayed")))
     print(f"\n{understood} payloads understood now, {left} still not.", file=sys.stderr)
+
+
+def _backfill(arguments: argparse.Namespace) -> None:
+    from callkpi import backfill, log
+    from callkpi.web.api import BadQuery, moment
+
+    settings = config.load(arguments.config)
+    log.configure(settings, role="backfill")
+    source = settings.sources.get(arguments.source)
+    zone = settings.tenants[source.tenant] if source else config.Tenant()
+    try:
+        begin, end = moment(arguments.begin, "--from", zone), moment(arguments.end, "--to", zone)
+    except BadQuery as error:
+        raise UsageError(str(error)) from None
+    if begin is None or begin >= (end or datetime.now(UTC)):
+        raise UsageError(f"--from: {arguments.begin!r} is not before --to")
+    rate = _positive(arguments.rate, "--rate", "")
+    if rate > 10:
+        raise UsageError(f"--rate: {rate:g} is more than any portal allows; at most 10")
+    result = _run(backfill.backfill(settings, arguments.source, (begin, end), rate, _progress("read")))
+    if result.resumed_after:
+        print(f"\nWent on behind the {result.resumed_after} rows of the last time.", end="", file=sys.stderr)
+    taken = result.taken
+    print(
+        f"\nRead {taken.rows} rows: {taken.new} new, {taken.corrected} corrected, {taken.rejected} rejected.",
+        file=sys.stderr,
+    )
 
 
 def _migrate(arguments: argparse.Namespace) -> None:
@@ -287,9 +357,10 @@ def _rebuild(arguments: argparse.Namespace) -> None:
 def _doctor(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance
 
-    findings = _run(maintenance.doctor(config.load(arguments.config), _progress("checked")))
+    settings = config.load(arguments.config)
+    findings = _run(maintenance.doctor(settings, _progress("checked")))
     print("", file=sys.stderr)
-    for finding in findings:
+    for finding in [*_run(maintenance.notes(settings)), *findings]:
         print(finding)
     print(f"{len(findings)} differences." if findings else "Rollups equal calls, calls equal the journal.")
     sys.exit(1 if findings else 0)

@@ -27,9 +27,11 @@ ALIASES = {
     "CALLKPI_DATA_DIR": ("database", "data_dir"),
     "CALLKPI_DATABASE_URL": ("database", "url"),
 }
-#: Variables of the CALLKPI_ family that are not settings: the file's name, and what Kubernetes tells every container
-#: of a service that is called callkpi.
-NOT_SETTINGS = re.compile(r"CALLKPI_(CONFIG|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)")
+#: Variables of the CALLKPI_ family that are not settings: the file's name, those of Grafana's provisioning, which may
+#: stand in one environment with them, and what Kubernetes tells every container of a service that is called callkpi.
+NOT_SETTINGS = re.compile(
+    r"CALLKPI_(CONFIG|PROMETHEUS_URL|PG_(HOST|DATABASE|SSLMODE)|GRAFANA_TOKEN|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)"
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 #: What a whole call may end as, in a table of calls; the names of :class:`callkpi.model.Outcome` without the states.
 CALL_OUTCOMES = (
@@ -74,6 +76,13 @@ class ServiceLevelFormula(StrEnum):
     WITH_ABANDONS = "with_abandons"
 
 
+class NumbersShown(StrEnum):
+    """How the SQL views show customers' numbers."""
+
+    MASKED = "masked"
+    FULL = "full"
+
+
 def setting(default: Any, doc: str) -> Any:
     """A field with the sentence that the example file prints above it."""
     if isinstance(default, dict):
@@ -94,6 +103,22 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Targets:
+    """What a call centre wants to reach; the board is coloured by it."""
+
+    service_level: float = setting(0.8, "share answered within T; the board: watch below it, act below 7/8 of it")
+    missed_share: float = setting(
+        0.05, "missed calls of all ended ones; the board: watch above it, act above its double"
+    )
+    callback_minutes: float = setting(
+        20.0, "a missed customer is called back within these; the board: watch after it, act after a working day"
+    )
+    silent_minutes: float = setting(
+        30.0, "in business hours no source is silent for longer; the board then calls nothing good"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
 
@@ -107,11 +132,15 @@ class Tenant:
     talked_seconds: float = setting(10.0, "a conversation of at least these seconds counts as talked")
     expire_after_hours: float = setting(4.0, "a call whose end has not arrived after this is expired")
     write_off_days: float = setting(7.0, "a missed call that nobody returned in this time is written off")
+    numbers_in_views: NumbersShown = setting(
+        NumbersShown.MASKED, "customers' numbers in the SQL views: masked, or full for those who call back from Grafana"
+    )
     business_hours: dict[str, str] = setting(
         {},
         'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
     )
     holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
+    targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
@@ -147,6 +176,14 @@ class Source:
     dedupe_seconds: float = setting(
         60.0, "a payload without a time of its own that comes again within these seconds is the same one"
     )
+    rest_url: str = setting(
+        "", "bitrix24: incoming webhook with the right telephony, https://PORTAL/rest/USER/SECRET/; it is a password"
+    )
+    reconcile_seconds: float = setting(60.0, "bitrix24: how often new rows of the portal's call statistics are read")
+    recheck_minutes: float = setting(30.0, "bitrix24: how often the last recheck_hours of them are read again")
+    recheck_hours: float = setting(48.0, "bitrix24: calls that old may still be registered late or corrected")
+    nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
+    requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
 
     @property
     def zone(self) -> ZoneInfo:
@@ -168,6 +205,7 @@ class Server:
     max_body_bytes: int = setting(16 * 1024 * 1024, "a larger request is refused with 413")
     max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
     request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
+    max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
     api_token: str = setting("", "bearer token of /api; without one only this machine may read it")
     metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")
 
@@ -175,7 +213,15 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class Database:
     url: str = setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
-    data_dir: str = setting("", "where the embedded PostgreSQL lives; empty: the user's data directory")
+    data_dir: str = setting("", "where the embedded PostgreSQL and the spool live; empty: the user's data directory")
+    reader_password: str = setting("", "password of the role callkpi_reader, which Grafana reads the views as")
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    limit_mib: int = setting(
+        256, "what may wait in database.data_dir while PostgreSQL is away; more is answered 503; 0: no spool"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +241,7 @@ class Metrics:
 class Settings:
     server: Server = field(default_factory=Server)
     database: Database = field(default_factory=Database)
+    spool: Spool = field(default_factory=Spool)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
@@ -206,8 +253,13 @@ class Settings:
         return source if source.timezone or tenant is None else replace(source, timezone=tenant.timezone)
 
     @property
+    def portals(self) -> dict[str, Source]:
+        """The sources that may be asked by REST."""
+        return {name: source for name, source in self.sources.items() if source.rest_url}
+
+    @property
     def data_dir(self) -> Path:
-        """Where the embedded database and its files live."""
+        """Where the embedded database, its files and the spool live."""
         if self.database.data_dir:
             return Path(self.database.data_dir).expanduser().absolute()
         if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -354,9 +406,14 @@ def _check(settings: Settings, problems: list[str]) -> None:
         problems.append(f"log.format: {settings.log.format!r} is none of auto, json, console")
     if settings.log.level not in ("debug", "info", "warning", "error"):
         problems.append(f"log.level: {settings.log.level!r} is none of debug, info, warning, error")
+    if settings.spool.limit_mib < 0:
+        problems.append("spool.limit_mib: must not be negative; 0 means no spool")
     url = settings.database.url
     if url and not url.startswith(("postgresql://", "postgres://")):
         problems.append("database.url: must begin with postgresql://, e.g. postgresql://callkpi@db/callkpi")
+    password = settings.database.reader_password
+    if password and not re.fullmatch("[ -~]{12,}", password):
+        problems.append("database.reader_password: must be at least 12 letters, digits and signs of ASCII")
     for name, tenant in settings.tenants.items():
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
     for name, source in settings.sources.items():
@@ -367,7 +424,7 @@ def _server_problems(server: Server) -> Iterator[str]:
     host, _, port = server.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         yield f"server.listen: {server.listen!r} must be HOST:PORT, e.g. 127.0.0.1:8090"
-    for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds"):
+    for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds", "max_viewers"):
         if getattr(server, key) <= 0:
             yield f"server.{key}: must be above 0"
 
@@ -387,6 +444,13 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
             yield f"{where}.{key}: must be above 0"
     if tenant.expire_after_hours > 24:
         yield f"{where}.expire_after_hours: at most 24"
+    for key in ("service_level", "missed_share"):
+        if not 0 < getattr(tenant.targets, key) <= 1:
+            share = getattr(tenant.targets, key)
+            yield f"{where}.targets.{key}: {share:g} must be a share above 0, at most 1, e.g. 0.8"
+    for key in ("callback_minutes", "silent_minutes"):
+        if getattr(tenant.targets, key) <= 0:
+            yield f"{where}.targets.{key}: must be above 0"
     for day, hours in tenant.business_hours.items():
         if day not in WEEKDAYS:
             yield f"{where}.business_hours.{day}: is none of {', '.join(WEEKDAYS)}"
@@ -422,8 +486,14 @@ _SIGNED = (SourceKind.ZADARMA, SourceKind.MANGO, SourceKind.TWILIO)
 def _secret_problems(where: str, source: Source) -> Iterator[str]:
     kind = source.kind
     if kind is SourceKind.BITRIX24:
-        if not any(source.application_tokens):
-            yield f'{where}.application_tokens: is required; write ["the token that the portal shows"]'
+        if not any(source.application_tokens) and not source.rest_url:
+            yield (
+                f'{where}.application_tokens: is required; write ["the token that the portal shows"] '
+                "(or rest_url alone, where the portal can't send)"
+            )
+        yield from _rest_problems(where, source)
+    elif source.rest_url:
+        yield f"{where}.rest_url: only kind bitrix24 has one; remove it"
     elif kind in _SIGNED:
         if not any(source.secrets):
             name = {SourceKind.ZADARMA: "API secret", SourceKind.MANGO: "key of the signature"}.get(kind, "auth token")
@@ -462,6 +532,37 @@ def _is_zone(name: str) -> bool:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True
+
+
+REST_URL = re.compile(r"(https?)://([^/@?#]+)/rest/(\d+)/([^/?#\s]+)/?")
+
+
+def _rest_problems(where: str, source: Source) -> Iterator[str]:
+    """Without the address itself: it is a password."""
+    if source.rest_url:
+        match = REST_URL.fullmatch(source.rest_url)
+        if match is None:
+            yield (
+                f"{where}.rest_url: is no address of an incoming webhook; write it as the portal shows it, "
+                "https://PORTAL/rest/USER/SECRET/, without a method behind it"
+            )
+        elif match[1] == "http" and not re.fullmatch(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", match[2]):
+            yield f"{where}.rest_url: must begin with https://; the address is a password"
+    for key, least in (("reconcile_seconds", 5), ("recheck_minutes", 1), ("recheck_hours", 1)):
+        if getattr(source, key) < least:
+            yield f"{where}.{key}: must be at least {least}"
+    if source.recheck_hours > 31 * 24:
+        yield f"{where}.recheck_hours: at most {31 * 24}; 'callkpi backfill' reads older calls"
+    if not 0 < source.requests_per_second <= 10:
+        yield f"{where}.requests_per_second: must be above 0, at most 10; Bitrix24 allows 2, on Enterprise 5"
+    if parse_hours(f"{source.nightly_at}-23:59") is None:
+        yield f'{where}.nightly_at: {source.nightly_at!r} must be like "03:30"'
+
+
+def rest_secrets(url: str) -> tuple[str, ...]:
+    """What must be seen of a webhook's address nowhere: all of it, and its secret part. The longest first."""
+    match = REST_URL.fullmatch(url)
+    return (url, match[4]) if match else (url,) if url else ()
 
 
 def parse_hours(text: str) -> tuple[time, time] | None:
@@ -505,10 +606,11 @@ def with_processes(settings: Settings, processes: int) -> Settings:
 
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Every value that must never be seen in a log, a metric or an error."""
-    found = {settings.server.api_token, settings.server.metrics_token}
+    found = {settings.server.api_token, settings.server.metrics_token, settings.database.reader_password}
     for source in settings.sources.values():
         found.update(source.application_tokens, source.secrets)
         found.update((source.token, source.api_key))
+        found.update(rest_secrets(source.rest_url))
     return frozenset(value for value in found if value)
 
 
@@ -520,12 +622,17 @@ def example() -> str:
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
-        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours"}),
+        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours", "targets"}),
         "",
     ]
     lines += ["# [tenants.default.business_hours]  # a day that is absent is closed; no table: always open"]
     lines += ['# mon = "09:00-18:00"', '# sat = "10:00-14:00"', ""]
-    for table, cls in (("queues.sales", Queue), ("lines.7172700100", Named), ("agents.1003", Named)):
+    for table, cls in (
+        ("targets", Targets),
+        ("queues.sales", Queue),
+        ("lines.7172700100", Named),
+        ("agents.1003", Named),
+    ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):
         lines += [f"# [sources.{name}]", f'# kind = "{kind}"', *_source_lines(kind), ""]
@@ -541,7 +648,15 @@ def example() -> str:
 
 #: Keys of a source that only some kinds read; the others all do.
 _KEYS: Mapping[SourceKind, tuple[str, ...]] = {
-    SourceKind.BITRIX24: ("application_tokens",),
+    SourceKind.BITRIX24: (
+        "application_tokens",
+        "rest_url",
+        "reconcile_seconds",
+        "recheck_minutes",
+        "recheck_hours",
+        "nightly_at",
+        "requests_per_second",
+    ),
     SourceKind.ASTERISK: ("token", "inbound_contexts", "outbound_contexts", "internal_number"),
     SourceKind.NATIVE: ("token",),
     SourceKind.ZADARMA: ("secrets", "timezone", "token"),

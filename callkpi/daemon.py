@@ -1,4 +1,4 @@
-"""``callkpi serve``: one parent, its web processes and its projector.
+"""``callkpi serve``: one parent, its web processes, its projector and, where a portal may be asked, its reconciler.
 
 The parent starts the embedded PostgreSQL where one is wanted, brings the schema up to date, and watches. A child that
 dies takes the daemon down loudly; a parent that dies (even by kill -9) takes its children down: they hold the other
@@ -15,16 +15,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
 import structlog
 
-from callkpi import config, embedded, log, migrations, store
+from callkpi import config, embedded, log, migrations, reconcile, store, views
 from callkpi.health import Health
 from callkpi.projector import Projector
-from callkpi.web.server import serving
+from callkpi.web.server import open_spool, serving
 
 logger = structlog.get_logger()
 
@@ -32,6 +32,8 @@ logger = structlog.get_logger()
 STOP_SECONDS = 30.0
 DATABASE_WAIT_SECONDS = 60.0
 ADDRESS_ATTEMPTS = 10
+#: How often the parent looks after its children and its PostgreSQL.
+WATCH_SECONDS = 0.5
 
 
 class Failed(Exception):
@@ -44,24 +46,67 @@ class Failed(Exception):
 async def serve(
     settings: config.Settings, config_file: Path | None, on_ready: Callable[[], None] = lambda: None
 ) -> None:
-    """Run until SIGTERM or SIGINT. Raises Failed when a part of the daemon died or could not start."""
+    """Run until SIGTERM or SIGINT. Raises Failed when a part of the daemon died or could not start.
+
+    The doors open before the database is there: what comes meanwhile waits in the spool.
+    """
     stop = _stop_event()
-    server = None
     await _free_address(settings)
-    if not settings.database.url:
-        try:
-            server = await asyncio.to_thread(embedded.start, settings.data_dir)
-        except embedded.EmbeddedError as error:
-            raise Failed(str(error)) from None
-    dsn = server.dsn if server else settings.database.url
+    _check_spool(settings)
+    family = _Family(config_file, settings.database.url or embedded.dsn(settings.data_dir))
+    server = _Embedded(settings.data_dir) if not settings.database.url else None
+    working = asyncio.create_task(_work(settings, family, server, on_ready))
+    stopping = asyncio.create_task(stop.wait())
     try:
-        await prepare(dsn)
-        if not stop.is_set():
-            await _watch(settings, config_file, dsn, stop, on_ready)
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if working.done() and not stop.is_set():
+            await working
     finally:
+        await _cancelled(working)
+        await family.end()
         if server is not None:
-            await asyncio.to_thread(server.stop)
+            await server.stop()
         logger.info("daemon.stopped")
+
+
+async def _work(
+    settings: config.Settings, family: _Family, server: _Embedded | None, on_ready: Callable[[], None]
+) -> None:
+    """Everything that runs. Ends with Failed, or when it is cancelled."""
+    for _ in range(settings.server.processes):
+        await family.spawn("web")
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(family.watch())
+            if server is not None:
+                await server.start()
+                group.create_task(server.watch())
+            await prepare(family.dsn, settings)
+            await family.spawn("projector")
+            if settings.portals:
+                await family.spawn("reconciler")
+            await _listening(settings)
+            logger.info("daemon.ready", listen=settings.server.listen, processes=settings.server.processes)
+            on_ready()
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def _check_spool(settings: config.Settings) -> None:
+    try:
+        if (spool := open_spool(settings)) is not None:
+            spool.close()
+    except OSError as error:
+        raise Failed(
+            f"can't keep a spool in {settings.data_dir}: {error.strerror or error}; set CALLKPI_DATA_DIR to a "
+            "directory that this user may write, or spool.limit_mib to 0"
+        ) from None
 
 
 async def _free_address(settings: config.Settings) -> None:
@@ -87,14 +132,16 @@ def _try_address(host: str, port: int) -> None:
         probe.bind((host, port))
 
 
-async def prepare(dsn: str) -> None:
-    """Wait for the database and bring its schema up to date."""
+async def prepare(dsn: str, settings: config.Settings | None = None) -> None:
+    """Wait for the database, bring its schema up to date, and with *settings* its views."""
     deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_SECONDS
     while True:
         try:
             applied = await migrations.apply(dsn)
+            if settings is not None:
+                await _publish(dsn, settings)
             break
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+        except store.UNAVAILABLE as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise Failed(f"the database does not answer: {type(error).__name__}; check database.url") from None
             await asyncio.sleep(1)
@@ -104,68 +151,101 @@ async def prepare(dsn: str) -> None:
         logger.info("daemon.migrated", migrations=applied)
 
 
-async def _watch(
-    settings: config.Settings,
-    config_file: Path | None,
-    dsn: str,
-    stop: asyncio.Event,
-    on_ready: Callable[[], None],
-) -> None:
-    lifeline, keep = os.pipe()
-    roles = ["projector", *(["web"] * settings.server.processes)]
-    children = []
+async def _publish(dsn: str, settings: config.Settings) -> None:
+    """Tell the SQL views what the configuration says."""
+    connection = await store.connect(dsn, role="views")
     try:
-        for role in roles:
-            child = await _spawn(role, config_file, dsn, lifeline)
-            children.append(child)
-        exits = [asyncio.create_task(child.wait()) for child in children]
-        stopping = asyncio.create_task(stop.wait())
-        reporting = asyncio.create_task(_when_ready(settings, on_ready))
-        await asyncio.wait([stopping, *exits], return_when=asyncio.FIRST_COMPLETED)
-        reporting.cancel()
-        died = [role for role, task in zip(roles, exits, strict=True) if task.done()]
-        if died and not stop.is_set():
-            raise Failed(f"the {died[0]} process died; its log says why")
+        await views.publish(connection, settings)
     finally:
-        await _end(children)
-        os.close(lifeline)
-        os.close(keep)
+        await connection.close()
 
 
-async def _spawn(role: str, config_file: Path | None, dsn: str, lifeline: int) -> asyncio.subprocess.Process:
-    environment = {**os.environ, "CALLKPI_DATABASE_URL": dsn}
-    arguments = [sys.executable, "-m", "callkpi", "_child", role, str(lifeline)]
-    if config_file is not None:
-        arguments += ["--config", str(config_file)]
-    return await asyncio.create_subprocess_exec(
-        *arguments, env=environment, pass_fds=[lifeline], start_new_session=False
-    )
+class _Embedded:
+    """The embedded PostgreSQL, started again when it dies."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._starting: asyncio.Task[embedded.Server] | None = None
+
+    async def start(self) -> None:
+        """Raises Failed."""
+        self._starting = asyncio.create_task(asyncio.to_thread(embedded.start, self._data_dir))
+        try:
+            await asyncio.shield(self._starting)
+        except embedded.EmbeddedError as error:
+            raise Failed(str(error)) from None
+
+    async def watch(self) -> None:
+        """While it can't be started, what comes waits in the spool."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if not embedded.is_running(self._data_dir / "postgres"):
+                logger.error("daemon.postgres_died")
+                try:
+                    await self.start()
+                except Failed as error:
+                    logger.error("daemon.postgres_does_not_start", error=str(error)[:300])
+
+    async def stop(self) -> None:
+        """Also one that is just being started."""
+        if self._starting is not None:
+            with contextlib.suppress(embedded.EmbeddedError):
+                server = await self._starting
+                await asyncio.to_thread(server.stop)
 
 
-async def _when_ready(settings: config.Settings, on_ready: Callable[[], None]) -> None:
+class _Family:
+    """The daemon's children. One that dies takes the others down."""
+
+    def __init__(self, config_file: Path | None, dsn: str) -> None:
+        self.dsn = dsn
+        self._config_file = config_file
+        self._lifeline, self._keep = os.pipe()
+        self._children: list[tuple[str, asyncio.subprocess.Process]] = []
+
+    async def spawn(self, role: str) -> None:
+        environment = {**os.environ, "CALLKPI_DATABASE_URL": self.dsn}
+        arguments = [sys.executable, "-m", "callkpi", "_child", role, str(self._lifeline)]
+        if self._config_file is not None:
+            arguments += ["--config", str(self._config_file)]
+        child = await asyncio.create_subprocess_exec(
+            *arguments, env=environment, pass_fds=[self._lifeline], start_new_session=False
+        )
+        self._children.append((role, child))
+
+    async def watch(self) -> None:
+        """Raises Failed when a child dies."""
+        while True:
+            died = [role for role, child in self._children if child.returncode is not None]
+            if died:
+                raise Failed(f"the {died[0]} process died; its log says why")
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def end(self) -> None:
+        for _, child in self._children:
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.terminate()
+        for _, child in self._children:
+            try:
+                await asyncio.wait_for(child.wait(), STOP_SECONDS)
+            except TimeoutError:
+                child.kill()
+                await child.wait()
+        os.close(self._lifeline)
+        os.close(self._keep)
+
+
+async def _listening(settings: config.Settings) -> None:
+    """Return when the address answers."""
     host, port = settings.address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(host, port)
             writer.close()
-            logger.info("daemon.ready", listen=settings.server.listen, processes=settings.server.processes)
-            on_ready()
             return
         await asyncio.sleep(0.05)
-
-
-async def _end(children: Sequence[asyncio.subprocess.Process]) -> None:
-    for child in children:
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-    for child in children:
-        try:
-            await asyncio.wait_for(child.wait(), STOP_SECONDS)
-        except TimeoutError:
-            child.kill()
-            await child.wait()
 
 
 def _stop_event() -> asyncio.Event:
@@ -189,7 +269,10 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 async def child(role: str, settings: config.Settings, lifeline: int) -> None:
-    """A web process or the projector; ends with a signal, or when the parent's end of the pipe is gone."""
+    """A web process, the projector or the reconciler.
+
+    Ends with a signal, or when the parent's end of the pipe is gone.
+    """
     log.configure(settings, role=role)
     stop = _stop_event()
     loop = asyncio.get_running_loop()
@@ -204,6 +287,8 @@ async def child(role: str, settings: config.Settings, lifeline: int) -> None:
     if role == "web":
         async with serving(settings, dsn, reuse_port=True) as vital:
             await _until(stop, vital)
+    elif role == "reconciler":
+        await _reconcile(settings, dsn, stop)
     else:
         await _project(settings, dsn, stop)
 
@@ -231,6 +316,16 @@ async def _project(settings: config.Settings, dsn: str, stop: asyncio.Event) -> 
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
         await pool.close()
+
+
+async def _reconcile(settings: config.Settings, dsn: str, stop: asyncio.Event) -> None:
+    working = asyncio.create_task(reconcile.run(settings, dsn))
+    try:
+        await _until(stop, working)
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await working
 
 
 async def _until(stop: asyncio.Event, vital: asyncio.Task[None]) -> None:

@@ -40,9 +40,10 @@ kind = "bitrix24"
 tenant = "simulated"
 application_tokens = ["{token}"]
 """
-_WELCOME = """
+WELCOME = """
 callkpi demo: a SIMULATED shift of {agents} agents, three queues and a direct line.
 
+  {url}/board                   open this first: the live board (?lang=ru, ?theme=light)
   {url}/metrics                 Prometheus metrics
   {url}/api/v1/kpi?by=queue     today's KPIs by queue (by=agent, line, direction, outcome)
   {url}/api/v1/missed           customers who wait for a call back
@@ -67,7 +68,7 @@ async def run(speed: float, seed: int) -> None:
         host, port = settings.address
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        print(_WELCOME.format(url=url, agents=len(simulator.TEAM)), flush=True)
+        print(WELCOME.format(url=url, agents=len(simulator.TEAM)), flush=True)
         profile = simulator.Profile(application_token=token, pace=speed)
         shift = simulator.shift(seed, datetime.now(UTC) - simulator.HISTORY, profile)
         tokens = {"pbx": token}

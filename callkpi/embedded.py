@@ -79,6 +79,11 @@ def start(data_dir: Path) -> Server:
         ) from None
 
 
+def dsn(data_dir: Path) -> str:
+    """Where the server of *data_dir* answers, once it runs."""
+    return f"postgresql://callkpi@/postgres?host={quote(str(_socket_directory(data_dir)), safe='')}"
+
+
 def _start(data_dir: Path, account: str | None) -> Server:
     binaries = _binaries(data_dir, account)
     data = data_dir / "postgres"
@@ -91,7 +96,7 @@ def _start(data_dir: Path, account: str | None) -> Server:
     if not (data / "PG_VERSION").exists():
         _run(account, binaries / "initdb", "-D", data, "-U", "callkpi", "--auth=trust", "--encoding=UTF8",
              "--locale=C", f"--wal-segsize={WAL_SEGMENT_MIB}", "--no-instructions")  # fmt: skip
-    server = Server(f"postgresql://callkpi@/postgres?host={quote(str(sockets), safe='')}", data, binaries, account)
+    server = Server(dsn(data_dir), data, binaries, account)
     if not is_running(data):
         # PostgreSQL takes any process with the old server's number for the old server, even a dead one that
         # nobody has waited for, and would refuse. Its own check of the shared memory still protects the data.

@@ -17,12 +17,15 @@ import asyncpg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from callkpi import __version__, config, kpi, store
+from callkpi import __version__, config, kpi, live, recent, store
+from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
-from callkpi.model import AgentState, Call, Direction, Outcome
+from callkpi.live import by_queue as _by_queue
+from callkpi.model import Direction, Outcome
 from callkpi.names import Bounded, Names
 from callkpi.reports import local_midnight
+from callkpi.spool import Size, Spool
 
 _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
@@ -87,15 +90,20 @@ class Snapshot:
     sources: Sequence[Any]
     rejected: Sequence[Any]
     lag: Any
+    reconciled: Sequence[Any]
+    recent: recent.Recent
+    spool: Size | None = None
 
 
 class Exporter:
     """Answers scrapes; those that come together share one reading of the store."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None) -> None:
         self._pool = pool
         self._settings = settings
+        self._spool = spool
         self._names = Names(settings)
+        self._recent = recent.Reader(settings.tenants)
         self._reading: asyncio.Task[Snapshot] | None = None
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
@@ -103,6 +111,14 @@ class Exporter:
         encode, content_type = choose_encoder(accept)
         snapshot = await self._shared_reading()
         return encode(_Page(list(families(snapshot, self._settings, self._names)))), content_type
+
+    async def without_database(self, accept: str) -> tuple[bytes, str]:
+        """What can be told of a daemon whose database does not answer: that it is there, and what its spool holds."""
+        encode, content_type = choose_encoder(accept)
+        told = list(_own_families(self._settings, datetime.now(UTC), database_up=0))
+        if self._spool is not None:
+            told += _spool_families(await self._spool.size())
+        return encode(_Page(told)), content_type
 
     async def _shared_reading(self) -> Snapshot:
         if self._reading is None or self._reading.done():
@@ -119,6 +135,7 @@ class Exporter:
             async def rows(file: str, name: str, *arguments: object) -> Any:
                 return await connection.fetch(store.query(file, name), *arguments)
 
+            await self._names.refresh(connection)
             missed, windows = {}, {}
             for tenant, settings in self._settings.tenants.items():
                 since = now - timedelta(days=settings.write_off_days)
@@ -138,6 +155,9 @@ class Exporter:
                 sources=await rows("reports", "source_status"),
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
+                reconciled=await rows("reconcile", "sources"),
+                recent=await self._recent.read(rows, now),
+                spool=await self._spool.size() if self._spool is not None else None,
             )
 
 
@@ -154,13 +174,6 @@ class _Page:
 def _windows(tenant: config.Tenant, now: datetime) -> dict[str, datetime]:
     """Windows of the exact gauges: the call centre's day so far, and the last hour in whole quarters."""
     return {"day": local_midnight(tenant, now), "hour": kpi.quarter(now) - 3 * kpi.INTERVAL}
-
-
-def _by_queue(rows: Iterable[Any]) -> dict[str, Figures]:
-    result: dict[str, Figures] = defaultdict(Figures)
-    for row in rows:
-        result[row["queue"]].add(row["outcome"], row, row["longest_wait_ms"])
-    return result
 
 
 # -- families ---------------------------------------------------------------------------------------------
@@ -182,8 +195,13 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
     seen = [(row["tenant"], row["kind"], row["name"]) for row in snapshot.names]
     labels = Bounded(names, [*known, *seen], limits)
     yield from _counter_families(snapshot, settings, labels)
-    yield from _live_families(snapshot, settings, labels)
-    yield from _window_families(snapshot, settings, labels)
+
+    def queue_label(tenant: str, queue: str) -> str:
+        return labels.label(tenant, "queue", queue)
+
+    yield from _live_families(live.now(snapshot, settings, names, queue_label))
+    yield _target_family(snapshot, settings, queue_label)
+    yield from _window_families(live.windows(snapshot, queue_label), settings)
     yield from _health_families(snapshot, settings, labels)
 
 
@@ -259,98 +277,57 @@ def _histogram(
     return family
 
 
-def _live_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
-    waiting: dict[tuple[str, str], list[float]] = defaultdict(list)
-    talking: Counter[tuple[str, str]] = Counter()
-    busy: dict[tuple[str, str], str] = {}
-    for tenant, queue in _known_queues(snapshot, settings):
-        waiting[tenant, labels.label(tenant, "queue", queue)] = []
-    for row in snapshot.open_calls:
-        call = store.call_from_body(row["body"])
-        for queue, since in _waits(call):
-            age = max((snapshot.at - since).total_seconds(), 0.0)
-            waiting[call.tenant, labels.label(call.tenant, "queue", queue)].append(age)
-        for leg in call.legs:
-            if leg.is_open and leg.agent:
-                busy[call.tenant, leg.agent] = "talking" if leg.answered_at else "ringing"
-        if (queue_talked := _talks_in(call)) is not None:
-            talking[call.tenant, labels.label(call.tenant, "queue", queue_talked)] += 1
-    place = ("tenant", "queue")
+def _live_families(now: live.Now) -> Iterator[Metric]:
+    queues, place = now.queues, ("tenant", "queue")
     yield _gauge("callkpi_calls_waiting", "Callers who wait for an agent now", place,
-                 {key: len(ages) for key, ages in waiting.items()})  # fmt: skip
+                 {key: len(queue.waits) for key, queue in queues.items()})  # fmt: skip
     yield _gauge("callkpi_longest_wait_seconds", "The greatest wait among those who wait now", place,
-                 {key: max(ages, default=0.0) for key, ages in waiting.items()})  # fmt: skip
+                 {key: queue.longest_wait for key, queue in queues.items()})  # fmt: skip
     yield _gauge("callkpi_calls_talking", "Calls in which an agent and a customer talk now", place,
-                 {key: talking[key] for key in {*waiting, *talking}})  # fmt: skip
-    yield _agents_family(snapshot, labels, busy)
-    yield from _missed_families(snapshot, labels, waiting)
+                 {key: queue.talking for key, queue in queues.items()})  # fmt: skip
+    yield _gauge("callkpi_agents", "Agents of a queue by state", ("tenant", "queue", "state"),
+                 _by_state((key, queue.agents) for key, queue in queues.items() if queue.agents))  # fmt: skip
+    yield _gauge("callkpi_company_agents", "Agents by state, each person once", ("tenant", "state"),
+                 _by_state(((tenant,), states) for tenant, states in now.people.items()))  # fmt: skip
+    yield _gauge("callkpi_missed_waiting", "Customers missed and not spoken to since", place,
+                 {key: queue.missed for key, queue in queues.items()})  # fmt: skip
+    yield _gauge("callkpi_missed_oldest_seconds", "How long the oldest of them has waited", place,
+                 {key: queue.missed_oldest for key, queue in queues.items()})  # fmt: skip
 
 
-def _known_queues(snapshot: Snapshot, settings: config.Settings) -> set[tuple[str, str]]:
-    seen = {(row["tenant"], row["name"]) for row in snapshot.names if row["kind"] == "queue"}
-    configured = {(name, queue) for name, tenant in settings.tenants.items() for queue in tenant.queues}
-    return seen | configured | {(name, "") for name in settings.tenants}
+def _by_state(counted: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> dict[tuple[str, ...], float]:
+    """Every state, so that a series does not end where nobody is in it."""
+    return {
+        (*key, state): agents.get(state, 0)
+        for key, agents in counted
+        for state in dict.fromkeys((*live.AGENT_STATES, *agents))
+    }
 
 
-def _waits(call: Call) -> Iterator[tuple[str, datetime]]:
-    """Queues in which the caller waits now; "" for one who waits for a direct answer."""
-    if call.direction is not Direction.INBOUND:
-        return
-    waiting = [entry for entry in call.entries if entry.is_waiting]
-    for entry in waiting:
-        yield entry.queue, entry.entered_at
-    if not call.entries and not call.answered:
-        yield "", call.started_at
+def _target_family(snapshot: Snapshot, settings: config.Settings, label: live.Label) -> Metric:
+    """T of every queue, so that a screen judges a wait by the queue's own; the shortest where ids share a label."""
+    targets: dict[tuple[str, ...], float] = {}
+    for tenant, queue in live.known_queues(snapshot, settings):
+        if tenant in settings.tenants:
+            key = (tenant, label(tenant, queue))
+            seconds = Thresholds(settings.tenants[tenant]).service_level_ms(queue) / 1000
+            targets[key] = min(targets.get(key, seconds), seconds)
+    return _gauge("callkpi_service_level_target_seconds", "T of the service level, as configured", ("tenant", "queue"),
+                  targets)  # fmt: skip
 
 
-def _talks_in(call: Call) -> str | None:
-    if call.direction not in (Direction.INBOUND, Direction.OUTBOUND):
-        return None
-    return next((leg.queue for leg in reversed(call.legs) if leg.answered_at and leg.is_open), None)
-
-
-def _agents_family(snapshot: Snapshot, labels: Bounded, busy: Mapping[tuple[str, str], str]) -> Metric:
-    counts: Counter[tuple[str, ...]] = Counter()
-    for row in snapshot.agent_states:
-        state = row["state"]
-        if state == AgentState.AVAILABLE:
-            state = busy.get((row["tenant"], row["agent"]), state)
-        counts[row["tenant"], labels.label(row["tenant"], "queue", row["queue"]), state] += 1
-    for tenant, queue, _ in list(counts):
-        for state in ("available", "ringing", "talking", "paused", "busy", "offline"):
-            counts.setdefault((tenant, queue, state), 0)
-    return _gauge("callkpi_agents", "Agents of a queue by state", ("tenant", "queue", "state"), counts)
-
-
-def _missed_families(snapshot: Snapshot, labels: Bounded, queues: Iterable[tuple[str, str]]) -> Iterator[Metric]:
-    customers: Counter[tuple[str, ...]] = Counter(dict.fromkeys(queues, 0))
-    oldest: dict[tuple[str, ...], float] = dict.fromkeys(customers, 0.0)
-    for tenant, rows in snapshot.missed.items():
-        for row in rows:
-            key = (tenant, labels.label(tenant, "queue", row["queue"]))
-            customers[key] += row["customers"]
-            age = (snapshot.at - row["oldest"]).total_seconds()
-            oldest[key] = max(oldest.get(key, 0.0), age)
-    place = ("tenant", "queue")
-    yield _gauge("callkpi_missed_waiting", "Customers missed and not spoken to since", place, customers)
-    yield _gauge("callkpi_missed_oldest_seconds", "How long the oldest of them has waited", place, oldest)
-
-
-def _window_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
+def _window_families(windows: Mapping[tuple[str, str, str], Figures], settings: config.Settings) -> Iterator[Metric]:
     level: dict[tuple[str, ...], float] = {}
     share: dict[tuple[str, ...], float] = {}
-    calls: Counter[tuple[str, ...]] = Counter()
-    for (tenant, window), by_queue in snapshot.windows.items():
-        formula = settings.tenants[tenant].service_level_formula
-        for queue, figures in by_queue.items():
-            key = (tenant, labels.label(tenant, "queue", queue), window)
-            if (value := figures.service_level(formula)) is not None:
-                level[key] = value
-            if (value := figures.missed_share) is not None:
-                share[key] = value
-            if window == "day":
-                for outcome, count in figures.outcomes.items():
-                    calls[key[0], key[1], outcome] += count
+    calls: dict[tuple[str, ...], float] = {}
+    for key, figures in windows.items():
+        tenant, queue, window = key
+        if (value := figures.service_level(settings.tenants[tenant].service_level_formula)) is not None:
+            level[key] = value
+        if (value := figures.missed_share) is not None:
+            share[key] = value
+        if window == "day":
+            calls.update({(tenant, queue, outcome): count for outcome, count in figures.outcomes.items()})
     place = ("tenant", "queue", "window")
     yield _gauge(
         "callkpi_service_level_ratio",
@@ -364,11 +341,7 @@ def _window_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
 
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
-    yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    is_open: dict[tuple[str, ...], float] = {
-        (name,): int(config.is_open(tenant, snapshot.at)) for name, tenant in settings.tenants.items()
-    }
-    yield _gauge("callkpi_business_open", "1 while the call centre is open by its configuration", ("tenant",), is_open)
+    yield from _own_families(settings, snapshot.at, database_up=1)
     for name, column, text in (
         ("pending_groups", "groups", "Journalled groups that are not projected yet"),
         ("lag_seconds", "seconds", "Age of the oldest of them"),
@@ -379,8 +352,26 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
                  {(name,): count for name, count in waiting.items()})  # fmt: skip
     yield _gauge("callkpi_names_overflow", 'Names beyond the limit that are shown as "other"', ("tenant", "kind"),
                  {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
+    yield from _spool_families(snapshot.spool)
     yield from _source_families(snapshot, settings)
+    yield from _reconcile_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
+    yield from recent.families(snapshot.recent, settings, labels)
+
+
+def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
+    """What the process knows without its database."""
+    yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
+    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): database_up})
+    yield from recent.business_families(settings.tenants, at)
+
+
+def _spool_families(size: Size | None) -> Iterator[Metric]:
+    if size is not None:
+        yield _gauge("callkpi_spool_deliveries", "Deliveries on local disk that wait for the database", (),
+                     {(): size.deliveries})  # fmt: skip
+        yield _gauge("callkpi_spool_bytes", "What they take", (), {(): size.used_bytes})
+        yield _gauge("callkpi_spool_limit_bytes", "What they may take", (), {(): size.limit_bytes})
 
 
 def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
@@ -401,6 +392,27 @@ def _source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[
         yield _gauge(name, text, labels, values)
 
 
+def _reconcile_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
+    """Of sources whose portal is asked; what was lost is known only of those that also send."""
+    told = {row["source"]: row for row in snapshot.reconciled if row["source"] in settings.portals}
+    both = {name for name, source in settings.portals.items() if any(source.application_tokens)}
+    found = CounterMetricFamily(
+        "callkpi_reconcile_calls_found", "Calls whose end no webhook told, found in the statistics", labels=("source",)
+    )
+    for name in sorted(both):
+        found.add_metric((name,), told[name]["calls_found"] if name in told else 0)
+    yield found
+    yield _gauge("callkpi_reconcile_calls_unseen",
+                 "Calls that webhooks told of and the statistics do not show: rights are missing", ("source",),
+                 {(name,): told[name]["calls_unseen"] for name in both & told.keys()})  # fmt: skip
+    # From the first start on, so that an alert on its age also fires where no pass has ever succeeded.
+    success: dict[tuple[str, ...], float] = {}
+    success |= {(name,): (row["last_success_at"] or row["since"]).timestamp() for name, row in told.items()}
+    yield _gauge("callkpi_reconcile_last_success_timestamp_seconds",
+                 "When the statistics were last read to their end; before that, when it was first tried", ("source",),
+                 success)  # fmt: skip
+
+
 _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "ingest_events": ("callkpi_ingest_events", "Events by what became of them", "result"),
     "ingest_refused": ("callkpi_ingest_refused", "Deliveries refused at the door", "reason"),
@@ -413,8 +425,21 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "projector_calls": ("callkpi_projector_calls", "Folds of calls", ""),
     "projector_failed_calls": ("callkpi_projector_failed_calls", "Calls whose events could not be read", ""),
     "projector_retries": ("callkpi_projector_retries", "Batches begun again after a fault", ""),
+    "reconcile_rows": ("callkpi_reconcile_rows", "Rows of the portal's statistics by what they were to us", "result"),
+    "reconcile_requests": ("callkpi_reconcile_requests", "Requests to the portal by how they went", "result"),
+    "reconcile_errors": ("callkpi_reconcile_errors", "Rounds of reconciliation that failed", "reason"),
+    "reconcile_surprises": (
+        "callkpi_reconcile_surprises",
+        "Answers of the portal that its documentation does not promise",
+        "what",
+    ),
+    "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
+    "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
+    "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
+_BY_SOURCE = {"ingest_events", "ingest_refused", "source_unknown_values", "spool_put", "spool_refused"}
+_BY_SOURCE |= {"reconcile_rows", "reconcile_requests", "reconcile_errors", "reconcile_surprises"}
 _OWN_HISTOGRAMS = {
     "journal_append_seconds": "Time of one durable append of a group",
     "projector_batch_seconds": "Time of one projected batch",
@@ -426,11 +451,15 @@ def _own_counters(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
     for row in snapshot.health:
         rows[row["metric"]].append(row)
     for metric, (name, text, extra) in _OWN_COUNTERS.items():
-        wanted = tuple(filter(None, ("source" if metric.startswith(("ingest", "source")) else "", extra)))
+        wanted = tuple(filter(None, ("source" if metric in _BY_SOURCE else "", extra)))
         totals: Counter[tuple[str, ...]] = Counter()
         if metric == "ingest_events":
             results = ("received", "duplicate", "ignored", "rejected")
             totals.update({(source, result): 0 for source in settings.sources for result in results})
+        elif metric == "ingest_refused":
+            totals.update({(source, "unauthorised"): 0 for source in settings.sources})
+        elif wanted == ("source",):
+            totals.update({(source,): 0 for source in settings.sources})
         for row in rows[metric]:
             totals[tuple(row["source" if label == "source" else "label"] for label in wanted)] += row["value"]
         if not wanted:

@@ -58,8 +58,8 @@ class Thresholds:
 class _Leg:
     """A leg while it is being folded."""
 
-    __slots__ = ("agent", "answered_at", "end", "ended_at", "entry", "held_at", "hold_ms", "queue", "ring_ms",
-                 "rung_at", "talk_ms", "transferred", "wrap_ms")  # fmt: skip
+    __slots__ = ("agent", "answered_at", "end", "ended_at", "ended_by", "entry", "held_at", "hold_ms", "queue",
+                 "ring_ms", "rung_at", "talk_ms", "talk_with_hold", "transferred", "wrap_ms")  # fmt: skip
 
     def __init__(self, agent: str, queue: str, entry: _Entry | None) -> None:
         self.agent, self.queue, self.entry = agent, queue, entry
@@ -72,7 +72,9 @@ class _Leg:
         self.talk_ms: int | None = None
         self.hold_ms: int | None = None
         self.wrap_ms: int | None = None
+        self.talk_with_hold = False
         self.transferred = False
+        self.ended_by = ""
 
     def close(self, at: datetime, end: LegEnd | None = None) -> None:
         if self.ended_at is not None:
@@ -98,7 +100,8 @@ class _Leg:
         return Leg(
             agent=self.agent, queue=self.queue, entry=entry, rung_at=self.rung_at, answered_at=self.answered_at,
             ended_at=self.ended_at, end=self.end, ring_ms=self.ring_ms, talk_ms=self.talk_ms,
-            hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, transferred=self.transferred,
+            hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, talk_with_hold=self.talk_with_hold,
+            transferred=self.transferred, ended_by=self.ended_by,
         )  # fmt: skip
 
 
@@ -139,6 +142,7 @@ class _Fold:
     def __init__(self) -> None:
         self.direction: tuple[int, Direction] | None = None
         self.customer = self.line = self.code = self.hangup_by = ""
+        self.customer_rank = self.line_rank = -1
         self.started_at: tuple[int, datetime] | None = None
         self.rung_at: datetime | None = None
         self.answered_at: datetime | None = None
@@ -164,8 +168,10 @@ class _Fold:
     def note_facts(self, event: CallEvent) -> None:
         if event.direction is not None and (self.direction is None or event.rank > self.direction[0]):
             self.direction = (event.rank, event.direction)
-        self.customer = self.customer or event.customer
-        self.line = self.line or event.line
+        if event.customer and event.rank > self.customer_rank:
+            self.customer, self.customer_rank = event.customer, event.rank
+        if event.line and event.rank > self.line_rank:
+            self.line, self.line_rank = event.line, event.rank
         if event.kind is not Kind.RATED and event.rating is not None:
             self.rating = event.rating
         if event.crm:
@@ -248,6 +254,7 @@ class _Fold:
         if self.answered_at is None:
             self.answered_at = event.at
             self.answered_wait_ms = event.wait_ms
+            self.answer_time_known = not event.untimed
 
     def on_held(self, event: CallEvent) -> None:
         leg = self.talking_leg(event)
@@ -272,6 +279,7 @@ class _Fold:
         leg = self.leg_by_key.get(event.leg) if event.leg else self.open_leg(event.agent)
         if leg is not None:
             leg.transferred = True
+            leg.ended_by = f"{event.cause} transfer" if event.cause else leg.ended_by
 
     def on_left_queue(self, event: CallEvent) -> None:
         entry = self.entry_of(event)
@@ -282,9 +290,11 @@ class _Fold:
     def on_ended(self, event: CallEvent) -> None:
         if event.leg:
             leg = self.leg_of(event)
-            leg.talk_ms = event.talk_ms if event.talk_ms is not None else leg.talk_ms
+            if event.talk_ms is not None:
+                leg.talk_ms, leg.talk_with_hold = event.talk_ms, event.talk_with_hold
             leg.hold_ms = event.hold_ms if event.hold_ms is not None else leg.hold_ms
             leg.wrap_ms = event.wrap_ms if event.wrap_ms is not None else leg.wrap_ms
+            leg.ended_by = leg.ended_by or event.hangup_by
             leg.close(event.at)
             self.hangup_by = event.hangup_by or self.hangup_by
             return
@@ -444,7 +454,9 @@ def _wait_ms(state: _Fold, entries: tuple[Entry, ...], started_at: datetime) -> 
         if state.answered_wait_ms is not None:
             return state.answered_wait_ms
         return millis(state.answered_at, started_at) if state.answer_time_known else None
-    return millis(state.ended_at, started_at) if state.ended_at is not None else None
+    if state.ended_at is None or (state.end is not None and state.end.untimed):
+        return None
+    return millis(state.ended_at, started_at)
 
 
 def _talk_ms(state: _Fold) -> int | None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 
 import asyncpg
@@ -47,27 +48,37 @@ class Health:
         known = self._sources.get(source)
         if known is not None and known[0] is not None and (event_at is None or known[0] > event_at):
             event_at = known[0]
+        if known is not None:
+            received_at = max(received_at, known[1])
         self._sources[source] = (event_at, received_at)
 
     async def flush(self, pool: asyncpg.Pool) -> None:
-        rows = self._rows()
-        sources, self._sources = self._sources, {}
-        if rows:
-            await pool.execute(store.query("reports", "add_health"), json.dumps(rows))
-        if sources:
-            names = sorted(sources)
-            columns = [names, [sources[n][0] for n in names], [sources[n][1] for n in names]]
-            await pool.execute(store.query("reports", "note_sources"), *columns)
-
-    def _rows(self) -> list[dict[str, object]]:
+        """Add to the store what was counted since the last time. What can't be written waits for the next flush."""
         values, self._values = self._values, Counter()
         sums, self._sums = self._sums, defaultdict(float)
         buckets, self._buckets = self._buckets, defaultdict(Counter)
-        rows: list[dict[str, object]] = [_row(key, value, []) for key, value in values.items()]
-        for key, total in sums.items():
-            dense = [buckets[key][index] for index in range(len(LATENCY_BOUNDS) + 1)]
-            rows.append(_row(key, total, dense))
-        return rows
+        try:
+            if rows := _rows(values, sums, buckets):
+                await pool.execute(store.query("reports", "add_health"), json.dumps(rows))
+        except BaseException:
+            self._values.update(values)
+            for key, total in sums.items():
+                self._sums[key] += total
+                self._buckets[key].update(buckets[key])
+            raise
+        await self._flush_sources(pool)
+
+    async def _flush_sources(self, pool: asyncpg.Pool) -> None:
+        if sources := self._sources:
+            self._sources = {}
+            names = sorted(sources)
+            columns = [names, [sources[n][0] for n in names], [sources[n][1] for n in names]]
+            try:
+                await pool.execute(store.query("reports", "note_sources"), *columns)
+            except BaseException:
+                for name in names:
+                    self.heard(name, *sources[name])
+                raise
 
     async def run(self, pool: asyncpg.Pool) -> None:
         """Flush until cancelled, and once more then."""
@@ -76,11 +87,21 @@ class Health:
                 await asyncio.sleep(FLUSH_SECONDS)
                 try:
                     await self.flush(pool)
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                except store.FAILURES as error:
                     log.warning("health.not_flushed", error=type(error).__name__)
         finally:
             with contextlib.suppress(Exception):
                 await self.flush(pool)
+
+
+def _rows(
+    values: Mapping[Label, int], sums: Mapping[Label, float], buckets: Mapping[Label, Counter[int]]
+) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = [_row(key, value, []) for key, value in values.items()]
+    for key, total in sums.items():
+        dense = [buckets[key][index] for index in range(len(LATENCY_BOUNDS) + 1)]
+        rows.append(_row(key, total, dense))
+    return rows
 
 
 def _row(key: Label, value: float, buckets: list[int]) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,11 +14,12 @@ import structlog
 
 from callkpi import config, store
 from callkpi.health import Health
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.model import CallEvent
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Answer, Context, Delivery, Malformed, Parsed, SourceType
 from callkpi.sources.tables import CSV, MEDIA_TYPES
+from callkpi.spool import Spool, Spooled, SpoolFull
 
 log = structlog.get_logger()
 
@@ -45,8 +46,17 @@ class Receipt:
 class Ingest:
     """Takes deliveries for the configured sources."""
 
-    def __init__(self, settings: config.Settings, pool: asyncpg.Pool, journal: Journal, health: Health) -> None:
+    def __init__(
+        self,
+        settings: config.Settings,
+        pool: asyncpg.Pool,
+        journal: Journal,
+        health: Health,
+        spool: Spool | None = None,
+    ) -> None:
+        """*spool* takes what comes while the journal is not available; without one it is refused."""
         self._sources = {name: settings.with_zone(source) for name, source in settings.sources.items()}
+        self._spool = spool
         self._pool = pool
         self._journal = journal
         self._health = health
@@ -74,7 +84,56 @@ class Ingest:
             self._health.count("ingest_refused", source=name, label="unauthorised")
             raise Unauthorised(name)
         context = Context(name, settings.tenant, settings, delivery.received_at)
-        return await self._keep(source_type.parse(payload, context), context, source_type)
+        parsed = source_type.parse(payload, context)
+        try:
+            return await self._keep(parsed, context, source_type)
+        except JournalUnavailable:
+            await self._to_spool(name, delivery)
+            return _receipt(parsed, source_type)
+
+    async def _to_spool(self, name: str, delivery: Delivery) -> None:
+        """Keep a delivery for when the journal is back. Raises JournalUnavailable where that can't be."""
+        if self._spool is None:
+            raise JournalUnavailable("no spool is configured")
+        body = self._without_secrets(delivery.body)
+        try:
+            await self._spool.put(Spooled(name, delivery.content_type, delivery.received_at, body))
+        except SpoolFull as error:
+            self._health.count("spool_refused", source=name)
+            raise JournalUnavailable(f"the spool is full: {error}") from error
+        self._health.count("spool_put", source=name)
+
+    async def take_spooled(self, item: Spooled) -> bool:
+        """Take a delivery out of the spool. False leaves it there: its source is not configured any more.
+
+        Raises JournalUnavailable.
+        """
+        settings = self._sources.get(item.source)
+        if settings is None:
+            return False
+        source_type = _reader(settings, item.media_type)
+        context = Context(item.source, settings.tenant, settings, item.received_at)
+        delivery = Delivery(item.body, item.media_type, "", item.received_at)
+        try:
+            parsed = source_type.parse(source_type.decode(delivery), context)
+            await self._keep(parsed, context, source_type)
+        except (Malformed, Unstorable) as error:
+            await self._reject(context, source_type.media_type, [(item.body, str(error))])
+        return True
+
+    async def take_fetched(
+        self, name: str, items: Sequence[Any], received_at: datetime, *, is_voice: bool, counted: bool
+    ) -> Receipt:
+        """Take payloads that we asked a configured source for: no secret to check. Returns when they are durable.
+
+        *is_voice*: the source has no other way to speak. Else what we fetched must not hide that it fell silent.
+        *counted*: see :meth:`Journal.append`.
+        """
+        settings = self._sources[name]
+        source_type = SOURCE_TYPES[settings.kind]
+        context = Context(name, settings.tenant, settings, received_at)
+        parsed = source_type.parse(items, context)
+        return await self._keep(parsed, context, source_type, is_voice=is_voice, counted=counted)
 
     def greet(self, name: str, query: Mapping[str, str]) -> Answer | None:
         """Answer to a GET by which a sender checks the address, None where the source has no such check."""
@@ -108,22 +167,28 @@ class Ingest:
         self, name: str, settings: config.Source, source_type: SourceType, delivery: Delivery, error: Malformed
     ) -> None:
         """Keep what can't be decoded if its sender proved who he is outside of the body."""
-        if source_type.authentic(delivery, None, settings):
-            context = Context(name, settings.tenant, settings, delivery.received_at)
-            await self._reject(context, source_type.media_type, [(delivery.body, str(error))])
-        else:
+        if not source_type.authentic(delivery, None, settings):
             self._health.count("ingest_refused", source=name, label="malformed")
+            return
+        context = Context(name, settings.tenant, settings, delivery.received_at)
+        try:
+            await self._reject(context, source_type.media_type, [(delivery.body, str(error))])
+        except JournalUnavailable:
+            await self._to_spool(name, delivery)
 
-    async def _keep(self, parsed: Parsed, context: Context, source_type: SourceType) -> Receipt:
+    async def _keep(
+        self, parsed: Parsed, context: Context, source_type: SourceType, *, is_voice: bool = True, counted: bool = True
+    ) -> Receipt:
         if parsed.rejected:
             await self._reject(context, source_type.media_type, parsed.rejected)
-        await self._journal.append(parsed.events)
+        await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
-        self._note(context, parsed.events, source_type.known_codes)
-        reason = parsed.rejected[0][1] if parsed.rejected else ""
-        return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason, source_type.acknowledgement)
+        self._note(context, parsed.events, source_type.known_codes, is_voice=is_voice)
+        return _receipt(parsed, source_type)
 
-    def _note(self, context: Context, events: Iterable[CallEvent], known: frozenset[str] | None) -> None:
+    def _note(
+        self, context: Context, events: Iterable[CallEvent], known: frozenset[str] | None, *, is_voice: bool
+    ) -> None:
         newest: datetime | None = None
         for event in events:
             newest = event.at if newest is None or event.at > newest else newest
@@ -131,7 +196,8 @@ class Ingest:
                 self._health.count("source_unknown_values", source=context.source, label="call_type")
             if event.code and known is not None and event.code not in known:
                 self._health.count("source_unknown_values", source=context.source, label="failed_code")
-        self._health.heard(context.source, newest, context.received_at)
+        if is_voice:
+            self._health.heard(context.source, newest, context.received_at)
 
     async def _reject(self, context: Context, media_type: str, rejected: list[tuple[bytes, str]]) -> None:
         self._health.count("ingest_events", len(rejected), source=context.source, label="rejected")
@@ -150,7 +216,7 @@ class Ingest:
             ]
             try:
                 await self._pool.execute(store.query("journal", "reject"), *row)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except store.FAILURES as error:
                 raise JournalUnavailable(type(error).__name__) from error
         log.warning("ingest.rejected", source=context.source, count=len(rejected), reason=rejected[0][1][:200])
 
@@ -165,3 +231,8 @@ def _reader(settings: config.Source, content_type: str) -> SourceType:
     if settings.columns and content_type in MEDIA_TYPES:
         return CSV
     return SOURCE_TYPES[settings.kind]
+
+
+def _receipt(parsed: Parsed, source_type: SourceType) -> Receipt:
+    reason = parsed.rejected[0][1] if parsed.rejected else ""
+    return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason, source_type.acknowledgement)

@@ -26,6 +26,10 @@ log = structlog.get_logger()
 
 #: Events in one transaction at the most: keeps a group's latency low when history is loaded beside live calls.
 GROUP_EVENTS = 3000
+#: A database that takes longer for a group is treated as one that is away; what it did all the same is no harm.
+APPEND_SECONDS = 5.0
+#: After a failure nobody is made to wait for the next one.
+REST_SECONDS = 1.0
 
 
 class JournalUnavailable(Exception):
@@ -40,6 +44,7 @@ class Unstorable(Exception):
 class _Waiter:
     events: Sequence[CallEvent]
     done: asyncio.Future[None]
+    counted: bool
 
 
 class Journal:
@@ -52,13 +57,19 @@ class Journal:
         self._waiting: list[_Waiter] = []
         self._wake = asyncio.Event()
         self._months: set[tuple[int, int]] = set()
+        self._away_until = 0.0
 
-    async def append(self, events: Sequence[CallEvent]) -> None:
-        """Return when *events* are durable. Raises JournalUnavailable when they are not."""
+    async def append(self, events: Sequence[CallEvent], *, counted: bool = True) -> None:
+        """Return when *events* are durable. Raises JournalUnavailable when they are not.
+
+        History is not *counted*: its calls are in every report, and not in the counters for Prometheus.
+        """
         if not events:
             return
+        if time.monotonic() < self._away_until:
+            raise JournalUnavailable("it failed a moment ago")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiter(events, done))
+        self._waiting.append(_Waiter(events, done, counted))
         self._wake.set()
         await done
 
@@ -72,6 +83,8 @@ class Journal:
     def _take(self) -> list[_Waiter]:
         total, count = 0, 0
         for waiter in self._waiting:
+            if waiter.counted is not self._waiting[0].counted:
+                break
             total += len(waiter.events)
             count += 1
             if total >= GROUP_EVENTS:
@@ -83,13 +96,15 @@ class Journal:
         events = [event for waiter in group for event in waiter.events]
         begin = time.perf_counter()
         try:
-            added = await self._write(events)
+            async with asyncio.timeout(APPEND_SECONDS):
+                added = await self._write(events, group[0].counted)
         except (asyncpg.DataError, ValueError, OverflowError) as error:
             await self._one_by_one(group, error)
             return
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except store.FAILURES as error:
             log.error("journal.unavailable", error=type(error).__name__, events=len(events))
             self._health.count("journal_failures")
+            self._away_until = time.monotonic() + max(REST_SECONDS, time.perf_counter() - begin)
             for waiter in group:
                 if not waiter.done.done():
                     waiter.done.set_exception(JournalUnavailable(type(error).__name__))
@@ -115,13 +130,13 @@ class Journal:
         if not group[0].done.done():
             group[0].done.set_exception(Unstorable(type(error).__name__))
 
-    async def _write(self, events: Sequence[CallEvent]) -> dict[str, int]:
+    async def _write(self, events: Sequence[CallEvent], counted: bool) -> dict[str, int]:
         async with self._pool.acquire() as connection:
             await self._ensure_partitions(connection, events)
             if any(event.timeless for event in events):
                 async with connection.transaction():
-                    return await self._insert(connection, await self._not_seen(connection, events))
-            return await self._insert(connection, events)
+                    return await self._insert(connection, await self._not_seen(connection, events), counted)
+            return await self._insert(connection, events, counted)
 
     async def _ensure_partitions(self, connection: asyncpg.Connection, events: Sequence[CallEvent]) -> None:
         months = {(event.at.year, event.at.month): event.at for event in events}
@@ -148,8 +163,10 @@ class Journal:
                 kept.append(event)
         return kept
 
-    async def _insert(self, connection: asyncpg.Connection, events: Sequence[CallEvent]) -> dict[str, int]:
-        rows = await connection.fetch(store.query("journal", "append"), *_columns(events))
+    async def _insert(
+        self, connection: asyncpg.Connection, events: Sequence[CallEvent], counted: bool
+    ) -> dict[str, int]:
+        rows = await connection.fetch(store.query("journal", "append"), *_columns(events), counted)
         return {row["source"]: row["added"] for row in rows}
 
 

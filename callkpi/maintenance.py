@@ -19,7 +19,7 @@ from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
 from callkpi.model import Kind
-from callkpi.projector import Projector
+from callkpi.projector import Projector, StreamKey, asks_about, members_at
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
@@ -138,6 +138,25 @@ async def doctor(settings: config.Settings, progress: Progress) -> list[str]:
         return await check(pool, settings, progress)
 
 
+async def notes(settings: config.Settings) -> list[str]:
+    """What an operator should know of sources whose portal is asked; nothing of it is a difference."""
+    if not settings.portals:
+        return []
+    async with database(settings, role="doctor") as pool:
+        rows = {row["source"]: row for row in await pool.fetch(store.query("reconcile", "sources"))}
+    return [_note(name, rows.get(name)) for name in settings.portals]
+
+
+def _note(name: str, row: Any) -> str:
+    if row is None or row["last_success_at"] is None:
+        return f"{name}: the portal's call statistics have never been read to their end; the daemon's log says why"
+    told = f"{name}: since {row['since']:%Y-%m-%d} the webhooks of {row['calls_found']} calls were lost and found"
+    told += f" in the statistics, last read {row['last_success_at']:%Y-%m-%d %H:%M:%S} UTC"
+    if row["calls_unseen"]:
+        told += f"; {row['calls_unseen']} calls are not shown to the owner of the incoming webhook"
+    return told
+
+
 async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progress) -> list[str]:
     """The doctor's findings on an open store, from one snapshot of it."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
@@ -209,7 +228,9 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
             span["last_at"],
         )
         events += [store.event_from_row(record) for record in told]
-    told_kinds = SOURCE_TYPES[source.kind].interpret(events, source)
+    asked = asks_about(settings, StreamKey(*key), events)
+    others = await members_at(connection, StreamKey(*key), asked)
+    told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
     canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
     stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
     limits = Thresholds(tenant)

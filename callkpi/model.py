@@ -150,6 +150,7 @@ class CallEvent:
     event_id: str
     received_at: datetime  #: when we got it, UTC
     timeless: bool = False  #: the payload had no time of its own: ``at`` is the clock of arrival
+    untimed: bool = False  #: of an answer or an end: that it was is known, when it was is not
     rank: int = 0  #: trust: of two facts that disagree the higher one wins
     direction: Direction | None = None
     customer: str = ""  #: number as the source wrote it
@@ -166,6 +167,7 @@ class CallEvent:
     talk_ms: int | None = None
     hold_ms: int | None = None
     wrap_ms: int | None = None
+    talk_with_hold: bool = False  #: talk_ms holds the time on hold as well
     rating: int | None = None
     state: str = ""
     reason: str = ""
@@ -199,7 +201,14 @@ class Leg:
     talk_ms: int | None = None  #: None while open or where the source does not tell
     hold_ms: int | None = None
     wrap_ms: int | None = None
+    talk_with_hold: bool = False  #: talk_ms holds hold_ms as well
     transferred: bool = False
+    ended_by: str = ""  #: customer | agent | blind transfer | attended transfer; "" where the source does not tell
+
+    @property
+    def hold_in_talk_ms(self) -> int:
+        """The part of the hold that is counted as talk already."""
+        return (self.hold_ms or 0) if self.talk_with_hold else 0
 
     @property
     def began_at(self) -> datetime | None:
@@ -260,6 +269,11 @@ class Call:
     @property
     def is_open(self) -> bool:
         return self.outcome is Outcome.OPEN
+
+    @property
+    def hold_in_talk_ms(self) -> int:
+        """The part of the hold that is counted as talk already."""
+        return sum(leg.hold_in_talk_ms for leg in self.legs)
 
     @property
     def answered(self) -> bool:

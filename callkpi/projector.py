@@ -1,8 +1,9 @@
 """The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
 
 One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
-hold), calls by key, customers and agents by lock number, rollups and counters by key. So any number of projectors can
-work at the same time, and a crash at any point leaves the batch to be done again.
+hold), the questions about members of queues, calls by key, customers and agents by lock number, rollups and counters
+by key. So any number of projectors can work at the same time, and a crash at any point leaves the batch to be done
+again.
 """
 
 from __future__ import annotations
@@ -35,15 +36,9 @@ SWEEP_SECONDS = 30.0
 #: A span that no event has yet, for a call that others name before it speaks itself.
 _NEVER = (datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
 _TRANSIENT = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
+    *store.UNAVAILABLE,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    OSError,
-    TimeoutError,
 )
 
 
@@ -83,8 +78,10 @@ class _After:
     call: Call
     facts: tuple[kpi.Fact, ...]
     before: list[_Before] = field(default_factory=list)
+    keys: tuple[StreamKey, ...] = ()  #: the streams that it is folded from
     #: Facts that are gone and facts that have come, once the rows before are known.
     changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
+    counted: bool = True  #: for Prometheus; history is not
 
     @property
     def key(self) -> StreamKey:
@@ -145,6 +142,7 @@ class Projector:
         windows = [source.dedupe_seconds for source in self._settings.sources.values()]
         window = timedelta(seconds=2 * max(windows, default=60.0))
         await self._pool.execute(store.query("journal", "forget_timeless"), window)
+        await self._pool.execute(store.query("projector", "forget_questions"))
 
     async def project_batch(self) -> int:
         """Project the oldest groups in one transaction. Returns how many; 0 when nothing waits."""
@@ -171,7 +169,13 @@ class Projector:
         calls = {key: span for key, span in spans.items() if key not in agents}
         for key in also:
             calls.setdefault(key, _NEVER)
+        # First of all locks, and never a stronger one later: two projectors can't wait for each other.
+        await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
+        if not all(group["counted"] for group in groups):
+            live = _spans(group for group in groups if group["counted"]).keys()
+            for item in after:
+                item.counted = not live.isdisjoint(item.keys)
         customers = await self._lock_people(connection, after, agents)
         await self._write_calls(connection, after)
         if agents:
@@ -191,13 +195,16 @@ class Projector:
         events = await self._events(connection, locked)
         parts = _joined(locked, events)
         before = await self._before(connection, locked)
+        told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
+        others = await self._ask(connection, told_of)
         now = datetime.now(UTC)
         result, keys = [], []
         for root, members in parts.items():
-            told = [event for key in members for event in events.get(key, ())]
-            after = self._fold(root, told, now) if told else None
+            told = told_of[root]
+            after = self._fold(root, told, now, others.get(root, ())) if told else None
             if after is None:
                 continue
+            after.keys = tuple(members)
             after.before = [before[key] for key in members if key in before]
             after.changed = kpi.changed([fact for old in after.before for fact in old.facts], after.facts)
             result.append(after)
@@ -209,12 +216,25 @@ class Projector:
         await self._write_keys(connection, changed)
         return result
 
-    def _fold(self, root: StreamKey, events: Sequence[CallEvent], now: datetime) -> _After | None:
+    async def _ask(
+        self, connection: asyncpg.Connection, told_of: Mapping[StreamKey, Sequence[CallEvent]]
+    ) -> dict[StreamKey, list[CallEvent]]:
+        """What members of queues were doing, for the calls that depend on it; and write down that they do."""
+        asked = {root: asks_about(self._settings, root, events) for root, events in told_of.items()}
+        rows = sorted({(*root[:2], queue, at, root.call_id) for root, asks in asked.items() for queue, at in asks})
+        if not rows:
+            return {}
+        await connection.execute(store.query("projector", "write_questions"), *map(list, zip(*rows, strict=True)))
+        return {root: await members_at(connection, root, asks) for root, asks in asked.items() if asks}
+
+    def _fold(
+        self, root: StreamKey, events: Sequence[CallEvent], now: datetime, members: Sequence[CallEvent]
+    ) -> _After | None:
         """The call, or None where its events can't be read: that one waits for a fix, the others go on."""
         source = self._settings.sources.get(root.source)
         limits = self._limits.get(root.tenant) or Thresholds(config.Tenant())
         try:
-            told = SOURCE_TYPES[source.kind].interpret(events, source) if source else events
+            told = SOURCE_TYPES[source.kind].interpret(events, source, members) if source else events
             canonical = [event for event in told if event.kind is not Kind.SIGNAL]
             if not canonical:
                 return None
@@ -338,7 +358,7 @@ class Projector:
         totals: dict[tuple[str, kpi.Series], list[Any]] = {}
         names: set[tuple[str, str, str]] = set()
         for item in after:
-            grown = kpi.growth(*item.changed) if self.counting else {}
+            grown = kpi.growth(*item.changed) if self.counting and item.counted else {}
             for series, (value, buckets) in grown.items():
                 total = totals.setdefault((item.call.tenant, series), [0, {}])
                 total[0] += value
@@ -421,6 +441,33 @@ class Projector:
         last = max(span[1] for span in agents.values())
         await connection.execute(store.query("projector", "write_agent_states"), *columns, first, last)
         await connection.execute(store.query("projector", "write_agent_rollups"), *columns, first, last)
+        await connection.execute(store.query("projector", "ask_again"), *columns, first, last)
+
+
+# -- what a call depends on besides its own events ---------------------------------------------------------
+
+
+def asks_about(
+    settings: config.Settings, call: StreamKey, events: Sequence[CallEvent]
+) -> Sequence[tuple[str, datetime]]:
+    """Queues and moments whose members' states the reading of a call depends on; none where it can't be read."""
+    source = settings.sources.get(call.source)
+    try:
+        return SOURCE_TYPES[source.kind].asks_about(events, source) if source and events else ()
+    except Exception as error:
+        log.warning("projector.can_not_ask", source=call.source, call_id=call.call_id, error=str(error)[:200])
+        return ()
+
+
+async def members_at(
+    connection: asyncpg.Connection, call: StreamKey, asked: Sequence[tuple[str, datetime]]
+) -> list[CallEvent]:
+    """The last states of the members of these queues at these moments."""
+    if not asked:
+        return []
+    columns = [[call.tenant] * len(asked), [call.source] * len(asked), [q for q, _ in asked], [at for _, at in asked]]
+    rows = await connection.fetch(store.query("projector", "members_at"), *columns)
+    return [store.event_from_row(row) for row in rows]
 
 
 # -- plain helpers ----------------------------------------------------------------------------------------

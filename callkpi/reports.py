@@ -58,6 +58,7 @@ class Reports:
 
     async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
+        await self.names.refresh(self._pool)
         formula = self._settings.tenants[query.tenant].service_level_formula
         groups = await self._groups(query)
         await self._add_extra(query, groups)
@@ -65,7 +66,7 @@ class Reports:
             groups.pop("", None)
         total = Figures()
         for group in groups.values():
-            _fold_into(total, group.figures)
+            total.merge(group.figures)
         rows = [
             {query.by: value, **group.figures.as_row(formula), **group.extra} for value, group in sorted(groups.items())
         ]
@@ -155,6 +156,7 @@ class Reports:
 
     async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""
+        await self.names.refresh(self._pool)
         now = datetime.now(UTC)
         rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self._written_off(tenant), limit)
         return [self._missed_item(tenant, row, now) for row in rows]
@@ -190,13 +192,6 @@ def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
         "still_waiting": calls if fate in (Fate.WAITING, Fate.CALLED_BACK) else 0,
         "written_off": calls if fate == Fate.WRITTEN_OFF else 0,
     }
-
-
-def _fold_into(total: Figures, part: Figures) -> None:
-    total.sums.update(part.sums)
-    total.outcomes.update(part.outcomes)
-    total.apart.update(part.apart)
-    total.longest_wait_ms = max(total.longest_wait_ms, part.longest_wait_ms)
 
 
 def _whole_quarters(begin: datetime, end: datetime) -> tuple[datetime, datetime]:

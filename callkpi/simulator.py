@@ -205,6 +205,8 @@ class _Shift:
         ring = self._rng.uniform(3, 12) if answers else 15.0
         yield min(ring, left)
         if left <= ring:
+            if not stay.hangs_up:
+                self._ami("AgentRingNoAnswer", pair, RingTime=str(int(1000 * left / self._profile.pace)))
             self._give_up(stay, leg)
             self._idle.append(agent)
             return True

@@ -17,6 +17,21 @@ from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, 
 
 SCHEMA = "callkpi"
 
+#: The database is away or has failed. The client's internal error is what it raises on a connection whose server was
+#: killed in the middle of an answer.
+UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+#: … or refuses what it is asked.
+FAILURES = (asyncpg.PostgresError, *UNAVAILABLE)
+
 _TEXT_FACTS = (
     "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
 )  # fmt: skip
@@ -37,10 +52,18 @@ def _queries(file: str) -> Mapping[str, str]:
     return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
 
 
-async def create_pool(dsn: str, *, role: str, size: int = 4) -> asyncpg.Pool:
-    """Connections that speak to callkpi's schema. *role* names the process in pg_stat_activity."""
+async def create_pool(dsn: str, *, role: str, size: int = 4, lazy: bool = False) -> asyncpg.Pool:
+    """Connections that speak to callkpi's schema. *role* names the process in pg_stat_activity.
+
+    A *lazy* pool connects when it is first used: the database may be away meanwhile.
+    """
     return await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, command_timeout=60, reset=_keep, server_settings=_server_settings(role)
+        dsn,
+        min_size=0 if lazy else 1,
+        max_size=size,
+        command_timeout=60,
+        reset=_keep,
+        server_settings=_server_settings(role),
     )
 
 
@@ -79,15 +102,34 @@ def event_body(event: CallEvent) -> str:
         mapping = getattr(event, name)
         if mapping:
             body[name] = mapping
+    if event.talk_with_hold:
+        body["talk_with_hold"] = True
     if event.rank:
         body["rank"] = event.rank
+    if event.untimed:
+        body["untimed"] = True
     if event.direction is not None:
         body["direction"] = event.direction
-    return to_json(body)
+    text = to_json(body)
+    return to_json(_without_nul(body)) if _NUL in text else text
+
+
+#: NUL as JSON writes it. A column of JSON takes it, but no text can be made of it: it would stop the projector.
+_NUL = "\\u0000"
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value
 
 
 def event_from_row(row: asyncpg.Record) -> CallEvent:
     body = orjson.loads(row["body"])
+    if _NUL in row["body"]:
+        body = _without_nul(body)
     if "direction" in body:
         body["direction"] = Direction(body["direction"])
     return CallEvent(

@@ -55,6 +55,8 @@ class Daemon:
         self.config.write_text(config)
         self.process: subprocess.Popen[bytes] | None = None
         self.log = directory / "daemon.log"
+        #: Variables beyond the usual ones.
+        self.extra: dict[str, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,15 +66,17 @@ class Daemon:
             "CALLKPI_DATA_DIR": str(self.directory / "data"),
             "CALLKPI_LISTEN": f"127.0.0.1:{self.port}",
             "PYTHONPATH": str(Path(__file__).parent.parent),
+            **self.extra,
         }
 
-    async def start(self) -> None:
+    async def start(self, *, ready: bool = True) -> None:
         command = [sys.executable, "-m", "callkpi", "serve", "--processes", str(self.processes)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd="/"
             )
-        await self.ready()
+        if ready:
+            await self.ready()
 
     async def ready(self, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds

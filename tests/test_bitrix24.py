@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +17,7 @@ from callkpi.ingest import Unauthorised
 from callkpi.model import Call, CallEvent, Direction, LegEnd, Outcome
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery, Malformed, authenticated
-from callkpi.sources.bitrix24 import OUTCOMES
+from callkpi.sources.bitrix24 import OUTCOMES, row_digest, row_item
 from callkpi.sources.forms import parse_form
 from tests.world import PORTAL_TOKEN, World
 
@@ -62,9 +65,29 @@ def events(*bodies: bytes) -> list[CallEvent]:
     return result
 
 
-def call(*bodies: bytes, **tenant: Any) -> Call:
-    told = events(*bodies)
+def call(*bodies: bytes, rows: Sequence[dict[str, Any]] = (), **tenant: Any) -> Call:
+    told = BITRIX.interpret([*events(*bodies), *read(*rows)], SOURCE)
     return fold(told[0].call_id, told, Thresholds(config.Tenant(region="KZ", **tenant)), NOW)
+
+
+def read(*rows: dict[str, Any], revision: int = 1, at: datetime = NOW) -> list[CallEvent]:
+    """Rows of the statistics as the reconciler journals them."""
+    parsed = BITRIX.parse([row_item(row, revision) for row in rows], Context("portal", "acme", SOURCE, at))
+    assert parsed.rejected == []
+    return parsed.events
+
+
+def row(number: int = 1, **facts: Any) -> dict[str, Any]:
+    told = {
+        "ID": str(number), "CALL_ID": "A1", "CALL_TYPE": "2", "PHONE_NUMBER": "77011234567", "PORTAL_NUMBER": "reg7",
+        "PORTAL_USER_ID": "58", "CALL_DURATION": "60", "CALL_START_DATE": STARTED, "CALL_FAILED_CODE": "200",
+        "CRM_ENTITY_TYPE": "CONTACT", "CRM_ENTITY_ID": "12", "CRM_ACTIVITY_ID": "90211", "CALL_VOTE": None,
+    }  # fmt: skip
+    return {**told, **facts}
+
+
+def talks(it: Call) -> list[tuple[str, int | None]]:
+    return [(leg.agent, leg.talk_ms) for leg in it.legs if leg.end is LegEnd.ANSWERED]
 
 
 def rejection(body: bytes) -> str:
@@ -214,6 +237,109 @@ def test_the_application_token_is_one_of_a_set(token: str, welcome: bool) -> Non
 
 def test_without_a_configured_token_nobody_gets_in() -> None:
     assert not authenticated(BITRIX, config.Source(kind=config.SourceKind.BITRIX24), "")
+
+
+async def test_a_nul_in_a_field_does_not_stop_the_projector(world: World) -> None:
+    """PostgreSQL keeps it inside of JSON and refuses to make text of it."""
+    await world.send("portal", end(PORTAL_USER_ID="5\x008", PORTAL_NUMBER="\x00", CALL_ID="\x00B"))
+    await world.send("portal", end())
+    await world.project()
+    assert await world.pool.fetchval("SELECT count(*) FROM calls") == 2
+    assert (await world.kpi("agent", NOW - timedelta(days=1), NOW))["58"]["handled"] == 2
+    assert await world.findings() == []
+
+
+# -- rows of the call statistics -------------------------------------------------------------------------
+
+
+def test_a_row_alone_is_a_complete_call_whose_wait_is_unknown() -> None:
+    it = call(rows=[row(CALL_VOTE="5")])
+    assert (it.direction, it.outcome, it.customer, it.line) == ("inbound", "answered", "+77011234567", "reg7")
+    assert (it.talk_ms, it.wait_ms, talks(it), it.rating) == (60_000, None, [("58", 60_000)], 5)
+    assert it.crm == {"activity": "90211", "contact": "12"}
+
+
+def test_how_long_a_missed_caller_waited_is_known_from_the_webhook_only() -> None:
+    missed = row(CALL_FAILED_CODE="304", CALL_DURATION="0", PORTAL_USER_ID="58")
+    assert (call(rows=[missed]).outcome, call(rows=[missed]).wait_ms) == (Outcome.NO_ANSWER, None)
+    it = call(init(), end("304", 0, TS + 25), rows=[missed])
+    assert (it.outcome, it.wait_ms, it.legs, it.flags) == (Outcome.NO_ANSWER, 25_000, (), ())
+    # Registered late: the webhook's time is not the end of the call either.
+    assert call(end("304", 0, TS + 7200)).wait_ms is None
+
+
+def test_the_row_says_how_long_and_the_webhooks_when() -> None:
+    it = call(init(), start(), end(), rows=[row()])
+    assert (it.wait_ms, it.talk_ms, it.ended_at) == (9000, 60_000, datetime(2026, 9, 21, 14, 16, 31, tzinfo=UTC))
+    # Without the END: the answer and the row's duration give the same end.
+    assert replace(call(init(), start(), rows=[row()]), flags=()) == it
+
+
+def test_the_row_outranks_the_end_and_no_doubt_is_left() -> None:
+    it = call(init(), start(), end(duration=10), rows=[row(CALL_DURATION="60", PORTAL_NUMBER="sip3")])
+    assert (it.talk_ms, it.line, it.flags) == (60_000, "sip3", ())
+    it = call(init(), start(), end(), rows=[row(CALL_FAILED_CODE="304", CALL_DURATION="0")])
+    assert (it.outcome, it.talk_ms, talks(it)) == (Outcome.NO_ANSWER, None, [])
+
+
+def test_the_row_says_who_answered() -> None:
+    assert talks(call(init(), start(user="61"), rows=[row()])) == [("58", 60_000)]
+
+
+SECOND = {"PORTAL_USER_ID": "61", "CALL_DURATION": "30"}
+
+
+@pytest.mark.parametrize("begin", [STARTED, "2026-09-21T17:16:31+03:00"])
+def test_rows_of_one_call_are_its_conversations_whichever_begin_they_tell(begin: str) -> None:
+    """A transfer: each row one leg. Whether a later row has its own begin or the call's is not documented."""
+    it = call(init(), start(), end(), rows=[row(1), row(2, CALL_START_DATE=begin, **SECOND)])
+    assert (it.outcome, it.talk_ms, it.wait_ms, it.transferred) == ("answered", 90_000, 9000, True)
+    assert talks(it) == [("58", 60_000), ("61", 30_000)]
+    assert [leg.transferred for leg in it.legs] == [True, False]
+    lonely = call(rows=[row(1), row(2, CALL_START_DATE=begin, **SECOND)])
+    assert (lonely.talk_ms, lonely.wait_ms, talks(lonely)) == (90_000, None, talks(it))
+
+
+def test_a_transfer_that_nobody_took_and_one_that_came_back() -> None:
+    rows = [row(1), row(2, PORTAL_USER_ID="61", CALL_FAILED_CODE="304", CALL_DURATION="0"), row(3, CALL_DURATION="5")]
+    it = call(init(), start(), end(), rows=rows)
+    assert (it.outcome, it.code, talks(it)) == ("answered", "200", [("58", 60_000), ("58", 5000)])
+    nobody = [row(n, CALL_FAILED_CODE=code, CALL_DURATION="0") for n, code in ((1, "304"), (2, "486"))]
+    assert (call(rows=nobody).outcome, call(rows=nobody).wait_ms) == (Outcome.BUSY, None)
+
+
+def test_a_transfer_with_one_row_keeps_the_agents_of_the_webhooks() -> None:
+    it = call(init(), start(user="58"), start(user="61", ts=TS + 40), end(PORTAL_USER_ID="61"), rows=[row(**SECOND)])
+    assert [leg.agent for leg in it.legs] == ["58", "61"]
+
+
+def test_the_newest_reading_of_a_row_counts_in_any_order() -> None:
+    first, later = read(row()), read(row(CALL_DURATION="90"), revision=2)
+    same = read(row(CALL_DURATION="70"), revision=2, at=NOW - timedelta(minutes=1))
+    for told in permutations([*events(init(), end()), *first, *later, *same]):
+        it = fold("A1", BITRIX.interpret(told, SOURCE), Thresholds(config.Tenant()), NOW)
+        assert it.talk_ms == 90_000
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"ID": "x"}, "data[ID]"),
+        ({"CALL_ID": ""}, "data[CALL_ID]"),
+        ({"CALL_START_DATE": None}, "data[CALL_START_DATE]: is missing"),
+        ({"CALL_START_DATE": "2026-09-21"}, "has no offset"),
+        ({"CALL_DURATION": "long"}, "data[CALL_DURATION]"),
+    ],
+)
+def test_a_row_that_can_not_be_read_is_rejected_with_the_field(facts: dict[str, Any], words: str) -> None:
+    parsed = BITRIX.parse([row_item(row(**facts), 1)], Context("portal", "acme", SOURCE, NOW))
+    assert parsed.events == [] and words in parsed.rejected[0][1]
+
+
+def test_a_row_says_the_same_however_its_values_are_typed() -> None:
+    same = row(PORTAL_USER_ID=58, CALL_DURATION=60, RECORD_FILE_ID=5, COMMENT="x", CRM_ENTITY_ID=12)
+    assert row_digest(same) == row_digest(row())
+    assert row_digest(row(PORTAL_USER_ID="0")) == row_digest(row(PORTAL_USER_ID=None)) != row_digest(row())
 
 
 async def test_missed_then_called_back_by_another_source(world: World) -> None:

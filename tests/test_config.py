@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,9 @@ TWILIO = '[sources.p]\nkind = "twilio"\nsecrets = ["s"]\n'
 GOOD = '[tenants.a]\ntimezone = "Asia/Almaty"\n[sources.pbx]\nkind = "asterisk"\ntenant = "a"\ntoken = "t"\n'
 
 
+PORTAL = '[sources.p]\nkind = "bitrix24"\nrest_url = "https://acme.bitrix24.ru/rest/1/s3cret/"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -37,9 +41,25 @@ GOOD = '[tenants.a]\ntimezone = "Asia/Almaty"\n[sources.pbx]\nkind = "asterisk"\
         ('[tenants.a.business_hours]\nmon = "9-18"', 'must be like "09:00-18:00"'),
         ('[tenants.a.business_hours]\nmonday = "09:00-18:00"', "business_hours.monday: is none of mon"),
         ('[sources.p]\nkind = "bitrix24"', "sources.p.application_tokens: is required"),
+        ('[sources.p]\nkind = "bitrix24"\nrest_url = "https://acme.bitrix24.ru/"', "https://PORTAL/rest/USER/SECRET/"),
+        (
+            '[sources.p]\nkind = "bitrix24"\nrest_url = "https://a.bitrix24.ru/rest/1/s3cret/user.get.json"',
+            "without a method behind it",
+        ),
+        ('[sources.p]\nkind = "bitrix24"\nrest_url = "http://a.ru/rest/1/s3cret/"', "must begin with https://"),
+        (PORTAL + "reconcile_seconds = 1", "sources.p.reconcile_seconds: must be at least 5"),
+        (PORTAL + "recheck_hours = 9000", "'callkpi backfill' reads older calls"),
+        (PORTAL + "requests_per_second = 50", "sources.p.requests_per_second: must be above 0, at most 10"),
+        (PORTAL + 'nightly_at = "night"', """sources.p.nightly_at: 'night' must be like "03:30\""""),
+        (GOOD + 'rest_url = "https://a.ru/rest/1/s/"', "sources.pbx.rest_url: only kind bitrix24 has one"),
         ('[sources.p]\nkind = "asterisk"', "sources.p.token: is required"),
         ('[sources.p]\ntoken = "x"', "sources.p.kind: is required"),
         (GOOD.replace('tenant = "a"', 'tenant = "b"'), "sources.pbx.tenant: no tenant 'b'"),
+        ("[tenants.a.targets]\nservice_level = 80", "targets.service_level: 80 must be a share above 0, at most 1"),
+        ("[tenants.a.targets]\nmissed_share = 0", "tenants.a.targets.missed_share: 0 must be a share above 0"),
+        ("[tenants.a.targets]\ncallback_minutes = 0", "tenants.a.targets.callback_minutes: must be above 0"),
+        ("[tenants.a.targets]\nservice_levle = 0.8", "service_levle: unknown key (did you mean 'service_level'?)"),
+        ("[server]\nmax_viewers = 0", "server.max_viewers: must be above 0"),
         ('[database]\nurl = "mysql://x"', "database.url: must begin with postgresql://"),
         ('[sources.p]\nkind = "zadarma"', "sources.p.secrets: is required"),
         ('[sources.p]\nkind = "mango"\nsecrets = ["s"]', "sources.p.api_key: is required"),
@@ -58,6 +78,18 @@ def test_what_is_wrong_is_said_with_the_key_and_the_fix(tmp_path: Path, text: st
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     assert words in "\n".join(caught.value.problems)
+
+
+def test_the_webhooks_address_is_a_secret_from_a_file_and_enough_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("https://acme.bitrix24.ru/rest/1/s3cret/\n")
+    text = GOOD + '[sources.p]\nkind = "bitrix24"\ntenant = "a"\n'
+    settings = load(tmp_path, text, CALLKPI_SOURCES__P__REST_URL_FILE=str(secret))
+    assert settings.portals.keys() == {"p"}
+    assert {"https://acme.bitrix24.ru/rest/1/s3cret/", "s3cret"} <= config.secrets_of(settings)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text + 'rest_url = "https://acme.bitrix24.ru/rest/1/s3cret/method/"\n')
+    assert "s3cret" not in str(caught.value)
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
@@ -93,8 +125,9 @@ def test_the_example_is_valid_with_every_key_uncommented(tmp_path: Path) -> None
     assert config.load(None, {"CALLKPI_CONFIG": str(_write(tmp_path, lines))}) == config.Settings()
     keys = [line[2:] if line.startswith("# ") and (" = " in line or line[2] == "[") else line for line in lines]
     told = tomllib.loads("\n".join(key for key in keys if not key.startswith("#") and "none" not in key))
-    assert {"server", "database", "log", "metrics", "tenants", "sources"} == set(told)
+    assert {field.name for field in dataclasses.fields(config.Settings)} == set(told)
     assert {source["kind"] for source in told["sources"].values()} == set(config.SourceKind)
+    assert told["tenants"]["default"]["targets"] == dataclasses.asdict(config.Targets())
 
 
 def test_every_secret_of_a_source_is_known_to_whoever_takes_secrets_out(tmp_path: Path) -> None:

@@ -35,10 +35,12 @@ async def rows(target: Daemon, by: str) -> dict[str, Any]:
 
 
 async def projected(target: Daemon) -> None:
+    """Return when nothing waits: neither in the spool nor for the projector."""
     async with aiohttp.ClientSession() as session:
         for _ in range(600):
             async with session.get(f"{target.url}/readyz") as answer:
-                if (await answer.json()).get("projector_pending_groups") == 0:
+                told = await answer.json()
+                if told.get("projector_pending_groups") == 0 and told["spool_deliveries"] == 0:
                     return
             await asyncio.sleep(0.05)
     raise AssertionError("the projector did not catch up")

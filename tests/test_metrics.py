@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 import pytest
 
 from callkpi import config
@@ -123,6 +124,14 @@ async def test_known_children_are_there_before_their_first_count(world: World) -
     assert sample(page, "callkpi_ingest_events_total", source="pbx", result="received") == 0
 
 
+async def test_the_target_of_a_queue_is_its_own_or_the_tenant_s(world: World) -> None:
+    queues = {"sales": config.Queue(service_level_seconds=45), "vip": config.Queue(name="VIP desk")}
+    page = await World(world.pool, test_settings(queues=queues, service_level_seconds=30)).metrics()
+    targets = {queue: sample(page, "callkpi_service_level_target_seconds", queue=queue)
+               for queue in ("sales", "VIP desk", "")}  # fmt: skip
+    assert targets == {"sales": 45, "VIP desk": 30, "": 30}
+
+
 async def test_labels_stay_bounded(world: World) -> None:
     settings = test_settings()
     bounded = config.Settings(
@@ -156,6 +165,29 @@ async def test_promtool_accepts_the_page(replayed: World) -> None:
 async def target(data_dir: Path) -> AsyncIterator[Daemon]:
     async with daemon(data_dir / "prometheus") as running:
         yield running
+
+
+async def test_a_database_that_does_not_answer_costs_the_numbers_and_not_the_scrape(target: Daemon) -> None:
+    """Told before Prometheus gives up after ten seconds, and over as soon as the database answers again."""
+    sockets = target.directory / "data" / "socket"
+    connection = await asyncpg.connect(f"postgresql://callkpi@/postgres?host={sockets}")
+    async with aiohttp.ClientSession() as session:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE callkpi.counters IN ACCESS EXCLUSIVE MODE")
+            begin = asyncio.get_running_loop().time()
+            status, page = await _page(session, target)
+            assert asyncio.get_running_loop().time() - begin < 8
+            assert (status, sample(page, "callkpi_database_up")) == (200, 0)
+            assert "callkpi_calls" not in page
+        await connection.close()
+        status, page = await _page(session, target)
+        assert (status, sample(page, "callkpi_database_up")) == (200, 1)
+        assert "callkpi_calls" in page
+
+
+async def _page(session: aiohttp.ClientSession, target: Daemon) -> tuple[int, str]:
+    async with session.get(f"{target.url}/metrics") as answer:
+        return answer.status, await answer.text()
 
 
 @promtool

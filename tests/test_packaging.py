@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from callkpi import config
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,13 +39,19 @@ def test_the_wheel_has_sql_and_grafana_inside_and_works_from_any_directory(tmp_p
         archive.extractall(unpacked)
     sources = {f"callkpi/{path.relative_to(ROOT)}" for path in (ROOT / "sql").rglob("*.sql")}
     assert sources and sources <= names
-    grafana = {f"callkpi/{path.relative_to(ROOT)}" for path in (ROOT / "grafana").rglob("*") if path.is_file()}
-    assert grafana and grafana <= names
+    grafana = {f"callkpi/{path.relative_to(ROOT)}" for path in (ROOT / "grafana").rglob("*")
+               if path.is_file() and "__pycache__" not in path.parts}  # fmt: skip
+    assert len(grafana) > 20 and grafana <= names
+    board = {f"callkpi/web/board{rest}" for rest in (".html", ".js", ".css", "_texts.json")}
+    assert board <= names
     code = (
         "from callkpi import migrations, store; print(migrations.newest(), len(store.query('journal', 'append')) > 0)"
     )
     told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r}); {code}", cwd=tmp_path)
     assert told.stdout.split()[1:] == ["True"], told.stderr
+    code = "from pathlib import Path; from callkpi import grafana_files; print(len(grafana_files.write(Path('g'))))"
+    told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r}); {code}", cwd=tmp_path)
+    assert int(told.stdout) == len(list((tmp_path / "g").rglob("*.*"))) > 15, told.stderr
 
 
 def test_the_compose_file_is_true_to_its_schema() -> None:
@@ -46,6 +59,105 @@ def test_the_compose_file_is_true_to_its_schema() -> None:
         sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def yaml(path: Path) -> Any:
+    return YAML(typ="safe").load(path)
+
+
+COMPOSE = ROOT / "docker-compose.yml"
+#: What the operator makes by the comment at the head of the compose file.
+MADE_BY_PEOPLE = {"./callkpi.toml", "./secrets/db_password", "./secrets/api_token", "./secrets/reader_password",
+                  "./secrets/grafana_admin", "./secrets/alertmanager"}  # fmt: skip
+
+
+def test_everything_that_compose_mounts_is_there_or_named_in_its_head() -> None:
+    compose = yaml(COMPOSE)
+    head = COMPOSE.read_text().partition("name:")[0]
+    mounted = {m.split(":")[0] for service in compose["services"].values() for m in service.get("volumes", ())}
+    mounted |= {secret["file"] for secret in compose["secrets"].values()}
+    for path in mounted:
+        if path in MADE_BY_PEOPLE:
+            assert Path(path).name in head, path
+        elif path.startswith("."):
+            assert (ROOT / path).exists(), path
+        else:
+            assert path in compose["volumes"], path
+    assert mounted >= MADE_BY_PEOPLE
+    for service in compose["services"].values():
+        assert set(service.get("secrets", ())) <= set(compose["secrets"])
+
+
+def test_compose_pins_versions_checks_health_and_has_no_password_of_its_own() -> None:
+    services = yaml(COMPOSE)["services"]
+    assert services.keys() == {"postgres", "callkpi", "prometheus", "alertmanager", "grafana"}
+    for name, service in services.items():
+        assert service["healthcheck"]["test"] and service["restart"]
+        image = service.get("image") or re.search(r"FROM (\S+)", service["build"]["dockerfile_inline"])[1]  # type: ignore[index]
+        assert re.search(r":v?\d+\.\d+", image), name
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), port
+        for key, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|TOKEN|SECRET", key):
+                assert key.upper().endswith("_FILE") and value.removeprefix("/run/secrets/") in service["secrets"], key
+
+
+def test_grafana_gets_every_variable_and_file_that_its_provisioning_names() -> None:
+    grafana = yaml(COMPOSE)["services"]["grafana"]
+    for name in ("datasources", "dashboards"):
+        text = (ROOT / "grafana" / "provisioning" / name / "callkpi.yaml").read_text()
+        body = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+        variables = set(re.findall(r"\$\{?([A-Z]\w+)\}?", body))
+        assert variables <= grafana["environment"].keys()
+        # Where Grafana and callkpi share an environment, the one must not stumble over the other's.
+        assert config.load(env=dict.fromkeys(variables, "x")) == config.load(env={})
+        for path in re.findall(r"\$__file\{([^}]+)\}", body):
+            assert path.removeprefix("/run/secrets/") in grafana["secrets"]
+    mounted = dict(mount.split(":")[:2] for mount in grafana["volumes"])
+    inside = mounted["./grafana/dashboards"]
+    for provider in yaml(ROOT / "grafana/provisioning/dashboards/callkpi.yaml")["providers"]:
+        folder = ROOT / "grafana" / "dashboards" / Path(provider["options"]["path"]).relative_to(inside)
+        assert len(list(folder.glob("*.json"))) == 7
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).relative_to(inside)
+    assert (ROOT / "grafana" / "dashboards" / home).is_file()
+
+
+def test_datasources_have_the_uids_that_dashboards_name_and_the_interval_that_prometheus_scrapes_at() -> None:
+    sources = yaml(ROOT / "grafana/provisioning/datasources/callkpi.yaml")["datasources"]
+    uids = {source["uid"]: source for source in sources}
+    named = set(re.findall(r'"uid": "(callkpi-(?:prometheus|postgres))"', (
+        ROOT / "grafana/dashboards/en/callkpi-wall.json").read_text()))  # fmt: skip
+    assert named == uids.keys()
+    scrape = yaml(ROOT / "grafana/prometheus/prometheus.yml")["global"]["scrape_interval"]
+    assert uids["callkpi-prometheus"]["jsonData"]["timeInterval"] == scrape
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian package prometheus is not installed")
+def test_prometheus_takes_its_configuration_with_the_rules_beside_it() -> None:
+    checked = run("promtool", "check", "config", "grafana/prometheus/prometheus.yml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_commands_of_callkpi_in_compose_are_real() -> None:
+    text = COMPOSE.read_text()
+    commands = set(re.findall(r"(?:^#  +|exec )callkpi ([a-z-]+)", text, re.MULTILINE))
+    assert commands == {"serve", "example-config"}
+    for command in commands:
+        assert run(sys.executable, "-m", "callkpi", command, "--help").returncode == 0
+
+
+def test_grafana_files_are_written_where_they_are_wanted_and_keep_what_people_changed(tmp_path: Path) -> None:
+    target = tmp_path / "grafana"
+    first = run(sys.executable, "-m", "callkpi", "grafana-files", str(target))
+    assert first.returncode == 0, first.stderr
+    provider = yaml(target / "provisioning" / "dashboards" / "callkpi.yaml")["providers"][0]
+    assert len(list(Path(provider["options"]["path"]).glob("*.json"))) == 7
+    mine = target / "provisioning" / "datasources" / "callkpi.yaml"
+    mine.write_text("mine")
+    wall = target / "dashboards" / "en" / "callkpi-wall.json"
+    wall.write_text("old")
+    run(sys.executable, "-m", "callkpi", "grafana-files", str(target))
+    assert mine.read_text() == "mine" and wall.read_text() != "old"
 
 
 def test_the_lock_names_no_host_and_pins_every_dependency() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -153,6 +154,20 @@ def capture_lines(name: str) -> list[str]:
     path = CAPTURES / name
     raw = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
     return raw.decode().splitlines()
+
+
+def retimed(lines: Sequence[str], begin: datetime, factor: float = 1.0) -> list[str]:
+    """Recorded AMI events as if the first one had come at *begin*, *factor* times as slow.
+
+    Whole seconds are added, so that what is counted in whole seconds stays what it was. Ids of channels begin with a
+    time: they move too, so that copies of a recording are other calls.
+    """
+    events = [json.loads(line) for line in lines]
+    first = events[0]["received_at"]
+    moved = int(begin.timestamp() - first)
+    for event in events:
+        event["received_at"] = first + moved + (event["received_at"] - first) * factor
+    return [re.sub(r'"(\d{10})(\.\d+)"', lambda m: f'"{int(m[1]) + moved}{m[2]}"', json.dumps(e)) for e in events]
 
 
 def sample(page: str, name: str, **labels: str) -> float | None:

@@ -1,21 +1,34 @@
 """Asterisk: AMI events as JSON pushed to the door, and lines of its queue_log.
 
-AMI: one object, an array, or JSON Lines; all headers as text. The time is the header ``Timestamp`` (manager.conf
-``timestampevents = yes``), else ``received_at`` in Unix seconds if the forwarder adds it, else the clock of arrival.
-queue_log: its lines as they are, as text. Use one of the two for a tenant, or each call is counted twice.
+AMI: one object, an array, or JSON Lines. The time is the header ``Timestamp`` (manager.conf ``timestampevents = yes``),
+else ``received_at`` in Unix seconds if the forwarder adds it, else the clock of arrival. queue_log: its lines as they
+are, as text. Use one of the two for a tenant, or each call is counted twice.
 
 Asterisk tells of channels, not of calls: both are journalled in Asterisk's own terms (SIGNAL) and interpreted
 when the whole call is folded, so a better reading of Asterisk mends the past after ``callkpi rebuild``.
+
+What a forwarder may leave out, as tests/test_asterisk_forwarders.py measures it on recorded traffic:
+
+* Newexten, Newstate, bridges, VarSet: nothing. ``VarSet`` of QUEUESTATUS makes sure why a queue gave a caller up.
+* HangupRequest, SoftHangupRequest, LocalBridge, AgentCalled: figures of queues stay right (rings that were cancelled
+  are gone with AgentCalled). DialBegin and DialEnd: the same, calls outside of queues lose their rings and outcome.
+* Hangup of agents' channels: right, but a call that went on from an agent's own channel stays open. All Hangup: exits
+  by key are seen only if something follows, and calls stay open until they expire.
+* AgentComplete: the talk is known to the second, by what ended it.
+* Context, Exten and Priority: a caller whom a command hung up looks like a timeout.
+* QueueMember… events: an emptied queue looks like a timeout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
 from callkpi.model import CallEvent, Kind
-from callkpi.sources import asterisk_ami, asterisk_queue_log, base
+from callkpi.sources import asterisk_ami, asterisk_calls, asterisk_queue_log, base
 from callkpi.sources.base import Context, Delivery
 
 
@@ -23,14 +36,30 @@ class Asterisk(base.SourceType):
     def decode(self, delivery: Delivery) -> Any:
         if asterisk_queue_log.looks_like(delivery.body):
             return asterisk_queue_log.decode(delivery.body)
-        return super().decode(delivery)
+        # An id such as 1795461706.20 is text, also where a forwarder writes it as a number.
+        return base.decode_json_or_lines(delivery.body, parse_float=str)
+
+    def parse(self, payload: Any, context: Context) -> base.Parsed:
+        """What has no time of its own has the order of its delivery."""
+        parsed = super().parse(payload, context)
+        parsed.events = [
+            replace(event, at=event.at + timedelta(microseconds=place)) if event.timeless else event
+            for place, event in enumerate(parsed.events)
+        ]
+        return parsed
 
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         if isinstance(item, str):
             return asterisk_queue_log.parse_line(item, context)
         return asterisk_ami.parse_event(base.require_object(item), context)
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def asks_about(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[tuple[str, datetime]]:
+        ami = [event for event in events if event.kind is Kind.SIGNAL and "Event" in event.detail]
+        return asterisk_calls.asks_about(ami, settings) if ami else ()
+
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         ami, lines, plain = [], [], []
         for event in events:
             if event.kind is not Kind.SIGNAL:
@@ -39,5 +68,5 @@ class Asterisk(base.SourceType):
                 ami.append(event)
             else:
                 lines.append(event)
-        told = asterisk_ami.interpret(ami, settings) if ami else []
+        told = asterisk_calls.interpret(ami, settings, members) if ami else []
         return [*plain, *told, *(asterisk_queue_log.interpret(lines) if lines else [])]

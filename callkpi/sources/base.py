@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -124,8 +124,17 @@ class SourceType:
         """The events of one payload; none where it carries nothing to count. Raises Rejected."""
         raise Rejected("this source has no parser")
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
-        """All events of one call in canonical kinds, from the whole call. Must not depend on the order."""
+    def asks_about(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[tuple[str, datetime]]:
+        """Queues and moments: what their members were doing then, the call alone does not tell."""
+        return ()
+
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
+        """All events of one call in canonical kinds, from the whole call. Must not depend on the order.
+
+        *members*: the last states of the members of the queues that it asks about, at the moments.
+        """
         return events
 
 
@@ -141,25 +150,25 @@ def one_of(shown: str, accepted: Iterable[str]) -> bool:
     return any(matches)
 
 
-def decode_json_or_lines(body: bytes) -> list[Any]:
+def decode_json_or_lines(body: bytes, parse_float: Callable[[str], Any] = float) -> list[Any]:
     """One JSON object, an array of them, or JSON Lines. Raises Malformed with the line."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Malformed(f"the body is not UTF-8 at byte {error.start}") from None
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_float=parse_float)
     except json.JSONDecodeError as error:
         if "\n" not in text.strip():
             raise Malformed(f"not JSON at line {error.lineno} column {error.colno}: {error.msg}") from None
     else:
         return data if isinstance(data, list) else [data]
     items = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            items.append(json.loads(line))
+            items.append(json.loads(line, parse_float=parse_float))
         except json.JSONDecodeError as error:
             items.append(BrokenLine(number, line, error.msg))
     if items and all(isinstance(item, BrokenLine) for item in items):

@@ -51,7 +51,9 @@ class Binotel(base.SourceType):
             raise Rejected(f"requestType: {base.shown(name)} is none of {', '.join(_PARSERS)}")
         return parser(facts)
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         return end_is_last(stop_other_rings(events))
 
 

@@ -1,7 +1,11 @@
-"""Bitrix24 telephony events by outgoing webhook or application handler.
+"""Bitrix24 telephony events by outgoing webhook or application handler, and rows of its call statistics.
 
 Formats: apidocs.bitrix24.com, "Telephony events" and "Event handlers" (b24-rest-docs). Bitrix24 sends an event
 once and does not repeat it. It signs nothing; ``auth[application_token]`` is the proof of origin.
+
+The statistics are the truth: :mod:`callkpi.reconcile` reads their rows, each is journalled as a SIGNAL, and
+:meth:`Bitrix24.interpret` puts them in the place of what the webhooks said of the end. A row that was corrected is
+another event with a higher revision; the highest revision counts.
 
 What the events can't tell: the queue, the time of the answer for calls that an application registers
 (their START comes together with INIT), the ring of single operators, who hung up. Those stay unknown, not 0.
@@ -10,7 +14,8 @@ What the events can't tell: the queue, the time of the answer for calls that an 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,9 +54,25 @@ OUTCOMES = {
 #: ``ts`` is when the event left Bitrix24's queue. Later than this after the call's own end it is a late
 #: registration or a backlog, and says nothing of when the call ended.
 TS_IS_THE_END_WITHIN = timedelta(minutes=10)
+LONGEST_CALL_SECONDS = 86_400
+#: An answer that a webhook tells of may lie this much before the begin that the statistics tell of.
+CLOCKS_DIFFER = timedelta(seconds=5)
 
-#: Trust: the history record (END) knows better than the middle of the call.
+#: Trust: the history record (END) knows better than the middle of the call, and the statistics better than both.
 RANK_END = 2
+RANK_STATISTICS = 3
+
+#: The name under which a row of the statistics goes the way of an event.
+STATISTICS_ROW = "STATISTICS.ROW"
+ROW_EVENT = re.compile(r"row\.(\d+)\.(\d+)\.([0-9a-f]+)")
+
+#: What is kept of a row. Fields that the portal fills in later and that no number needs (record, comment, transcript)
+#: are left out: each change of a kept field is another event.
+ROW_FIELDS = (
+    "ID", "CALL_TYPE", "CALL_CATEGORY", "PORTAL_USER_ID", "PORTAL_NUMBER", "PHONE_NUMBER", "CALL_DURATION",
+    "CALL_START_DATE", "CALL_FAILED_CODE", "CRM_ENTITY_TYPE", "CRM_ENTITY_ID", "CRM_ACTIVITY_ID", "CALL_VOTE",
+    "REST_APP_ID", "SESSION_ID", "EXTERNAL_CALL_ID",
+)  # fmt: skip
 
 
 class Bitrix24(base.SourceType):
@@ -77,6 +98,8 @@ class Bitrix24(base.SourceType):
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         payload = base.require_object(item)
         name = str(payload.get("event", "")).upper()
+        if name == STATISTICS_ROW:
+            return [_statistics_row(payload, context)]
         parser = _PARSERS.get(name)
         if parser is None:
             raise Rejected(f"event: {base.shown(name)} is no telephony event; known: {', '.join(_PARSERS)}")
@@ -84,6 +107,15 @@ class Bitrix24(base.SourceType):
         if not isinstance(data, dict):
             raise Rejected("data: is missing; expected data[CALL_ID] and so on")
         return parser(_Facts(name, data, payload, context))
+
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
+        rows = _newest_rows(events)
+        if not rows:
+            return events
+        plain = [event for event in events if event.kind is not Kind.SIGNAL]
+        return [*_kept_of_webhooks(plain, rows), *_rows_told(rows, plain)]
 
 
 def _token(item: Any) -> str:
@@ -142,6 +174,10 @@ class _Facts:
         )
 
 
+def _code(text: str) -> str:
+    return text.upper().removeprefix("VI_STATUS_")
+
+
 def _direction(facts: _Facts) -> Direction:
     return DIRECTIONS.get(facts.text("CALL_TYPE"), Direction.UNKNOWN)
 
@@ -169,7 +205,7 @@ def _call_start(facts: _Facts) -> Sequence[CallEvent]:
 
 
 def _call_end(facts: _Facts) -> Sequence[CallEvent]:
-    code = facts.text("CALL_FAILED_CODE").upper().removeprefix("VI_STATUS_")
+    code = _code(facts.text("CALL_FAILED_CODE"))
     outcome = OUTCOMES.get(code, Outcome.FAILED)
     answered = outcome is Outcome.ANSWERED
     duration = facts.seconds("CALL_DURATION")
@@ -181,9 +217,12 @@ def _call_end(facts: _Facts) -> Sequence[CallEvent]:
         "customer": facts.text("PHONE_NUMBER"),
         "line": _line(facts.text("PORTAL_NUMBER")),
     }
+    ended_at = _end_time(started_at, duration, facts.sent_at)
     ended = facts.event(
         Kind.ENDED,
-        at=_end_time(started_at, duration, facts.sent_at),
+        at=ended_at,
+        # Of a call that was registered late nothing tells how long its caller waited.
+        untimed=not answered and ended_at is not None and ended_at == started_at,
         cause=outcome,
         code=code,
         agent=facts.person("PORTAL_USER_ID") if answered or direction is Direction.OUTBOUND else "",
@@ -212,7 +251,7 @@ def _start_date(facts: _Facts) -> datetime | None:
 def _end_time(started_at: datetime | None, duration: int, sent_at: datetime | None) -> datetime | None:
     if started_at is None:
         return sent_at
-    earliest = started_at + timedelta(seconds=min(duration, 86_400))
+    earliest = started_at + timedelta(seconds=min(duration, LONGEST_CALL_SECONDS))
     if sent_at is not None and timedelta(0) <= sent_at - earliest <= TS_IS_THE_END_WITHIN:
         return sent_at
     return earliest
@@ -256,3 +295,188 @@ _PARSERS: dict[str, Callable[[_Facts], Sequence[CallEvent]]] = {
     "ONEXTERNALCALLSTART": _external_call_start,
     "ONEXTERNALCALLBACKSTART": _external_call_back_start,
 }
+
+
+# -- rows of the call statistics -------------------------------------------------------------------------
+
+
+def row_item(row: Mapping[str, Any], revision: int) -> dict[str, Any]:
+    """A row as :meth:`Bitrix24.parse` takes it. *revision* counts what we have read of this row, from 1."""
+    return {"event": STATISTICS_ROW, "data": dict(row), "revision": revision}
+
+
+def row_digest(row: Mapping[str, Any]) -> str:
+    """The same for rows that say the same of what is kept."""
+    return base.digest(base.canonical(_kept(row)))
+
+
+def _kept(row: Mapping[str, Any]) -> dict[str, str]:
+    values = {name: row.get(name) for name in ROW_FIELDS}
+    told = {k: str(v).strip() for k, v in values.items() if v is not None and not isinstance(v, (dict, list))}
+    return {name: text for name, text in told.items() if text and text != "0"}
+
+
+def _statistics_row(payload: Mapping[str, Any], context: Context) -> CallEvent:
+    """A row as one event: what it says is read when the whole call is known, for a call may have several."""
+    row = payload.get("data")
+    if not isinstance(row, dict):
+        raise Rejected("data: is missing; expected the row")
+    facts = _Facts(STATISTICS_ROW, row, payload, context)
+    number, revision = facts.required("ID"), str(payload.get("revision", 1))
+    if not re.fullmatch("[0-9]{1,18}", number) or not re.fullmatch("[0-9]{1,9}", revision):
+        raise Rejected(f"data[ID]: {number[:20]!r} is not the number of a row")
+    started_at = _start_date(facts)
+    if started_at is None:
+        raise Rejected("data[CALL_START_DATE]: is missing; the row has no time")
+    facts.seconds("CALL_DURATION")
+    code = _code(facts.text("CALL_FAILED_CODE"))
+    return CallEvent(
+        tenant=context.tenant, source=context.source, call_id=facts.required("CALL_ID"), kind=Kind.SIGNAL,
+        at=started_at, event_id=f"row.{number}.{revision}.{row_digest(row)}", received_at=context.received_at,
+        rank=RANK_STATISTICS, direction=_direction(facts), cause=OUTCOMES.get(code, Outcome.FAILED), code=code,
+        detail=_kept(row),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of the statistics: one conversation, or one attempt."""
+
+    event: CallEvent
+    number: int
+    outcome: Outcome
+    code: str
+    agent: str
+    duration: timedelta
+
+    @property
+    def answered(self) -> bool:
+        return self.outcome is Outcome.ANSWERED
+
+    @property
+    def talk_ms(self) -> int:
+        return int(self.duration.total_seconds()) * 1000
+
+    @property
+    def key(self) -> str:
+        return self.agent or f"row {self.number}"
+
+
+def _newest_rows(events: Iterable[CallEvent]) -> list[_Row]:
+    """The rows of one call as they were read last, in the order in which they began."""
+    newest: dict[int, tuple[tuple[int, datetime, str], CallEvent]] = {}
+    for event in events:
+        match = ROW_EVENT.fullmatch(event.event_id) if event.kind is Kind.SIGNAL else None
+        if match is None:
+            continue
+        # Two readers who met a correction at the same time gave it the same revision: the later look counts.
+        version = (int(match[2]), event.received_at, event.event_id)
+        number = int(match[1])
+        if number not in newest or newest[number][0] < version:
+            newest[number] = (version, event)
+    rows = [_row(number, event) for number, (_, event) in newest.items()]
+    return sorted(rows, key=lambda row: (row.event.at, row.number))
+
+
+def _row(number: int, event: CallEvent) -> _Row:
+    detail = event.detail
+    seconds = min(max(int(float(detail.get("CALL_DURATION", "0"))), 0), LONGEST_CALL_SECONDS)
+    return _Row(
+        event, number, OUTCOMES.get(event.code, Outcome.FAILED), event.code, detail.get("PORTAL_USER_ID", ""),
+        timedelta(seconds=seconds),
+    )  # fmt: skip
+
+
+def _kept_of_webhooks(events: Iterable[CallEvent], rows: Sequence[_Row]) -> list[CallEvent]:
+    """The webhooks' facts that the rows do not replace: the begin, who was rung, and the answer's time.
+
+    Where several rows tell of several conversations, they tell who answered, too. One row names who answered; only of
+    a transfer that has one row all the same, the webhooks know more.
+    """
+    several = len(rows) > 1
+    replaced = {Kind.ENDED, Kind.ANSWERED, Kind.RINGING} if several else {Kind.ENDED}
+    kept = [event for event in events if event.kind not in replaced and event.rank < RANK_END]
+    agent = rows[0].agent
+    if several or not agent or {e.agent for e in kept if e.kind is Kind.ANSWERED} <= {agent}:
+        return kept
+    if len({e.agent for e in kept if e.kind is Kind.ANSWERED}) > 1:
+        return kept
+    return [replace(e, agent=agent, leg=agent) if e.kind is Kind.ANSWERED else e for e in kept]
+
+
+def _rows_told(rows: Sequence[_Row], plain: Sequence[CallEvent]) -> list[CallEvent]:
+    """What the rows of a call say: its begin, its conversations, its end."""
+    first, detail = rows[0], rows[0].event.detail
+    answers = sorted(e.at for e in plain if e.kind is Kind.ANSWERED and e.at >= first.event.at - CLOCKS_DIFFER)
+    ends = [e for e in plain if e.kind is Kind.ENDED]
+    started = _said(
+        first, Kind.STARTED, first.event.at,
+        customer=detail.get("PHONE_NUMBER", ""), line=_line(detail.get("PORTAL_NUMBER", "")),
+    )  # fmt: skip
+    if len(rows) == 1:
+        return [started, _single_end(first, answers, ends)]
+    return [started, *_conversations(rows, answers, ends)]
+
+
+def _single_end(row: _Row, answers: Sequence[datetime], ends: Sequence[CallEvent]) -> CallEvent:
+    begin = answers[0] if answers and row.answered else row.event.at
+    at, is_known = _row_end(begin + row.duration, ends)
+    outbound = row.event.direction is Direction.OUTBOUND
+    return _said(
+        row, Kind.ENDED, at, cause=row.outcome, code=row.code, talk_ms=row.talk_ms if row.answered else None,
+        agent=row.agent if row.answered or outbound else "", rating=_vote(row), crm=_crm(row),
+        untimed=not row.answered and not is_known,
+    )  # fmt: skip
+
+
+def _row_end(earliest: datetime, ends: Sequence[CallEvent]) -> tuple[datetime, bool]:
+    """When the call ended, and whether that is known: a row tells how long was talked, the webhook when it was over."""
+    told = max((event.at for event in ends), default=earliest)
+    return (told, True) if told > earliest else (earliest, False)
+
+
+def _conversations(rows: Sequence[_Row], answers: Sequence[datetime], ends: Sequence[CallEvent]) -> list[CallEvent]:
+    """A call that was transferred, as its rows tell it: one conversation after the other.
+
+    Whether a later row begins when its conversation did or when the call did is not documented. Both are read alike:
+    it begins when the one before is over, unless it says later.
+    """
+    told: list[CallEvent] = []
+    talks = [row for row in rows if row.answered]
+    free_at, seen = rows[0].event.at, set[str]()
+    for index, row in enumerate(talks):
+        is_known = index == 0 and bool(answers)
+        begin = answers[0] if is_known else max(row.event.at, free_at)
+        free_at = begin + row.duration
+        leg = row.key if row.key not in seen else f"{row.key} row {row.number}"
+        seen.add(row.key)
+        told.append(_said(row, Kind.ANSWERED, begin, agent=row.agent, leg=leg, untimed=index == 0 and not is_known))
+        if index + 1 < len(talks) and talks[index + 1].agent != row.agent:
+            told.append(_said(row, Kind.TRANSFERRED, free_at, agent=row.agent, leg=leg))
+        told.append(_said(row, Kind.ENDED, free_at, agent=row.agent, leg=leg, talk_ms=row.talk_ms))
+    last = talks[-1] if talks else rows[-1]
+    at, is_known = _row_end(max(free_at, *(row.event.at + row.duration for row in rows)), ends)
+    crm = {name: text for row in rows for name, text in _crm(row).items()}
+    votes = [vote for row in rows if (vote := _vote(row)) is not None]
+    end = _said(
+        last, Kind.ENDED, at, cause=last.outcome, code=last.code, rating=votes[-1] if votes else None, crm=crm,
+        untimed=not talks and not is_known,
+    )  # fmt: skip
+    return [*told, replace(end, event_id=f"{end.event_id}.call")]
+
+
+def _said(row: _Row, kind: Kind, at: datetime, **facts: Any) -> CallEvent:
+    told = {"cause": "", "code": "", "detail": {}, **facts}
+    return replace(row.event, kind=kind, at=at, event_id=f"{row.event.event_id}.{kind}", **told)
+
+
+def _vote(row: _Row) -> int | None:
+    text = row.event.detail.get("CALL_VOTE", "")
+    return int(text) if text in ("1", "2", "3", "4", "5") else None
+
+
+def _crm(row: _Row) -> dict[str, str]:
+    detail = row.event.detail
+    kind, entity = detail.get("CRM_ENTITY_TYPE", "").lower(), detail.get("CRM_ENTITY_ID", "")
+    activity = detail.get("CRM_ACTIVITY_ID", "")
+    return {**({kind: entity} if kind and entity else {}), **({"activity": activity} if activity else {})}

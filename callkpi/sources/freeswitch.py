@@ -89,7 +89,9 @@ class FreeSwitch(base.SourceType):
         channel = _Channel(Facts(_decoded(variables), context), _profile(record))
         return channel.agent_events() if channel.parent else channel.call_events()
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         inbound = any(e.direction is Direction.INBOUND for e in events)
         return end_is_last([e for e in events if inbound or e.rank != _RANK_OUTSIDE])
 

@@ -102,7 +102,9 @@ class Mango(base.SourceType):
             return []
         raise Rejected("no call_state and no entry_result: neither an event of a call nor its summary")
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         signals = [e for e in in_order(events) if e.kind is Kind.SIGNAL]
         plain = [e for e in events if e.kind is not Kind.SIGNAL]
         return [*plain, *_Reading(signals).events()] if signals else plain

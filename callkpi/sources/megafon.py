@@ -66,7 +66,9 @@ class Megafon(base.SourceType):
     def parse(self, payload: Any, context: Context) -> base.Parsed:
         return super().parse([without_secrets(item, ("crm_token",)) for item in payload], context)
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         return end_is_last(events)
 
 

@@ -66,7 +66,9 @@ class OnlinePbx(base.SourceType):
             return [facts.event(Kind.ANSWERED, call_id, at, **leg, **about)]
         return _over(facts, call_id, at, {**about, "rank": RANK_RECORD}, agent)
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         return end_is_last(stop_other_rings(events))
 
 

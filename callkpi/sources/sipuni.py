@@ -53,7 +53,9 @@ class Sipuni(base.SourceType):
             return told.over()
         raise Rejected(f"event: {base.shown(event)} is none of 1, 2, 3, 4")
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         return end_is_last(stop_other_rings(events))
 
 

@@ -85,7 +85,9 @@ class Twilio(base.SourceType):
         }  # fmt: skip
         return [_signal(facts, detail["parent"] or detail["sid"], _timestamp(facts), detail, code=status)]
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         signals = [e for e in in_order(events) if e.kind is Kind.SIGNAL]
         plain = [e for e in events if e.kind is not Kind.SIGNAL]
         return [*plain, *_Reading(signals).events()] if signals else plain

@@ -33,7 +33,9 @@ class Uis(base.SourceType):
             raise Rejected(f"event: {base.shown(name)} is none of {', '.join(EVENTS)}; write it into the template")
         return EVENTS[name](_Notification.read(facts))
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         return end_is_last(stop_other_rings(events))
 
 

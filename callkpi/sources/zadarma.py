@@ -98,7 +98,9 @@ class Zadarma(base.SourceType):
             raise Rejected(f"event: {base.shown(name)} is no notification; known: {', '.join(_PARSERS)}")
         return parser(facts)
 
-    def interpret(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[CallEvent]:
+    def interpret(
+        self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    ) -> Sequence[CallEvent]:
         return end_is_last(stop_other_rings(events))
 
 

@@ -53,7 +53,7 @@ class Api:
                 body = await answer(request)
             except BadQuery as error:
                 return problem(400, "A parameter can't be used", str(error))
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except store.UNAVAILABLE as error:
                 return problem(503, "The database does not answer", type(error).__name__, headers={"Retry-After": "2"})
             if body is None:
                 return problem(404, "No such call", "Its id is {source}/{call id} as /api/v1/calls shows it")
@@ -90,6 +90,7 @@ class Api:
         customer = query.get("customer")
         region = self._settings.tenants[tenant].region
         limit = _limit(request)
+        await self._reports.names.refresh(self._pool)
         rows = await self._pool.fetch(
             store.query("reports", "list_calls"), tenant, begin, end, query.get("outcome"), query.get("direction"),
             query.get("line"), None if customer is None else normalise(customer, region), query.get("queue"),
@@ -112,6 +113,7 @@ class Api:
             key = (tenant, source, place["root"])
             row = await self._pool.fetchrow(store.query("reports", "call_at"), *key, place["started_at"])
             if row is not None:
+                await self._reports.names.refresh(self._pool)
                 body = self._call_json(tenant, json.loads(row["body"]))
                 return {**body, "facts": json.loads(row["facts"]), "events": await self._events(*key)}
         return None
@@ -152,11 +154,7 @@ class Api:
 
     # -- parameters ----------------------------------------------------------------------------------
     def _tenant(self, request: web.Request) -> str:
-        tenants = self._settings.tenants
-        name = request.query.get("tenant") or (next(iter(tenants)) if len(tenants) == 1 else "")
-        if name not in tenants:
-            raise BadQuery(f"tenant: {name!r} is none of {', '.join(tenants)}")
-        return name
+        return tenant_of(request, self._settings)
 
     def _window(self, request: web.Request, tenant: str) -> tuple[datetime, datetime]:
         """[from, to); by default the call centre's day so far."""
@@ -168,6 +166,15 @@ class Api:
         if end - begin > MAX_WINDOW:
             raise BadQuery("from, to: at most ten years at a time")
         return begin, end
+
+
+def tenant_of(request: web.Request, settings: config.Settings) -> str:
+    """The tenant that is asked for, by default the only one. Raises BadQuery."""
+    tenants = settings.tenants
+    name = request.query.get("tenant") or (next(iter(tenants)) if len(tenants) == 1 else "")
+    if name not in tenants:
+        raise BadQuery(f"tenant: {name[:64]!r} is none of {', '.join(tenants)}; write ?tenant={next(iter(tenants))}")
+    return name
 
 
 def moment(text: str, name: str, tenant: config.Tenant) -> datetime | None:

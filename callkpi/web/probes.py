@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 
 import asyncpg
+import structlog
 from aiohttp import web
 
 from callkpi import config, migrations, store
 from callkpi.exporter import Exporter
+from callkpi.spool import Spool
 from callkpi.web.access import refuse
-from callkpi.web.problems import problem
+
+log = structlog.get_logger()
 
 #: Seconds that the projector may be behind while the daemon still calls itself ready.
 READY_LAG_SECONDS = 60.0
 DATABASE_SECONDS = 10.0
-_DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+#: A scrape has to be answered before Prometheus gives it up, with the numbers or without.
+SCRAPE_SECONDS = 5.0
 
 
 _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
 <style>body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}</style>
 <h1>callkpi</h1><ul>
+<li><a href="/board">/board</a>: the live board for a screen on the wall; <a href="/board?lang=ru">in Russian</a>
 <li><a href="/metrics">/metrics</a>: live numbers for Prometheus
 <li><a href="/api/v1/kpi?by=queue">/api/v1/kpi?by=queue</a>: today's KPIs by queue; also by
 <a href="/api/v1/kpi?by=agent">agent</a>, <a href="/api/v1/kpi?by=line">line</a>,
@@ -32,9 +37,12 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi<
 
 
 class Probes:
-    def __init__(self, pool: asyncpg.Pool, exporter: Exporter, settings: config.Settings) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, exporter: Exporter, settings: config.Settings, spool: Spool | None = None
+    ) -> None:
         self._pool = pool
         self._exporter = exporter
+        self._spool = spool
         self._token = settings.server.metrics_token
 
     def routes(self) -> list[web.RouteDef]:
@@ -57,7 +65,7 @@ class Probes:
             async with asyncio.timeout(DATABASE_SECONDS):
                 migration = await self._pool.fetchval(store.query("reports", "ready"))
                 lag = await self._pool.fetchrow(store.query("projector", "lag"))
-        except _DATABASE_ERRORS as error:
+        except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {
             "database": "ok",
@@ -65,6 +73,7 @@ class Probes:
             "migration_expected": migrations.newest(),
             "projector_pending_groups": lag["groups"],
             "projector_lag_seconds": round(lag["seconds"], 3),
+            "spool_deliveries": (await self._spool.size()).deliveries if self._spool is not None else 0,
         }
         ready = migration == migrations.newest() and lag["seconds"] < READY_LAG_SECONDS
         return web.json_response({"ready": ready, **checks}, status=200 if ready else 503)
@@ -73,9 +82,12 @@ class Probes:
         refused = refuse(request, self._token, open_without_token=True)
         if refused is not None:
             return refused
+        accept = request.headers.get("Accept", "")
         try:
-            async with asyncio.timeout(DATABASE_SECONDS):
-                page, content_type = await self._exporter.scrape(request.headers.get("Accept", ""))
-        except _DATABASE_ERRORS as error:
-            return problem(503, "The database does not answer", type(error).__name__)
+            async with asyncio.timeout(SCRAPE_SECONDS):
+                page, content_type = await self._exporter.scrape(accept)
+        except store.FAILURES as error:
+            # An answer all the same: no database is another fault than no daemon, and has its own alert.
+            log.warning("metrics.without_database", error=type(error).__name__)
+            page, content_type = await self._exporter.without_database(accept)
         return web.Response(body=page, headers={"Content-Type": content_type})

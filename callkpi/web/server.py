@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -16,9 +17,11 @@ from callkpi import config, store
 from callkpi.exporter import Exporter
 from callkpi.health import Health
 from callkpi.ingest import Ingest
-from callkpi.journal import Journal
+from callkpi.journal import Journal, JournalUnavailable
+from callkpi.spool import Spool
 from callkpi.web import problems
 from callkpi.web.api import Api
+from callkpi.web.board import Board
 from callkpi.web.hooks import Hooks
 from callkpi.web.probes import Probes
 
@@ -28,6 +31,8 @@ log = structlog.get_logger()
 DRAIN_SECONDS = 20.0
 #: Longer than a reverse proxy keeps its connections: the proxy must be the one to close, or a webhook is lost.
 IDLE_SECONDS = 300.0
+#: How often the spool is looked at.
+SPOOL_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
@@ -35,14 +40,16 @@ async def serving(
     settings: config.Settings, dsn: str, *, reuse_port: bool = False
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Serve until the block ends. Yields the task that must not die: the journal's writer."""
-    pool = await store.create_pool(dsn, role="web", size=6)
+    pool = await store.create_pool(dsn, role="web", size=6, lazy=True)
+    spool = open_spool(settings)
     health = Health()
     windows = {name: timedelta(seconds=s.dedupe_seconds) for name, s in settings.sources.items()}
     journal = Journal(pool, health, windows)
     writer = asyncio.create_task(journal.run(), name="journal")
     flusher = asyncio.create_task(health.run(pool), name="health")
-    ingest = Ingest(settings, pool, journal, health)
-    app = application(settings, pool, ingest, health)
+    ingest = Ingest(settings, pool, journal, health, spool)
+    drainer = asyncio.create_task(_drain(spool, ingest, health), name="spool")
+    app = application(settings, pool, ingest, health, spool)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -60,18 +67,45 @@ async def serving(
     finally:
         # Requests first: they still need the journal. Then what they counted, then the connections.
         await runner.cleanup()
-        for task in (sweeper, writer, flusher):
+        for task in (sweeper, drainer, writer, flusher):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
         await pool.close()
+        if spool is not None:
+            spool.close()
 
 
-def application(settings: config.Settings, pool: asyncpg.Pool, ingest: Ingest, health: Health) -> web.Application:
+def open_spool(settings: config.Settings) -> Spool | None:
+    """The spool in the data directory, or None where the settings want none. Raises OSError."""
+    limit = settings.spool.limit_mib * 1024 * 1024
+    return Spool(settings.data_dir, limit) if limit else None
+
+
+async def _drain(spool: Spool | None, ingest: Ingest, health: Health) -> None:
+    """Bring to the journal what came while it was away, as soon as it is back."""
+    while spool is not None:
+        await asyncio.sleep(SPOOL_SECONDS)
+        try:
+            if taken := await spool.drain(ingest.take_spooled):
+                health.count("spool_drained", taken)
+                log.info("spool.drained", deliveries=taken)
+        except JournalUnavailable:
+            continue
+        except (sqlite3.Error, OSError) as error:
+            log.error("spool.failed", error=str(error)[:200])
+
+
+def application(
+    settings: config.Settings, pool: asyncpg.Pool, ingest: Ingest, health: Health, spool: Spool | None = None
+) -> web.Application:
     app = web.Application(middlewares=[problems.middleware], client_max_size=settings.server.max_body_bytes)
     app.add_routes(Hooks(ingest, health, settings.server).routes())
-    app.add_routes(Probes(pool, Exporter(pool, settings), settings).routes())
+    app.add_routes(Probes(pool, Exporter(pool, settings, spool), settings, spool).routes())
     app.add_routes(Api(pool, settings).routes())
+    board = Board(pool, settings)
+    app.add_routes(board.routes())
+    app.on_shutdown.append(board.close)
     return app
 
 

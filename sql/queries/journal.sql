@@ -1,5 +1,6 @@
 -- name: append
--- Append a group of events and remember which calls they touch, in one statement and so in one transaction.
+-- Append a group of events and remember which calls they touch, in one statement and so in one transaction. $9 says
+-- whether they count for Prometheus: history does not.
 -- Returns how many were new per source. Served by the primary key.
 WITH added AS (
     INSERT INTO journal (tenant, source, at, event_id, call_id, kind, received_at, body)
@@ -12,8 +13,8 @@ WITH added AS (
     SELECT tenant, source, call_id, min(at) AS first_at, max(at) AS last_at, count(*) AS events
     FROM added GROUP BY tenant, source, call_id
 ), queued AS (
-    INSERT INTO pending (tenants, sources, call_ids, first_at, last_at)
-    SELECT array_agg(tenant), array_agg(source), array_agg(call_id), array_agg(first_at), array_agg(last_at)
+    INSERT INTO pending (tenants, sources, call_ids, first_at, last_at, counted)
+    SELECT array_agg(tenant), array_agg(source), array_agg(call_id), array_agg(first_at), array_agg(last_at), $9
     FROM touched HAVING count(*) > 0
 )
 SELECT source, sum(events)::bigint AS added FROM touched GROUP BY source;

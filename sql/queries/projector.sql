@@ -10,7 +10,7 @@ DELETE FROM pending WHERE id IN (
     ) AS counted
     WHERE before < $2
 )
-RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at;
+RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at, counted;
 
 -- name: roots_of
 -- The calls that these are part of. Served by the primary key.
@@ -93,13 +93,13 @@ INSERT INTO rollups AS r (
     tenant, grain, at, queue, agent, line, direction, outcome,
     contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl, abandoned_within,
     ring_no_answer, transferred, waits, wait_ms, waits_answered, wait_answered_ms, talks, talk_ms, holds, hold_ms,
-    wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
+    hold_in_talk_ms, wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
 )
 SELECT
     tenant, grain, at, queue, agent, line, direction, outcome,
     contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl, abandoned_within,
     ring_no_answer, transferred, waits, wait_ms, waits_answered, wait_answered_ms, talks, talk_ms, holds, hold_ms,
-    wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
+    hold_in_talk_ms, wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
 FROM jsonb_populate_recordset(NULL::rollups, $1::jsonb)
 ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDATE SET
     contacts = r.contacts + excluded.contacts,
@@ -125,6 +125,7 @@ ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDAT
     talk_ms = r.talk_ms + excluded.talk_ms,
     holds = r.holds + excluded.holds,
     hold_ms = r.hold_ms + excluded.hold_ms,
+    hold_in_talk_ms = r.hold_in_talk_ms + excluded.hold_in_talk_ms,
     wraps = r.wraps + excluded.wraps,
     wrap_ms = r.wrap_ms + excluded.wrap_ms,
     longest_wait_ms = greatest(r.longest_wait_ms, excluded.longest_wait_ms),
@@ -244,6 +245,52 @@ GROUP BY 1, 2, 3, 4
 ON CONFLICT (tenant, at, source, agent) DO UPDATE SET
     pauses = excluded.pauses, resumes = excluded.resumes, logins = excluded.logins, logouts = excluded.logouts;
 
+-- name: lock_questions_shared
+-- Nobody looks for questions that a new state answers while somebody asks.
+SELECT pg_advisory_xact_lock_shared(hashtext('callkpi.member_questions'));
+
+-- name: lock_questions
+-- Wait until those who ask have written their questions down.
+SELECT pg_advisory_xact_lock(hashtext('callkpi.member_questions'));
+
+-- name: members_at
+-- The last state of each member of these queues at a moment. Where the last one of all is not later, it is that one, or
+-- one behind it that is journalled and not projected yet. Served by the journal's primary key.
+SELECT m.* FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS asked (tenant, source, queue, at)
+JOIN agent_states s USING (tenant, source, queue)
+CROSS JOIN LATERAL (
+    SELECT e.tenant, e.source, e.call_id, e.kind, e.at, e.event_id, e.received_at, e.body FROM journal e
+    WHERE e.tenant = asked.tenant AND e.source = asked.source AND e.call_id = 'agent:' || s.agent
+        AND e.at BETWEEN CASE WHEN s.at <= asked.at THEN s.at ELSE asked.at - interval '30 days' END AND asked.at
+        AND e.kind = 'agent_state' AND e.body ->> 'queue' = asked.queue
+    ORDER BY e.at DESC, e.event_id DESC LIMIT 1
+) AS m;
+
+-- name: write_questions
+-- Calls that depend on the states of a queue's members at a moment.
+INSERT INTO member_questions (tenant, source, queue, at, call_id)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
+ON CONFLICT DO NOTHING;
+
+-- name: ask_again
+-- Put calls up for folding again that depend on a state that came after them. In live order there are none.
+INSERT INTO pending (tenants, sources, call_ids, first_at, last_at)
+SELECT array_agg(tenant), array_agg(source), array_agg(call_id), array_agg(first_at), array_agg(last_at)
+FROM (
+    SELECT DISTINCT k.tenant, k.source, k.call_id, k.first_at, k.last_at
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+    JOIN journal j USING (tenant, source, call_id)
+    JOIN member_questions q ON q.tenant = j.tenant AND q.source = j.source AND q.queue = j.body ->> 'queue'
+        AND q.at >= j.at
+    JOIN call_keys k ON k.tenant = q.tenant AND k.source = q.source AND k.call_id = q.call_id
+    WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz AND j.kind = 'agent_state'
+) AS asking
+HAVING count(*) > 0;
+
+-- name: forget_questions
+-- States don't come that late.
+DELETE FROM member_questions WHERE at < now() - interval '30 days';
+
 -- name: lapsed
 -- Put open calls whose end never came up for folding again; the fold marks them expired. Served by calls_open.
 INSERT INTO pending (tenants, sources, call_ids, first_at, last_at)
@@ -262,7 +309,7 @@ FROM pending;
 
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
-TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups;
+TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups, member_questions;
 
 -- name: requeue_journal
 -- Put every call of one month of the journal up for projection.

@@ -21,6 +21,7 @@ from callkpi.ingest import Receipt, Unauthorised
 from callkpi.model import CallEvent
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Delivery, Malformed
+from callkpi.spool import Spooled
 from tests.sources.cases import CASES, FORM, SECRET, TENANT, Case, describe, folded, longest_of_each_kind, parse, signed
 from tests.world import World, sample
 
@@ -110,6 +111,20 @@ async def test_a_delivery_replayed_later_changes_nothing(doors: World, case: Cas
         assert isinstance(await taken(doors, case, later), Receipt)
     await doors.project()
     assert await doors.tables() == before
+
+
+@BY_KIND
+async def test_what_waited_in_the_spool_makes_the_same_call(doors: World, case: Case) -> None:
+    """The spool keeps a delivery's body without the secret, and nothing of its proof: it was checked at the door."""
+    for delivery in case.deliveries:
+        body = delivery.body.replace(SECRET.encode(), b"[secret]")
+        assert await doors.ingest.take_spooled(
+            Spooled(str(case.kind), delivery.content_type, delivery.received_at, body)
+        )
+    await doors.project()
+    rows = await doors.pool.fetch("SELECT call_id, outcome, direction FROM calls")
+    assert [tuple(row) for row in rows] == [tuple(case.call[name] for name in ("id", "outcome", "direction"))]
+    assert await kept(doors) == []
 
 
 # -- who sent it -----------------------------------------------------------------------------------------

@@ -1,0 +1,566 @@
+"""A whole call's AMI events, read as canonical events.
+
+What the stream leaves open, and how it is decided here:
+
+* A stay is one ``QueueCallerJoin`` of a channel into a queue. Events of one instant are read in the order that makes
+  sense. A channel that a transfer replaced leaves under another Uniqueid: such an end goes to the oldest stay of that
+  queue that is still open. An end without a beginning (the stream began later) tells itself how long the stay was.
+* ``QueueCallerAbandon`` comes for a caller who hung up, for a timeout and for an emptied queue alike. In this order:
+  an agent's phone was ringing for him and stopped without AgentRingNoAnswer: he hung up. His channel is next seen at
+  the same place of the dialplan: he hung up; anywhere else: the queue gave him up. Somebody asked to hang up his
+  channel (the one that entered the queue, or the other half of its Local pair) before: he hung up. Else it was a
+  timeout, or, if the members of the queue had just all gone, the emptied queue.
+* A ``QueueCallerLeave`` with neither abandon nor connect is an exit by key.
+* A conversation ends by ``AgentComplete``, under whatever channels the two have by then (Asterisk takes Local channels
+  out of a call); where that is lost, by what ended the channels.
+* Agents in queues are known by MemberName, on direct calls by the extension in the channel's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from callkpi import config
+from callkpi.model import AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.phone import HIDDEN
+from callkpi.sources.asterisk_scene import (
+    TRANSFERS,
+    Channel,
+    Dial,
+    Ring,
+    Scene,
+    Stay,
+    before,
+    milliseconds,
+    order,
+    scene_of,
+)
+
+#: AgentConnect follows the QueueCallerLeave of the same caller at once, or when his agent has taken the call.
+_CONNECTS_WITHIN = timedelta(seconds=1)
+#: app_queue ends a ring and gives the caller up in one go.
+_AT_ONCE = timedelta(milliseconds=100)
+#: Channels that are named after the phone; a number in another one's name may be a trunk's or the dialplan's.
+_PHONES = ("PJSIP/", "SIP/", "IAX2/", "SCCP/")
+#: A queue looks whether it is empty after each ring, or each ``retry`` seconds (default 5) without one.
+_ROUND = timedelta(seconds=6.5)
+#: A queue that never had anybody sends a caller away before he has waited.
+_AT_THE_DOOR = timedelta(milliseconds=1500)
+_SPECIAL_EXTENS = {"", "s", "h", "i", "t", "o", "a"}
+_GIVEN_UP = {
+    "TIMEOUT": Outcome.TIMED_OUT,
+    "LEAVEEMPTY": Outcome.LEFT_EMPTY,
+    "LEAVEUNAVAIL": Outcome.LEFT_EMPTY,
+    "WITHDRAW": Outcome.EXITED,
+}
+
+
+def interpret(
+    events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+) -> list[CallEvent]:
+    """All AMI events of one call as canonical events."""
+    scene = scene_of(events, settings, members)
+    result = [_started(scene, settings)]
+    for stay in scene.stays:
+        result += _stay_events(scene, stay)
+    for ring in scene.rings:
+        result += _ring_events(scene, ring)
+    direction = result[0].direction
+    result += _outbound_leg(scene) if direction is Direction.OUTBOUND else _direct_legs(scene)
+    result += _holds_and_transfers(scene)
+    return result + _end_of_call(scene, direction)
+
+
+def asks_about(events: Sequence[CallEvent], settings: config.Source) -> list[tuple[str, datetime]]:
+    """Queues that gave the caller up, and when: their members' states tell why."""
+    if not any(signal.detail["Event"] == "QueueCallerAbandon" for signal in events):
+        return []
+    scene = scene_of(events, settings, ())
+    return [
+        (stay.queue, stay.abandon.at)
+        for stay in scene.stays
+        if stay.abandon is not None and not stay.status and _unanswered(scene, stay) is not Outcome.ABANDONED
+    ]
+
+
+def _tell(signal: CallEvent, kind: Kind, tag: str = "", **facts: object) -> CallEvent:
+    """A canonical event at the time of *signal*."""
+    return CallEvent(
+        tenant=signal.tenant,
+        source=signal.source,
+        call_id=signal.call_id,
+        kind=kind,
+        event_id=f"{signal.event_id}.{kind}{tag}",
+        received_at=signal.received_at,
+        **{"at": signal.at, **facts},  # type: ignore[arg-type]
+    )
+
+
+# -- who called whom -------------------------------------------------------------------------------------
+
+
+def _started(scene: Scene, settings: config.Source) -> CallEvent:
+    direction = _direction(scene, settings)
+    if direction is Direction.OUTBOUND:
+        customer, line = _dialled_number(scene), ""
+    else:
+        customer, line = scene.root.caller or _caller_at_queue(scene), _line(scene)
+    first = scene.signals[0]
+    begin = min([first.at, *(stay.joined_at for stay in scene.stays)])
+    return _tell(first, Kind.STARTED, direction=direction, customer=customer, line=line, at=begin)
+
+
+def _direction(scene: Scene, settings: config.Source) -> Direction:
+    root = scene.root
+    contexts = {root.context} | {scene.channel(uid).context for uid in scene.with_halves(root.uid)}
+    contexts |= {dial.begin.detail.get("Context", "") for dial in scene.dials.values() if dial.origin == root.uid}
+    if scene.stays or contexts & set(settings.inbound_contexts):
+        return Direction.INBOUND
+    if contexts & set(settings.outbound_contexts):
+        return Direction.OUTBOUND
+    dialled = _dialled_number(scene)
+    if not _is_ours(scene, root):
+        told = root.caller or root.hangup or _has_dialled(scene)
+        return Direction.INBOUND if told else Direction.UNKNOWN
+    if dialled and not scene.internal.fullmatch(dialled):
+        return Direction.OUTBOUND
+    return Direction.INTERNAL
+
+
+def _is_ours(scene: Scene, channel: Channel) -> bool:
+    """Whether a channel is a phone of ours: by its name (it may show a number of the company's), else its number."""
+    if channel.name.startswith(_PHONES) and scene.internal.fullmatch(_extension(channel.name)):
+        return True
+    return bool(channel.caller and scene.internal.fullmatch(channel.caller.lstrip("+")))
+
+
+def _has_dialled(scene: Scene) -> bool:
+    """Whether the call has got anywhere: before that a caller without a number may still get one."""
+    side = scene.with_halves(scene.root.uid)
+    return any(dial.origin in side for dial in scene.dials.values())
+
+
+def _caller_at_queue(scene: Scene) -> str:
+    numbers = [stay.told_by.detail.get("CallerIDNum", "") for stay in scene.stays]
+    return next((number for number in numbers if number.lower() not in HIDDEN), "")
+
+
+def _line(scene: Scene) -> str:
+    """The number that the customer called: the first extension that is a number of ours."""
+    root = scene.root
+    candidates = [root.exten, *(scene.channel(uid).exten for uid in sorted(scene.with_halves(root.uid)))]
+    candidates += [dial.begin.detail.get("Exten", "") for dial in scene.dials.values() if dial.origin == root.uid]
+    candidates += [stay.told_by.detail.get("Exten", "") for stay in scene.stays]
+    return next((exten for exten in candidates if exten not in _SPECIAL_EXTENS), "")
+
+
+def _dialled_number(scene: Scene) -> str:
+    """What the one who began the call dialled: its first dial's target, else the extension."""
+    side = scene.with_halves(scene.root.uid)
+    for dial in sorted(scene.dials.values(), key=lambda d: d.begin.order):
+        if dial.origin in side and dial.dest not in side:
+            target = _number_in(dial.begin.detail.get("DialString", ""))
+            exten = dial.begin.detail.get("Exten", "")
+            return exten if exten not in _SPECIAL_EXTENS and exten.lstrip("+").isdigit() else target
+    return scene.root.exten if scene.root.exten.lstrip("+").isdigit() else ""
+
+
+def _number_in(text: str) -> str:
+    """The longest run of digits of a dial string or a channel's name: ``trunk/77011234567@pstn`` and the like."""
+    return max(re.findall(r"\+?\d+", text.split("-")[0]), key=len, default="")
+
+
+def _extension(channel_name: str) -> str:
+    """The agent in a channel's name: ``PJSIP/1006-0000000a``, ``Local/1006@agents-0000000e;1``."""
+    match = re.match(r"[^/]+/([^@;/]+?)(?:@.*|-[0-9a-f]+(?:;\d)?)?$", channel_name)
+    return match.group(1) if match else channel_name
+
+
+# -- stays in queues -------------------------------------------------------------------------------------
+
+
+def _stay_events(scene: Scene, stay: Stay) -> list[CallEvent]:
+    queued = _tell(stay.told_by, Kind.QUEUED, f".{stay.key}", queue=stay.queue, entry=stay.key, at=stay.joined_at)
+    left = stay.abandon or stay.leave
+    if stay.connect is not None or left is None or not _is_decided(scene, stay, left):
+        return [queued]
+    # Asterisk counts whole seconds of the clock; so does a stay whose end has no HoldTime.
+    wait_ms = milliseconds(left, "HoldTime")
+    if wait_ms is None:
+        wait_ms = _whole_seconds(stay.joined_at, left.at)
+    outcome = _unanswered(scene, stay)
+    return [
+        queued,
+        _tell(left, Kind.LEFT_QUEUE, f".{stay.key}", queue=stay.queue, entry=stay.key, cause=outcome, wait_ms=wait_ms),
+    ]
+
+
+def _whole_seconds(begin: datetime, end: datetime) -> int:
+    return 1000 * max(int(end.timestamp()) - int(begin.timestamp()), 0)
+
+
+def _is_decided(scene: Scene, stay: Stay, left: CallEvent) -> bool:
+    """Whether it can be told how a stay ended: a caller leaves the queue before he is connected.
+
+    An agent who has taken the call may still have to hear or confirm something.
+    """
+    if stay.abandon is not None:
+        return True
+    if any(ring.complete is not None for ring in stay.rings):
+        return False
+    if scene.hangup_of(stay.uid) is not None or _comes_back(scene, stay, left.at):
+        return True
+    taken = [ring for ring in stay.rings if ring.is_open and _dial_status(scene, ring.leg) == "ANSWER"]
+    if any(scene.hangup_of(ring.leg) is None for ring in taken):
+        return False
+    return any(signal.at - left.at >= _CONNECTS_WITHIN for signal in scene.signals)
+
+
+def _comes_back(scene: Scene, stay: Stay, after: datetime) -> bool:
+    """Whether the caller is in the dialplan again after this stay."""
+    later = scene.stays[scene.stays.index(stay) + 1 :]
+    if any(other.uid == stay.uid for other in later):
+        return True
+    return any(
+        dial.origin == stay.uid and dial.begin.at > after
+        for dest, dial in scene.dials.items()
+        if dest not in scene.member_channels
+    )
+
+
+def _dial_status(scene: Scene, leg: str) -> str:
+    dial = scene.dials.get(leg)
+    return dial.status if dial else ""
+
+
+def _unanswered(scene: Scene, stay: Stay) -> Outcome:
+    if stay.abandon is None:
+        return Outcome.EXITED
+    if stay.status in _GIVEN_UP:
+        return _GIVEN_UP[stay.status]
+    if _caller_hung_up(scene, stay, stay.abandon):
+        return Outcome.ABANDONED
+    return Outcome.LEFT_EMPTY if _emptied(scene, stay, stay.abandon) else Outcome.TIMED_OUT
+
+
+def _emptied(scene: Scene, stay: Stay, abandon: CallEvent) -> bool:
+    """Whether a queue that gave the caller up had nobody left: it looks about once a round of calling members.
+
+    Who has waited with nobody there for longer was not sent away for that: the queue keeps callers who wait.
+    """
+    told = [e for e in scene.members if e.queue == stay.queue and e.at <= abandon.at]
+    last = {event.agent: event for event in sorted(told, key=lambda e: e.order)}
+    if any(event.state == AgentState.AVAILABLE for event in last.values()):
+        return False
+    if not last:
+        return not stay.rings and abandon.at - stay.joined_at <= _AT_THE_DOOR
+    ends = [end.at for ring in stay.rings if (end := ring.missed or ring.dumped or _end_of_ring(scene, ring))]
+    since = max([stay.joined_at, *(event.at for event in last.values()), *ends])
+    return abandon.at - since <= _ROUND
+
+
+def _caller_hung_up(scene: Scene, stay: Stay, abandon: CallEvent) -> bool:
+    if _stopped_ringing(scene, stay, abandon):
+        return True
+    went_on = _went_on(scene, stay, abandon)
+    if went_on is not None:
+        return not went_on
+    return _was_asked_to_hang_up(scene, stay, abandon)
+
+
+def _went_on(scene: Scene, stay: Stay, abandon: CallEvent) -> bool | None:
+    """Whether the dialplan went on behind the queue, by the next place in it where the channel is seen."""
+    if _comes_back(scene, stay, abandon.at):
+        return True
+    channel, place = scene.channel(stay.uid), _place(abandon)
+    if place is None:
+        return None
+    ends = [signal for signal in (*channel.requests, channel.hangup) if signal is not None and signal.at >= abandon.at]
+    seen = [now for signal in ends if (now := _place(signal)) is not None]
+    return seen[0] != place if seen else None
+
+
+def _place(signal: CallEvent) -> tuple[str, str, str] | None:
+    """Context, extension and priority; None where they are not told, or are the clean-up after the call."""
+    detail = signal.detail
+    if "Priority" not in detail or detail.get("Exten") == "h":
+        return None
+    return detail.get("Context", ""), detail.get("Exten", ""), detail["Priority"]
+
+
+def _was_asked_to_hang_up(scene: Scene, stay: Stay, abandon: CallEvent) -> bool:
+    own = [scene.channel(uid) for uid in sorted(scene.with_halves(stay.uid))]
+    for request in (request for channel in own for request in channel.requests):
+        # A channel whose dialplan is over asks for its own end: that comes after the queue.
+        same = request.at == abandon.at and request.detail["Event"] == "HangupRequest"
+        if stay.joined_at <= request.at and (request.at < abandon.at or same):
+            return True
+    others = [channel.hangup for channel in own if channel.uid != stay.uid and channel.hangup is not None]
+    return any(stay.joined_at <= hangup.at < abandon.at for hangup in others)
+
+
+def _stopped_ringing(scene: Scene, stay: Stay, abandon: CallEvent) -> bool:
+    """Whether a phone rang for the caller until he was gone: a queue that gives up lets the ring run out first."""
+    dumped = [ring.dumped.at for ring in stay.rings if ring.dumped is not None]
+    for ring in stay.rings:
+        if not ring.is_open or ring.called is None or ring.called.at > abandon.at:
+            continue
+        end = _end_of_ring(scene, ring)
+        if end is None and not any(ring.called.at <= at for at in dumped):
+            return True
+        if end is not None and end.at >= abandon.at - _AT_ONCE:
+            return True
+    return False
+
+
+# -- agents in queues ------------------------------------------------------------------------------------
+
+
+def _ring_events(scene: Scene, ring: Ring) -> list[CallEvent]:
+    entry = ring.stay.key if ring.stay else ""
+    common = {"agent": ring.agent, "queue": ring.queue, "entry": entry, "leg": ring.leg}
+    result = []
+    if ring.called is not None:
+        result.append(_tell(ring.called, Kind.RINGING, **common))
+    if ring.connect is not None:
+        wait_ms, ring_ms = milliseconds(ring.connect, "HoldTime"), milliseconds(ring.connect, "RingTime")
+        answered = _tell(ring.connect, Kind.ANSWERED, wait_ms=wait_ms, ring_ms=ring_ms, **common)
+        return [*result, answered, *_end_of_talk(scene, ring, common)]
+    if ring.complete is not None:
+        wait_ms, at = milliseconds(ring.complete, "HoldTime"), before(ring.complete, "TalkTime")
+        answered = _tell(ring.complete, Kind.ANSWERED, wait_ms=wait_ms, at=at, **common)
+        return [*result, answered, *_end_of_talk(scene, ring, common)]
+    if ring.missed is not None:
+        ring_ms = milliseconds(ring.missed, "RingTime", unit=1)
+        return [*result, _tell(ring.missed, Kind.NOT_TAKEN, cause=LegEnd.NO_ANSWER, ring_ms=ring_ms, **common)]
+    end = ring.dumped or _end_of_ring(scene, ring) or _end_of_wait(ring.stay)
+    if end is not None:
+        # A colleague was faster, or the caller left: the queue says nothing more about this ring.
+        result.append(_tell(end, Kind.NOT_TAKEN, f".{ring.leg}", cause=LegEnd.CANCELLED, **common))
+    return result
+
+
+def _end_of_ring(scene: Scene, ring: Ring) -> CallEvent | None:
+    dial = scene.dials.get(ring.leg)
+    if dial is not None and dial.end is not None and dial.status != "ANSWER":
+        return dial.end
+    return scene.hangup_of(ring.leg)
+
+
+def _end_of_wait(stay: Stay | None) -> CallEvent | None:
+    return None if stay is None else stay.abandon or stay.connect
+
+
+def _end_of_talk(scene: Scene, ring: Ring, common: Mapping[str, str]) -> list[CallEvent]:
+    begin = ring.connect or ring.complete
+    assert begin is not None
+    if ring.complete is None:
+        end = _lost_end_of_talk(scene, ring, begin)
+        if end is None:
+            return []
+        talk = _whole_seconds(begin.at, end.at)
+        by = _whose(scene, ring, begin, end)
+        result = [
+            _tell(end, Kind.ENDED, f".{ring.leg}.talk", talk_ms=talk, talk_with_hold=True, hangup_by=by, **common)
+        ]
+        transferred = end.detail["Event"] in TRANSFERS
+    else:
+        end = ring.complete
+        talk_ms = milliseconds(end, "TalkTime")
+        reason = end.detail.get("Reason", "")
+        by = {"caller": "customer", "agent": "agent"}.get(reason, "")
+        result = [_tell(end, Kind.ENDED, talk_ms=talk_ms, talk_with_hold=True, hangup_by=by, **common)]
+        transferred = reason == "transfer"
+    if transferred:
+        how = _how_transferred(scene, begin, end)
+        result.append(_tell(end, Kind.TRANSFERRED, f".{ring.leg}", cause=how, leg=ring.leg))
+    return result
+
+
+def _how_transferred(scene: Scene, begin: CallEvent, end: CallEvent) -> str:
+    transfers = [s for s in scene.signals if s.detail["Event"] in TRANSFERS and s.at >= begin.at]
+    nearest = min(transfers, key=lambda s: abs(s.at - end.at), default=None)
+    return TRANSFERS[nearest.detail["Event"]] if nearest is not None else ""
+
+
+def _lost_end_of_talk(scene: Scene, ring: Ring, begin: CallEvent) -> CallEvent | None:
+    """The end of a conversation whose AgentComplete is not there: when the first of the two hung up or left."""
+    caller = begin.detail.get("Uniqueid", "")
+    uids = {uid for side in (ring.leg, caller) if (uid := scene.in_place_of(side)) and not _is_taken_out(scene, uid)}
+    channels = [scene.channels[uid] for uid in uids if uid in scene.channels]
+    ends = [channel.hangup for channel in channels if channel.hangup is not None]
+    ends += [request for channel in channels for request in channel.requests if request.at >= begin.at]
+    ends += [
+        signal
+        for signal in scene.signals
+        if signal.at > begin.at
+        and (
+            (signal.detail["Event"] in TRANSFERS and uids & set(signal.detail.values()))
+            or (signal.detail["Event"] == "QueueCallerJoin" and signal.detail.get("Uniqueid") in uids)
+        )
+    ]
+    return min(ends, key=lambda signal: signal.order, default=None)
+
+
+def _whose(scene: Scene, ring: Ring, begin: CallEvent, end: CallEvent) -> str:
+    """Who ended a conversation whose AgentComplete is not there."""
+    uid = end.detail.get("Uniqueid", "")
+    if uid == scene.in_place_of(begin.detail.get("Uniqueid", "")):
+        return "customer"
+    return "agent" if uid and uid == scene.in_place_of(ring.leg) else ""
+
+
+def _is_taken_out(scene: Scene, uid: str) -> bool:
+    return uid in scene.replaced
+
+
+# -- calls without a queue -------------------------------------------------------------------------------
+
+_NOT_TAKEN = {
+    "BUSY": LegEnd.BUSY,
+    "CONGESTION": LegEnd.BUSY,
+    "CHANUNAVAIL": LegEnd.BUSY,
+    "CANCEL": LegEnd.CANCELLED,
+}
+
+
+def _direct_legs(scene: Scene) -> list[CallEvent]:
+    """Agents whom the dialplan dialled for the customer, outside of any queue."""
+    side = scene.with_halves(scene.root.uid, *(s.uid for s in scene.stays), *scene.transferees)
+    members = scene.with_halves(*scene.member_channels)
+    since = {half: at for uid, at in scene.transferees.items() for half in scene.with_halves(uid)}
+    result = []
+    for dial in scene.dials.values():
+        if dial.origin not in side or dial.dest in side or dial.dest in members:
+            continue
+        if dial.origin in members and dial.begin.at < since.get(dial.origin, dial.begin.at):
+            continue  # a member's own phone behind his Local channel, not one for the customer
+        agent = _extension(scene.channel(dial.dest).name)
+        result += _dial_events(scene, dial, agent, dial.dest)
+    return result
+
+
+def _outbound_leg(scene: Scene) -> list[CallEvent]:
+    """The agent's own leg of a call that he made: each dial is an attempt, the first answer counts."""
+    side = scene.with_halves(scene.root.uid)
+    dials = [dial for dial in scene.dials.values() if dial.origin in side and dial.dest not in side]
+    if not dials:
+        return []
+    dials.sort(key=lambda d: (d.status != "ANSWER", d.begin.order))
+    root = scene.root
+    phone = _extension(root.name)
+    agent = phone if root.name.startswith(_PHONES) and scene.internal.fullmatch(phone) else root.caller or phone
+    return _dial_events(scene, dials[0], agent, root.uid)
+
+
+def _dial_events(scene: Scene, dial: Dial, agent: str, leg: str) -> list[CallEvent]:
+    common = {"agent": agent, "leg": leg}
+    result = [_tell(dial.begin, Kind.RINGING, **common)]
+    if dial.end is None:
+        return result
+    if dial.status != "ANSWER":
+        return [
+            *result,
+            _tell(dial.end, Kind.NOT_TAKEN, cause=_NOT_TAKEN.get(dial.status, LegEnd.NO_ANSWER), **common),
+        ]
+    result.append(_tell(dial.end, Kind.ANSWERED, **common))
+    uids = {scene.in_place_of(uid) for uid in (dial.dest, dial.origin)}
+    uids = {uid for uid in uids if not _is_taken_out(scene, uid)} or {scene.root.uid}
+    ends = [hangup for uid in sorted(uids) if (hangup := scene.hangup_of(uid)) is not None]
+    if ends:
+        result.append(_tell(min(ends, key=lambda h: h.at), Kind.ENDED, **common))
+    return result
+
+
+def _holds_and_transfers(scene: Scene) -> list[CallEvent]:
+    """Holds; transfers of the call, and of conversations that no queue reports."""
+    result = []
+    members = scene.member_channels
+    legs = members | set(scene.dials)
+    for signal in scene.signals:
+        name, detail = signal.detail["Event"], signal.detail
+        if name in ("Hold", "Unhold"):
+            uid = detail.get("Uniqueid", "")
+            kind = Kind.HELD if name == "Hold" else Kind.RESUMED
+            result.append(_tell(signal, kind, leg=uid if uid in legs else ""))
+        elif name in TRANSFERS:
+            sides = [detail.get(k, "") for k in ("TransfererUniqueid", "OrigTransfererUniqueid", "TransfereeUniqueid")]
+            leg = next((uid for uid in sides if uid in legs), "")
+            if leg in members:
+                continue  # AgentComplete says whether the queue's conversation ended by it
+            result.append(_tell(signal, Kind.TRANSFERRED, cause=TRANSFERS[name], leg=leg))
+    return result
+
+
+# -- the end of the call ---------------------------------------------------------------------------------
+
+
+def _end_of_call(scene: Scene, direction: Direction | None) -> list[CallEvent]:
+    """The call is over when each of its channels has hung up, or is known to be out of it."""
+    released = _released(scene)
+    if not all(channel.hangup for uid, channel in scene.channels.items() if uid not in released):
+        return []
+    over = [channel.hangup for channel in scene.channels.values() if channel.hangup is not None]
+    if not over:
+        return []
+    own = [h for uid in scene.with_halves(scene.root.uid) if (h := scene.hangup_of(uid)) is not None]
+    last = max(own or over, key=lambda h: h.order)
+    cause = "" if scene.stays else _dial_outcome(scene, direction)
+    code = last.detail.get("Cause", "")
+    return [_tell(last, Kind.ENDED, ".call", cause=cause, code=code, at=max(h.at for h in over))]
+
+
+def _released(scene: Scene) -> set[str]:
+    """Agents' channels that are out of the call although nobody told of their hang-up."""
+    callers = scene.with_halves(scene.root.uid, *(stay.uid for stay in scene.stays), *scene.transferees)
+    out = {uid for ring in scene.rings if _is_out(ring) for uid in (ring.leg, scene.in_place_of(ring.leg))}
+    out |= set(scene.replaced)
+    out |= {dest for dest, dial in scene.dials.items() if dial.end is not None and dial.status != "ANSWER"}
+    released: set[str] = scene.with_halves(*out) - callers
+    stayed = not any(signal.detail["Event"] in TRANSFERS for signal in scene.signals)
+    for dial in sorted(scene.dials.values(), key=lambda d: d.begin.order):
+        if dial.origin in released or (stayed and scene.hangup_of(dial.origin) is not None):
+            released |= scene.with_halves(dial.dest) - callers
+    return released
+
+
+def _is_out(ring: Ring) -> bool:
+    if ring.complete is not None or ring.missed is not None or ring.dumped is not None:
+        return True
+    return ring.connect is None and _end_of_wait(ring.stay) is not None
+
+
+def _dial_outcome(scene: Scene, direction: Direction | None) -> str:
+    """Why a call without a queue was not answered; "" leaves it to the fold."""
+    side = scene.with_halves(scene.root.uid)
+    dials = [dial for dial in scene.dials.values() if dial.origin in side and dial.dest not in side]
+    statuses = {dial.status for dial in dials}
+    if "ANSWER" in statuses:
+        return ""
+    gave_up = Outcome.ABANDONED if direction is Direction.INBOUND else Outcome.NO_ANSWER
+    if not statuses:
+        return gave_up if direction is not Direction.INBOUND or _customer_ended_it(scene) else Outcome.NO_ANSWER
+    ended = sorted((dial for dial in dials if dial.end is not None), key=lambda d: d.end.order if d.end else ())
+    if ended and ended[-1].status == "CANCEL":
+        return gave_up
+    if "NOANSWER" in statuses:
+        return Outcome.NO_ANSWER
+    if "BUSY" in statuses:
+        return Outcome.BUSY
+    if statuses & {"CHANUNAVAIL", "CONGESTION"}:
+        return Outcome.FAILED
+    return gave_up
+
+
+def _customer_ended_it(scene: Scene) -> bool:
+    """Whether the first who asked to end a call that rang nobody was the customer, not the dialplan."""
+    root = scene.root
+    side = [scene.channel(uid) for uid in scene.with_halves(root.uid)]
+    asked: Iterable[CallEvent] = (request for channel in side for request in channel.requests)
+    first = min(asked, key=order, default=None)
+    if first is None:
+        return True
+    soft = first.detail["Event"] == "SoftHangupRequest"
+    return first.detail.get("Uniqueid") == root.uid and (not soft or root.name.startswith("Local/"))

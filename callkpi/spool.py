@@ -1,0 +1,180 @@
+"""What comes while PostgreSQL is away: deliveries on local disk, bounded, taken in order when it is back.
+
+Bitrix24 sends a webhook once; without this each one that comes while the database restarts would be lost. SQLite of
+the standard library, in the data directory, one file for all web processes. A delivery that is in it is durable and is
+acknowledged like any other. It leaves it when the journal has it: a crash between the two repeats it, which the journal
+takes for what it is. The sender was authenticated before; the secret that the body held is cut out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from callkpi import store
+from callkpi.model import from_unix
+
+log = structlog.get_logger()
+
+FILE = "spool.sqlite3"
+#: What is read at a time for the journal.
+PAGE_ROWS, PAGE_BYTES = 200, 8 * 1024 * 1024
+#: How long one process waits for another that writes.
+BUSY_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class SpoolFull(Exception):
+    """The spool holds as much as it may, or its disk does: the delivery was not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """One delivery as it came, whose sender was authentic."""
+
+    source: str
+    media_type: str
+    received_at: datetime
+    body: bytes
+    number: int = 0  #: order of arrival; given by the spool
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    deliveries: int
+    used_bytes: int
+    limit_bytes: int
+
+
+@dataclass(slots=True)
+class _Waiter:
+    item: Spooled
+    done: asyncio.Future[None]
+
+
+class Spool:
+    """A bounded file of deliveries. One thread does all of its I/O; who waits together shares one commit."""
+
+    def __init__(self, directory: Path, limit_bytes: int) -> None:
+        """Open or make the file. Raises OSError where the directory can't be written."""
+        self._limit = limit_bytes
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / FILE
+        path.touch(mode=0o600)
+        self._lock = (directory / f"{FILE}.lock").open("w")
+        try:
+            self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._database.executescript(_sql("schema"))
+        except sqlite3.Error as error:
+            raise OSError(f"{path}: {error}") from None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._waiting: list[_Waiter] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def put(self, item: Spooled) -> None:
+        """Return when *item* is on disk. Raises SpoolFull."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiter(item, done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await done
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            try:
+                await self._run(self._insert, [waiter.item for waiter in group])
+            except (SpoolFull, sqlite3.Error, OSError) as error:
+                if not isinstance(error, SpoolFull):
+                    log.error("spool.failed", error=str(error)[:200])
+                for waiter in group:
+                    if not waiter.done.done():
+                        waiter.done.set_exception(SpoolFull(str(error)))
+            else:
+                for waiter in group:
+                    if not waiter.done.done():
+                        waiter.done.set_result(None)
+
+    def _insert(self, items: Sequence[Spooled]) -> None:
+        used = self._number("used")
+        if used + sum(len(item.body) for item in items) > self._limit:
+            raise SpoolFull(f"{used} of {self._limit} bytes are used")
+        rows = [(item.source, item.media_type, item.received_at.timestamp(), item.body) for item in items]
+        with self._transaction():
+            self._database.executemany(_sql("put"), rows)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    async def drain(self, take: Callable[[Spooled], Awaitable[bool]]) -> int:
+        """Give every delivery to *take*, oldest first and a page at a time; forget those that it has taken.
+
+        Returns how many. One process drains at a time: another one finds 0. What *take* raises ends the drain and
+        leaves the page where it is.
+        """
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        try:
+            return await self._drain(take)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    async def _drain(self, take: Callable[[Spooled], Awaitable[bool]]) -> int:
+        taken, last = 0, 0
+        while page := await self._run(self._page, last):
+            last = page[-1].number
+            answers = await asyncio.gather(*(take(item) for item in page))
+            done = [item.number for item, answer in zip(page, answers, strict=True) if answer]
+            await self._run(self._forget, done)
+            taken += len(done)
+        return taken
+
+    def _page(self, after: int) -> list[Spooled]:
+        rows = self._database.execute(_sql("page"), (after, PAGE_ROWS, PAGE_BYTES)).fetchall()
+        return [Spooled(source, media, from_unix(at), body, number) for number, source, media, at, body in rows]
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        with self._transaction():
+            self._database.executemany(_sql("forget"), [(number,) for number in numbers])
+
+    async def size(self) -> Size:
+        """How much waits in it. The same from every process."""
+        return await self._run(self._size)
+
+    def _size(self) -> Size:
+        return Size(self._number("count"), self._number("used"), self._limit)
+
+    def _number(self, name: str) -> int:
+        return int(self._database.execute(_sql(name)).fetchone()[0])
+
+    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._database.close()
+        self._lock.close()
+
+
+def _sql(name: str) -> str:
+    return store.query("spool", name)

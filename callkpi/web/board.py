@@ -1,0 +1,169 @@
+"""``/board``: a page for a screen on the wall, fed by one stream of server-sent events that all viewers share."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import html
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from string import Template
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from callkpi import config
+from callkpi.web.access import refuse
+from callkpi.web.api import BadQuery, tenant_of
+from callkpi.web.problems import problem
+from callkpi.web.watch import Watch
+
+log = structlog.get_logger()
+
+#: Silence on a stream after which a comment is sent, so that no proxy takes it for dead.
+BEAT_SECONDS = 4.0
+#: A viewer that has not taken what was sent by then is gone.
+SEND_SECONDS = 10.0
+_FILES = Path(__file__).parent
+_TYPES = {"board.js": "text/javascript", "board.css": "text/css"}
+#: Everything from this daemon; nothing inline, no frames of others.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Answer = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+
+
+class Board:
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+        self._settings = settings
+        self._files = {name: (_FILES / name).read_text("utf-8") for name in ("board.html", *_TYPES)}
+        self._texts: Mapping[str, Mapping[str, str]] = json.loads((_FILES / "board_texts.json").read_text("utf-8"))
+        everything = json.dumps([self._files, self._texts], sort_keys=True)
+        #: A page that is older than the daemon loads itself again.
+        self._version = hashlib.sha256(everything.encode()).hexdigest()[:12]
+        self._watches = {name: Watch(pool, settings, name, self._version) for name in settings.tenants}
+        self._viewers = 0
+        self._closing = asyncio.Event()
+
+    def routes(self) -> list[web.RouteDef]:
+        answers: dict[str, Answer] = {"/board": self.page, "/board/state": self.state, "/board/events": self.events}
+        return [
+            *(web.get(path, self._guarded(answer), allow_head=False) for path, answer in answers.items()),
+            *(web.get(f"/board/{name}", self.file) for name in _TYPES),
+        ]
+
+    def _guarded(self, answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            refused = refuse(request, self._settings.server.api_token, open_without_token=False)
+            if refused is not None:
+                return refused
+            try:
+                return await answer(request, tenant_of(request, self._settings))
+            except BadQuery as error:
+                return problem(400, "A parameter can't be used", str(error))
+
+        return handler
+
+    async def page(self, request: web.Request, tenant: str) -> web.Response:
+        """The page without a number in it; its language by ``lang=``, else as the browser wishes."""
+        language = _language(request, self._texts)
+        # What a language lacks is said in the one that its readers know best.
+        texts = {**self._texts["en"], **(self._texts["ru"] if language == "kk" else {}), **self._texts[language]}
+        theme = request.query.get("theme", "")
+        values = {
+            **texts,
+            "lang": language,
+            "tenant": tenant,
+            "theme": theme if theme in ("light", "dark") else "auto",
+            "texts": json.dumps(texts, ensure_ascii=False),
+            "version": self._version,
+        }
+        shown = Template(self._files["board.html"]).substitute({key: html.escape(text) for key, text in values.items()})
+        return web.Response(text=shown, content_type="text/html", headers=_HEADERS)
+
+    async def file(self, request: web.Request) -> web.Response:
+        """Script and style: the same for everybody, without a number or a secret."""
+        name = request.path.rpartition("/")[2]
+        return web.Response(text=self._files[name], content_type=_TYPES[name], charset="utf-8", headers=_HEADERS)
+
+    async def state(self, _request: web.Request, tenant: str) -> web.Response:
+        """What the stream would send now, for viewers that poll."""
+        body = await asyncio.shield(self._watches[tenant].newest())
+        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+    async def events(self, request: web.Request, tenant: str) -> web.StreamResponse:
+        """The state at once and after each reading, until the viewer or the daemon goes."""
+        if self._viewers >= self._settings.server.max_viewers:
+            return problem(
+                503, "Too many boards follow live", "Poll /board/state instead, or raise server.max_viewers",
+                headers={"Retry-After": "30"},
+            )  # fmt: skip
+        response = web.StreamResponse(headers=_STREAM_HEADERS)
+        self._viewers += 1
+        try:
+            await response.prepare(request)
+            await self._follow(response, self._watches[tenant])
+        except (ConnectionError, TimeoutError):
+            if request.transport is not None:
+                request.transport.abort()
+        except Exception:
+            # The answer has begun: all that is left is to end it. The viewer comes again, and says meanwhile how old
+            # its figures are.
+            log.exception("board.unforeseen", tenant=tenant)
+        finally:
+            self._viewers -= 1
+        return response
+
+    async def _follow(self, response: web.StreamResponse, watch: Watch) -> None:
+        await _send(response, b"retry: 3000\n\n")
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            while not closing.done():
+                newest = watch.newest()
+                await asyncio.wait({newest, closing}, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if closing.done():
+                    break
+                if not newest.done():
+                    await _send(response, b": still reading\n\n")
+                    continue
+                await _send(response, b"data: " + newest.result() + b"\n\n")
+                await asyncio.wait({closing}, timeout=max(watch.seconds_to_next, 0.0))
+        finally:
+            closing.cancel()
+
+    async def close(self, _app: web.Application) -> None:
+        """End the streams: a daemon that stops waits for requests, and these have no end of their own."""
+        self._closing.set()
+
+
+async def _send(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(SEND_SECONDS):
+        await response.write(data)
+
+
+def _language(request: web.Request, known: Mapping[str, object]) -> str:
+    """The first language that is asked for and known; English where none is."""
+    asked = [request.query.get("lang", "")]
+    weighted = []
+    for part in request.headers.get("Accept-Language", "").split(","):
+        name, _, quality = part.partition(";q=")
+        try:
+            weighted.append((-float(quality or 1), name))
+        except ValueError:
+            continue
+    asked += [name for _, name in sorted(weighted, key=lambda pair: pair[0])]
+    codes = (name.strip().lower().partition("-")[0] for name in asked)
+    return next((code for code in codes if code in known), "en")

@@ -1,0 +1,1 @@
+"""Writes what Grafana, Prometheus and their alerts read, from one Python source."""
