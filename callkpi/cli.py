@@ -131,7 +131,9 @@ def _repair_commands(commands: Any) -> None:
         commands, "replay", "send recorded traffic to a running daemon",
         "callkpi replay events.jsonl.gz --source pbx --url http://127.0.0.1:8090 --token SECRET --speed max", _replay,
     )  # fmt: skip
-    parser.add_argument("file", type=Path, help="JSON Lines or an Asterisk queue_log; .gz too")
+    parser.add_argument(
+        "file", type=Path, help="JSON Lines, an Asterisk queue_log, or a table of calls (.csv); .gz too"
+    )
     parser.add_argument("--source", required=True, help="name of the source in callkpi.toml")
     parser.add_argument("--url", default="http://127.0.0.1:8090", help="address of the daemon")
     parser.add_argument("--speed", default="max", help="1 as recorded, 60 sixty times faster, max without waiting")

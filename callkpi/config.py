@@ -33,6 +33,11 @@ NOT_SETTINGS = re.compile(
     r"CALLKPI_(CONFIG|PROMETHEUS_URL|PG_(HOST|DATABASE|SSLMODE)|GRAFANA_TOKEN|SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)"
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+#: What a whole call may end as, in a table of calls; the names of :class:`callkpi.model.Outcome` without the states.
+CALL_OUTCOMES = (
+    "answered", "abandoned", "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected", "failed",
+    "exited", "voicemail",
+)  # fmt: skip
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 T = TypeVar("T")
@@ -50,6 +55,16 @@ class SourceKind(StrEnum):
     BITRIX24 = "bitrix24"
     ASTERISK = "asterisk"
     NATIVE = "native"
+    ZADARMA = "zadarma"
+    MANGO = "mango"
+    MEGAFON = "megafon"
+    TWILIO = "twilio"
+    FREESWITCH = "freeswitch"
+    UIS = "uis"
+    BINOTEL = "binotel"
+    ONLINEPBX = "onlinepbx"
+    SIPUNI = "sipuni"
+    CSV = "csv"
 
 
 class ServiceLevelFormula(StrEnum):
@@ -142,10 +157,22 @@ class Source:
     kind: SourceKind
     tenant: str = setting("default", "the tenant whose calls these are")
     application_tokens: tuple[str, ...] = setting((), "bitrix24: accepted values of auth[application_token]")
-    token: str = setting("", "asterisk, native: sent as 'Authorization: Bearer …' or '?token=…'")
-    inbound_contexts: tuple[str, ...] = setting((), "asterisk: dialplan contexts where customers' calls arrive")
-    outbound_contexts: tuple[str, ...] = setting((), "asterisk: dialplan contexts of agents' calls to customers")
-    internal_number: str = setting(r"\d{1,5}", "asterisk: regular expression of our extensions")
+    token: str = setting(
+        "",
+        "sent as 'Authorization: Bearer …' or '?token=…'; megafon: its crm_token; kinds that sign: for callkpi replay",
+    )
+    secrets: tuple[str, ...] = setting(
+        (), "zadarma: API secret; mango: key of the signature (salt); twilio: auth token; two while you change it"
+    )
+    api_key: str = setting("", "mango: the code of your VPBX (vpbx_api_key)")
+    public_url: str = setting("", "twilio: this door's address as Twilio has it, https://your.host/hooks/name")
+    timezone: str = setting("", "IANA zone of times that come without an offset; empty: the tenant's")
+    inbound_contexts: tuple[str, ...] = setting((), "asterisk, freeswitch: contexts where customers' calls arrive")
+    outbound_contexts: tuple[str, ...] = setting((), "asterisk, freeswitch: contexts of agents' calls to customers")
+    internal_number: str = setting(r"\d{1,5}", "regular expression of our extensions")
+    columns: dict[str, str] = setting({}, "tables of calls: the title of each column in the file, by our name of it")
+    directions: dict[str, str] = setting({}, "tables of calls: inbound, outbound or internal, by the file's word")
+    outcomes: dict[str, str] = setting({}, "tables of calls: answered, abandoned, no_answer, …, by the file's word")
     dedupe_seconds: float = setting(
         60.0, "a payload without a time of its own that comes again within these seconds is the same one"
     )
@@ -157,6 +184,18 @@ class Source:
     recheck_hours: float = setting(48.0, "bitrix24: calls that old may still be registered late or corrected")
     nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
     requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Zone of times without an offset. The tenant's is filled in by :meth:`Settings.with_zone`."""
+        return ZoneInfo(self.timezone or "UTC")
+
+
+#: Names of columns for :attr:`Source.columns`. Either customer and line, or from and to.
+COLUMNS = (
+    "call_id", "started", "answered", "ended", "direction", "customer", "line", "from", "to", "queue", "agent",
+    "outcome", "wait", "ring", "talk", "hold", "duration",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +246,11 @@ class Settings:
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
     sources: dict[str, Source] = field(default_factory=dict)
+
+    def with_zone(self, source: Source) -> Source:
+        """*source* with its tenant's zone where it has none of its own."""
+        tenant = self.tenants.get(source.tenant)
+        return source if source.timezone or tenant is None else replace(source, timezone=tenant.timezone)
 
     @property
     def portals(self) -> dict[str, Source]:
@@ -388,9 +432,7 @@ def _server_problems(server: Server) -> Iterator[str]:
 def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
     if not NAME.fullmatch(name):
         yield f"{where}: a tenant's name has letters, digits, '_', '.', '-', at most 64"
-    try:
-        ZoneInfo(tenant.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    if not _is_zone(tenant.timezone):
         yield f"{where}.timezone: {tenant.timezone!r} is no IANA zone; write e.g. Asia/Almaty"
     if tenant.region and not re.fullmatch("[A-Z]{2}", tenant.region):
         yield f"{where}.region: {tenant.region!r} must be two capital letters, e.g. KZ"
@@ -427,7 +469,23 @@ def _source_problems(where: str, name: str, source: Source, tenants: Mapping[str
             f"{where}.tenant: no tenant {source.tenant!r}{_guess(source.tenant, tenants)}; "
             f"add [tenants.{source.tenant}] or name one of: {', '.join(tenants)}"
         )
-    if source.kind is SourceKind.BITRIX24:
+    yield from _secret_problems(where, source)
+    if source.timezone and not _is_zone(source.timezone):
+        yield f"{where}.timezone: {source.timezone!r} is no IANA zone; write e.g. Europe/Moscow"
+    yield from _table_problems(where, source)
+    try:
+        re.compile(source.internal_number)
+    except re.error as error:
+        yield f"{where}.internal_number: no regular expression: {error}"
+
+
+#: Kinds that sign what they send.
+_SIGNED = (SourceKind.ZADARMA, SourceKind.MANGO, SourceKind.TWILIO)
+
+
+def _secret_problems(where: str, source: Source) -> Iterator[str]:
+    kind = source.kind
+    if kind is SourceKind.BITRIX24:
         if not any(source.application_tokens) and not source.rest_url:
             yield (
                 f'{where}.application_tokens: is required; write ["the token that the portal shows"] '
@@ -436,12 +494,44 @@ def _source_problems(where: str, name: str, source: Source, tenants: Mapping[str
         yield from _rest_problems(where, source)
     elif source.rest_url:
         yield f"{where}.rest_url: only kind bitrix24 has one; remove it"
+    elif kind in _SIGNED:
+        if not any(source.secrets):
+            name = {SourceKind.ZADARMA: "API secret", SourceKind.MANGO: "key of the signature"}.get(kind, "auth token")
+            yield f'{where}.secrets: is required; write ["the {name} that {kind} shows"]'
+        if kind is SourceKind.MANGO and not source.api_key:
+            yield f"{where}.api_key: is required; write the code of your VPBX that Mango shows"
+        if kind is SourceKind.TWILIO and not re.fullmatch(r"https?://[^/\s?#]+/[^\s?#]+", source.public_url):
+            yield (
+                f"{where}.public_url: must be this door's address as Twilio has it, without a query, "
+                f"e.g. https://your.host/hooks/{where.partition('.')[2]}"
+            )
     elif not source.token:
         yield f"{where}.token: is required; write a long random string and give it to the sender"
+
+
+def _table_problems(where: str, source: Source) -> Iterator[str]:
+    columns = source.columns
+    if source.kind is SourceKind.CSV or columns:
+        if "started" not in columns:
+            yield f'{where}.columns.started: is required; write the title of the column of the start, e.g. "Date"'
+        if not source.token and (source.kind is SourceKind.BITRIX24 or source.kind in _SIGNED):
+            yield f"{where}.token: is required; callkpi replay shows it"
+    for name in columns.keys() - set(COLUMNS):
+        yield f"{where}.columns.{name}: unknown column{_guess(name, COLUMNS)}; known: {', '.join(COLUMNS)}"
+    for word, direction in source.directions.items():
+        if direction not in ("inbound", "outbound", "internal", "auto"):
+            yield f"{where}.directions.{word}: {direction!r} is none of inbound, outbound, internal, auto"
+    for word, outcome in source.outcomes.items():
+        if outcome not in CALL_OUTCOMES:
+            yield f"{where}.outcomes.{word}: {outcome!r} is none of {', '.join(CALL_OUTCOMES)}"
+
+
+def _is_zone(name: str) -> bool:
     try:
-        re.compile(source.internal_number)
-    except re.error as error:
-        yield f"{where}.internal_number: no regular expression: {error}"
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 REST_URL = re.compile(r"(https?)://([^/@?#]+)/rest/(\d+)/([^/?#\s]+)/?")
@@ -518,8 +608,8 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     """Every value that must never be seen in a log, a metric or an error."""
     found = {settings.server.api_token, settings.server.metrics_token, settings.database.reader_password}
     for source in settings.sources.values():
-        found.update(source.application_tokens)
-        found.add(source.token)
+        found.update(source.application_tokens, source.secrets)
+        found.update((source.token, source.api_key))
         found.update(rest_secrets(source.rest_url))
     return frozenset(value for value in found if value)
 
@@ -544,17 +634,47 @@ def example() -> str:
         ("agents.1003", Named),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
-    for name, kind in (("portal", "bitrix24"), ("pbx", "asterisk"), ("other", "native")):
+    for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):
         lines += [f"# [sources.{name}]", f'# kind = "{kind}"', *_source_lines(kind), ""]
+    for kind in SourceKind:
+        if kind not in (SourceKind.BITRIX24, SourceKind.ASTERISK, SourceKind.NATIVE):
+            lines += [f"# [sources.{kind}]", f'# kind = "{kind}"', *_source_lines(kind), ""]
+    for table, line in (
+        ("columns", 'started = "Date"'), ("directions", 'Incoming = "inbound"'), ("outcomes", 'Missed = "no_answer"'),
+    ):  # fmt: skip
+        lines += [f"# [sources.csv.{table}]", f"# {line}", ""]
     return "\n".join(lines)
 
 
-def _source_lines(kind: str) -> list[str]:
-    asterisk = {"inbound_contexts", "outbound_contexts", "internal_number"}
-    bitrix = {"application_tokens", "rest_url", "reconcile_seconds", "recheck_minutes", "recheck_hours", "nightly_at"}
-    bitrix.add("requests_per_second")
-    skip = {"kind"} | (set() if kind == "bitrix24" else bitrix) | (set() if kind == "asterisk" else asterisk)
-    return _example_lines(Source, skip=skip | ({"token"} if kind == "bitrix24" else set()))
+#: Keys of a source that only some kinds read; the others all do.
+_KEYS: Mapping[SourceKind, tuple[str, ...]] = {
+    SourceKind.BITRIX24: (
+        "application_tokens",
+        "rest_url",
+        "reconcile_seconds",
+        "recheck_minutes",
+        "recheck_hours",
+        "nightly_at",
+        "requests_per_second",
+    ),
+    SourceKind.ASTERISK: ("token", "inbound_contexts", "outbound_contexts", "internal_number"),
+    SourceKind.NATIVE: ("token",),
+    SourceKind.ZADARMA: ("secrets", "timezone", "token"),
+    SourceKind.MANGO: ("api_key", "secrets", "token"),
+    SourceKind.MEGAFON: ("token", "timezone"),
+    SourceKind.TWILIO: ("secrets", "public_url", "token"),
+    SourceKind.FREESWITCH: ("token", "inbound_contexts", "outbound_contexts", "internal_number"),
+    SourceKind.UIS: ("token", "timezone"),
+    SourceKind.BINOTEL: ("token",),
+    SourceKind.ONLINEPBX: ("token", "internal_number"),
+    SourceKind.SIPUNI: ("token",),
+    SourceKind.CSV: ("token", "timezone", "columns", "directions", "outcomes", "internal_number"),
+}
+
+
+def _source_lines(kind: SourceKind) -> list[str]:
+    some = {key for keys in _KEYS.values() for key in keys}
+    return _example_lines(Source, skip={"kind", *some} - set(_KEYS[kind]))
 
 
 def _example_lines(cls: Any, skip: typing.Collection[str] = ()) -> list[str]:

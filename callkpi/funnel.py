@@ -411,6 +411,7 @@ def _answer_by_end(state: _Fold, end: CallEvent) -> None:
     leg.answered_at = max(end.at - talk, leg.rung_at or end.at - talk)
     leg.talk_ms = end.talk_ms
     state.answered_at = leg.answered_at
+    state.answered_wait_ms = end.wait_ms
     state.rung_at = state.rung_at or leg.answered_at
     if leg.entry is not None:
         leg.entry.leave(leg.answered_at, Outcome.ANSWERED, end.wait_ms)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 import asyncpg
 import structlog
@@ -17,7 +17,8 @@ from callkpi.health import Health
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.model import CallEvent
 from callkpi.sources import SOURCE_TYPES
-from callkpi.sources.base import Context, Delivery, Malformed, Parsed, authenticated
+from callkpi.sources.base import Answer, Context, Delivery, Malformed, Parsed, SourceType
+from callkpi.sources.tables import CSV, MEDIA_TYPES
 from callkpi.spool import Spool, Spooled, SpoolFull
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class Receipt:
     ignored: int
     rejected: int
     reason: str = ""  #: of the first rejected payload
+    answer: Answer | None = None  #: what the sender wants to hear; None: these counts
 
 
 class Ingest:
@@ -53,13 +55,14 @@ class Ingest:
         spool: Spool | None = None,
     ) -> None:
         """*spool* takes what comes while the journal is not available; without one it is refused."""
-        self._sources = settings.sources
+        self._sources = {name: settings.with_zone(source) for name, source in settings.sources.items()}
         self._spool = spool
         self._pool = pool
         self._journal = journal
         self._health = health
         secrets = config.secrets_of(settings)
-        self._secrets = sorted({*secrets, *map(quote_plus, secrets)}, key=len, reverse=True)
+        written = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
+        self._secrets = sorted((form.encode() for form in written), key=len, reverse=True)
 
     async def take(self, name: str, delivery: Delivery) -> Receipt:
         """Take one delivery. Returns when it is durable.
@@ -71,22 +74,22 @@ class Ingest:
         if settings is None:
             self._health.count("ingest_refused", source="", label="unknown_source")
             raise UnknownSource(name)
-        source_type = SOURCE_TYPES[settings.kind]
+        source_type = _reader(settings, delivery.content_type)
         try:
             payload = source_type.decode(delivery)
         except Malformed as error:
-            await self._malformed(name, settings, delivery, error)
+            await self._malformed(name, settings, source_type, delivery, error)
             raise
-        if not authenticated(source_type, settings, source_type.token(delivery, payload)):
+        if not source_type.authentic(delivery, payload, settings):
             self._health.count("ingest_refused", source=name, label="unauthorised")
             raise Unauthorised(name)
         context = Context(name, settings.tenant, settings, delivery.received_at)
         parsed = source_type.parse(payload, context)
         try:
-            return await self._keep(parsed, context, source_type.media_type)
+            return await self._keep(parsed, context, source_type)
         except JournalUnavailable:
             await self._to_spool(name, delivery)
-            return _receipt(parsed)
+            return _receipt(parsed, source_type)
 
     async def _to_spool(self, name: str, delivery: Delivery) -> None:
         """Keep a delivery for when the journal is back. Raises JournalUnavailable where that can't be."""
@@ -108,12 +111,12 @@ class Ingest:
         settings = self._sources.get(item.source)
         if settings is None:
             return False
-        source_type = SOURCE_TYPES[settings.kind]
+        source_type = _reader(settings, item.media_type)
         context = Context(item.source, settings.tenant, settings, item.received_at)
         delivery = Delivery(item.body, item.media_type, "", item.received_at)
         try:
             parsed = source_type.parse(source_type.decode(delivery), context)
-            await self._keep(parsed, context, source_type.media_type)
+            await self._keep(parsed, context, source_type)
         except (Malformed, Unstorable) as error:
             await self._reject(context, source_type.media_type, [(item.body, str(error))])
         return True
@@ -130,49 +133,68 @@ class Ingest:
         source_type = SOURCE_TYPES[settings.kind]
         context = Context(name, settings.tenant, settings, received_at)
         parsed = source_type.parse(items, context)
-        return await self._keep(parsed, context, source_type.media_type, is_voice=is_voice, counted=counted)
+        return await self._keep(parsed, context, source_type, is_voice=is_voice, counted=counted)
+
+    def greet(self, name: str, query: Mapping[str, str]) -> Answer | None:
+        """Answer to a GET by which a sender checks the address, None where the source has no such check."""
+        settings = self._sources.get(name)
+        return SOURCE_TYPES[settings.kind].greet(query) if settings is not None else None
+
+    def has_paths(self, name: str) -> bool:
+        """Whether the sender adds paths of its own to the address of this source's door."""
+        settings = self._sources.get(name)
+        return settings is not None and SOURCE_TYPES[settings.kind].has_paths
+
+    def takes_queries(self, name: str) -> bool:
+        """Whether a GET to this source's door is a delivery."""
+        settings = self._sources.get(name)
+        return settings is not None and SOURCE_TYPES[settings.kind].takes_queries
 
     async def replay(self, name: str, media_type: str, payload: bytes, received_at: datetime) -> Receipt:
         """Take a payload that was rejected before, without its secret: it was authentic when it came."""
         settings = self._sources.get(name)
         if settings is None:
             raise UnknownSource(name)
-        source_type = SOURCE_TYPES[settings.kind]
+        source_type = _reader(settings, media_type)
         delivery = Delivery(payload, media_type, "", received_at)
         context = Context(name, settings.tenant, settings, received_at)
         parsed = source_type.parse(source_type.decode(delivery), context)
         if parsed.rejected:
             return Receipt(0, parsed.ignored, len(parsed.rejected), parsed.rejected[0][1])
-        return await self._keep(parsed, context, media_type)
+        return await self._keep(parsed, context, source_type)
 
-    async def _malformed(self, name: str, settings: config.Source, delivery: Delivery, error: Malformed) -> None:
+    async def _malformed(
+        self, name: str, settings: config.Source, source_type: SourceType, delivery: Delivery, error: Malformed
+    ) -> None:
         """Keep what can't be decoded if its sender proved who he is outside of the body."""
-        if not authenticated(SOURCE_TYPES[settings.kind], settings, delivery.presented_token):
+        if not source_type.authentic(delivery, None, settings):
             self._health.count("ingest_refused", source=name, label="malformed")
             return
         context = Context(name, settings.tenant, settings, delivery.received_at)
         try:
-            await self._reject(context, SOURCE_TYPES[settings.kind].media_type, [(delivery.body, str(error))])
+            await self._reject(context, source_type.media_type, [(delivery.body, str(error))])
         except JournalUnavailable:
             await self._to_spool(name, delivery)
 
     async def _keep(
-        self, parsed: Parsed, context: Context, media_type: str, *, is_voice: bool = True, counted: bool = True
+        self, parsed: Parsed, context: Context, source_type: SourceType, *, is_voice: bool = True, counted: bool = True
     ) -> Receipt:
         if parsed.rejected:
-            await self._reject(context, media_type, parsed.rejected)
+            await self._reject(context, source_type.media_type, parsed.rejected)
         await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
-        self._note(context, parsed.events, is_voice=is_voice)
-        return _receipt(parsed)
+        self._note(context, parsed.events, source_type.known_codes, is_voice=is_voice)
+        return _receipt(parsed, source_type)
 
-    def _note(self, context: Context, events: Iterable[CallEvent], *, is_voice: bool) -> None:
+    def _note(
+        self, context: Context, events: Iterable[CallEvent], known: frozenset[str] | None, *, is_voice: bool
+    ) -> None:
         newest: datetime | None = None
         for event in events:
             newest = event.at if newest is None or event.at > newest else newest
             if event.direction == "unknown":
                 self._health.count("source_unknown_values", source=context.source, label="call_type")
-            if event.code and event.cause == "failed" and event.code not in _KNOWN_CODES:
+            if event.code and known is not None and event.code not in known:
                 self._health.count("source_unknown_values", source=context.source, label="failed_code")
         if is_voice:
             self._health.heard(context.source, newest, context.received_at)
@@ -200,14 +222,17 @@ class Ingest:
 
     def _without_secrets(self, payload: bytes) -> bytes:
         for secret in self._secrets:
-            payload = payload.replace(secret.encode(), b"[secret]")
+            payload = payload.replace(secret, b"[secret]")
         return payload
 
 
-def _receipt(parsed: Parsed) -> Receipt:
+def _reader(settings: config.Source, content_type: str) -> SourceType:
+    """What reads a delivery: the source's own kind, or for a table of calls the reader of tables."""
+    if settings.columns and content_type in MEDIA_TYPES:
+        return CSV
+    return SOURCE_TYPES[settings.kind]
+
+
+def _receipt(parsed: Parsed, source_type: SourceType) -> Receipt:
     reason = parsed.rejected[0][1] if parsed.rejected else ""
-    return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason)
-
-
-#: Documented Bitrix24 codes that mean a failure; any other code that ends as failed is new to us.
-_KNOWN_CODES = frozenset({"402", "403", "404", "423", "484", "503", "OTHER"})
+    return Receipt(len(parsed.events), parsed.ignored, len(parsed.rejected), reason, source_type.acknowledgement)

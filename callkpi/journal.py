@@ -7,6 +7,7 @@ distributed log) needs the same promise: when append returns, the events survive
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -182,8 +183,14 @@ def _columns(events: Sequence[CallEvent]) -> list[list[Any]]:
     ]
 
 
+#: NUL as JSON writes it, not a backslash and the letters after it.
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
 def _storable(text: str) -> str:
-    """*text* without what PostgreSQL can't hold: NUL, and halves of characters."""
+    """*text* without what PostgreSQL can't hold: NUL, also as JSON writes it, and halves of characters."""
+    if "\\u0000" in text:
+        text = _ESCAPED_NUL.sub(r"\1", text)
     if text.isascii():
         return text.replace("\x00", "") if "\x00" in text else text
     return text.replace("\x00", "").encode("utf-8", "replace").decode()

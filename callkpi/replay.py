@@ -1,6 +1,7 @@
 """``callkpi replay``: send recorded traffic to a daemon's door, at its own pace or without waiting.
 
-Reads JSON Lines and Asterisk's queue_log, plain or gzipped, line by line: memory doesn't grow with the file.
+Reads JSON Lines, Asterisk's queue_log and tables of calls (``.csv``), plain or gzipped, line by line: memory doesn't
+grow with the file. Each request with rows of a table begins with the table's first line.
 Requests go one after the other in the file's order. What the daemon did not acknowledge is sent again; that is
 harmless, because a delivery repeated is the same events.
 """
@@ -73,7 +74,7 @@ class Result:
 
 
 async def replay(path: Path, target: Target, speed: float | None, progress: Callable[[int, int], None]) -> Result:
-    """Send the file to *target*, *speed* times as fast as recorded; None: without waiting.
+    """Send the file to *target*, *speed* times as fast as recorded; None: without waiting. A table is history: at once.
 
     *progress* gets bytes of the file done and in all. Raises ReplayError.
     """
@@ -82,14 +83,15 @@ async def replay(path: Path, target: Target, speed: float | None, progress: Call
     result = Result()
     clock = asyncio.get_running_loop().time
     with _Recording(path) as recording:
-        pace = _Pace(speed, recording.is_queue_log, clock())
+        pace = _Pace(None if recording.is_table else speed, recording.is_queue_log, clock())
         chunk = _Chunk()
         async with session() as http:
 
             async def send() -> None:
                 nonlocal result, chunk
                 if chunk.lines:
-                    result = result.plus(await post(http, target, b"".join(chunk.lines), recording.content_type))
+                    body = recording.head + b"".join(chunk.lines)
+                    result = result.plus(await post(http, target, body, recording.content_type))
                 chunk = _Chunk()
                 progress(recording.done, recording.total)
 
@@ -109,10 +111,12 @@ async def replay(path: Path, target: Target, speed: float | None, progress: Call
 
 
 class _Recording:
-    """The lines of a file, read one at a time."""
+    """The lines of a file, read one at a time; of a table its rows, which may have line breaks in quotes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.is_table = path.name.lower().removesuffix(".gz").endswith(".csv")
+        self.head = b""  #: the first line of a table
 
     def __enter__(self) -> _Recording:
         try:
@@ -126,9 +130,11 @@ class _Recording:
         self._number = 0
         try:
             self._first = self._next_line()
-            self.is_queue_log = _QUEUE_LOG.match(self._first) is not None
-            if self._first and not self.is_queue_log and not self._first.startswith(b"{"):
-                raise ReplayError(f"{self._path}: neither JSON Lines (an object in each line) nor a queue_log")
+            self.is_queue_log = not self.is_table and _QUEUE_LOG.match(self._first) is not None
+            if self.is_table:
+                self.head, self._first = self._first, self._next_line()
+            elif self._first and not self.is_queue_log and not self._first.startswith(b"{"):
+                raise ReplayError(f"{self._path}: no JSON Lines (an object in each line), no queue_log and no .csv")
         except ReplayError:
             self._file.close()
             raise
@@ -139,6 +145,8 @@ class _Recording:
 
     @property
     def content_type(self) -> str:
+        if self.is_table:
+            return "text/csv"
         return "text/plain" if self.is_queue_log else "application/x-ndjson"
 
     @property
@@ -155,19 +163,30 @@ class _Recording:
     def _next_line(self) -> bytes:
         """The next line that is not empty, with one newline at its end; b"" at the end of the file."""
         while True:
-            self._number += 1
-            try:
-                line = self._text.readline(LONGEST_LINE + 1)
-            except (OSError, EOFError, zlib.error) as error:
-                raise ReplayError(f"{self._path}: broken near line {self._number}: {error}") from None
-            if self._number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if len(line) > LONGEST_LINE:
-                raise ReplayError(f"{self._path}: line {self._number} is longer than {LONGEST_LINE} bytes")
-            if text := line.strip():
-                return text + b"\n"
+            line = self._read()
+            if self.is_table:
+                while line.count(b'"') % 2 and (more := self._read()):
+                    line += more
+                    self._check_length(line)
+            if line.strip():
+                return (line.rstrip(b"\r\n") if self.is_table else line.strip()) + b"\n"
             if not line:
                 return b""
+
+    def _read(self) -> bytes:
+        self._number += 1
+        try:
+            line = self._text.readline(LONGEST_LINE + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ReplayError(f"{self._path}: broken near line {self._number}: {error}") from None
+        if self._number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        self._check_length(line)
+        return line
+
+    def _check_length(self, line: bytes) -> None:
+        if len(line) > LONGEST_LINE:
+            raise ReplayError(f"{self._path}: line {self._number} is longer than {LONGEST_LINE} bytes")
 
 
 @dataclass(slots=True)
@@ -266,7 +285,11 @@ async def post(
                     return _answer(target, text)
                 if response.status == 422:
                     # Understood as nothing, and kept by the daemon for a replay after a fix: the recording goes on.
-                    return {"events": 0, "ignored": 0, "rejected": len(body.splitlines())}
+                    return {
+                        "events": 0,
+                        "ignored": 0,
+                        "rejected": len(body.splitlines()) - (content_type == "text/csv"),
+                    }
                 trouble = f"{target.door} answered {response.status}: {_words(text)}"
                 if response.status < 500 and response.status not in _RETRIED:
                     raise ReplayError(trouble)

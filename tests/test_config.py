@@ -19,6 +19,7 @@ def load(tmp_path: Path, text: str, **env: str) -> config.Settings:
     return config.load(path, env)
 
 
+TWILIO = '[sources.p]\nkind = "twilio"\nsecrets = ["s"]\n'
 GOOD = '[tenants.a]\ntimezone = "Asia/Almaty"\n[sources.pbx]\nkind = "asterisk"\ntenant = "a"\ntoken = "t"\n'
 
 
@@ -60,6 +61,16 @@ PORTAL = '[sources.p]\nkind = "bitrix24"\nrest_url = "https://acme.bitrix24.ru/r
         ("[tenants.a.targets]\nservice_levle = 0.8", "service_levle: unknown key (did you mean 'service_level'?)"),
         ("[server]\nmax_viewers = 0", "server.max_viewers: must be above 0"),
         ('[database]\nurl = "mysql://x"', "database.url: must begin with postgresql://"),
+        ('[sources.p]\nkind = "zadarma"', "sources.p.secrets: is required"),
+        ('[sources.p]\nkind = "mango"\nsecrets = ["s"]', "sources.p.api_key: is required"),
+        (TWILIO, "sources.p.public_url: must be this door's address as Twilio has it"),
+        (TWILIO + 'public_url = "https://h/hooks/p?a=b"', "without a query, e.g. https://your.host/hooks/p"),
+        ('[sources.p]\nkind = "zadarmy"', "sources.p.kind: 'zadarmy' is none of bitrix24"),
+        (GOOD + 'timezone = "Moscow"', "sources.pbx.timezone: 'Moscow' is no IANA zone; write e.g. Europe/Moscow"),
+        ('[sources.p]\nkind = "csv"\ntoken = "t"', "sources.p.columns.started: is required"),
+        (GOOD + 'columns = {started = "D", agnt = "A"}', "sources.pbx.columns.agnt: unknown column (did you mean"),
+        (GOOD + 'directions = {In = "in"}', "sources.pbx.directions.In: 'in' is none of inbound"),
+        (GOOD + 'outcomes = {Lost = "lost"}', "sources.pbx.outcomes.Lost: 'lost' is none of answered"),
         (GOOD + 'internal_number = "("', "sources.pbx.internal_number: no regular expression"),
     ],
 )
@@ -115,8 +126,19 @@ def test_the_example_is_valid_with_every_key_uncommented(tmp_path: Path) -> None
     keys = [line[2:] if line.startswith("# ") and (" = " in line or line[2] == "[") else line for line in lines]
     told = tomllib.loads("\n".join(key for key in keys if not key.startswith("#") and "none" not in key))
     assert {field.name for field in dataclasses.fields(config.Settings)} == set(told)
-    assert set(told["sources"]) == {"portal", "pbx", "other"}
+    assert {source["kind"] for source in told["sources"].values()} == set(config.SourceKind)
     assert told["tenants"]["default"]["targets"] == dataclasses.asdict(config.Targets())
+
+
+def test_every_secret_of_a_source_is_known_to_whoever_takes_secrets_out(tmp_path: Path) -> None:
+    settings = load(tmp_path, '[sources.p]\nkind = "mango"\napi_key = "k"\nsecrets = ["a", "b"]\ntoken = "t"')
+    assert config.secrets_of(settings) == {"k", "a", "b", "t"}
+
+
+def test_times_of_a_source_are_of_its_own_zone_else_of_its_tenants(tmp_path: Path) -> None:
+    settings = load(tmp_path, GOOD + '[sources.q]\nkind = "native"\ntenant = "a"\ntoken = "t"\ntimezone = "Asia/Omsk"')
+    zones = {name: settings.with_zone(source).zone.key for name, source in settings.sources.items()}
+    assert zones == {"pbx": "Asia/Almaty", "q": "Asia/Omsk"}
 
 
 def _write(tmp_path: Path, lines: list[str]) -> Path:

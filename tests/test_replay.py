@@ -140,11 +140,28 @@ async def test_recorded_time_passes_n_times_faster(door: Door, tmp_path: Path) -
     assert [line.decode() for line in door.lines] == lines
 
 
+@pytest.mark.parametrize("name", ["calls.csv", "CALLS.CSV.gz"])
+async def test_each_chunk_of_a_table_has_its_head_and_whole_rows(door: Door, tmp_path: Path, name: str) -> None:
+    rows = [f'c{n};01.11.2026 10:00;"a note\nin two lines"' for n in range(CHUNK_LINES + 1)]
+    result = await replay(write(tmp_path / name, ["id;when;note", "", *rows]), door.target(), 1.0, silent)
+    bodies = [body.decode() for *_, body in door.requests]
+    assert [body.partition("\n")[0] for body in bodies] == ["id;when;note"] * 2
+    assert "".join(body.partition("\n")[2] for body in bodies) == "".join(f"{row}\n" for row in rows)
+    assert {request[:2] for request in door.requests} == {("/hooks/pbx", "text/csv")}
+    assert result.requests == 2
+
+
+async def test_a_table_of_which_nothing_is_understood_counts_rows_without_the_head(door: Door, tmp_path: Path) -> None:
+    door.refusals.append(web.Response(status=422, text="no"))
+    result = await replay(write(tmp_path / "a.csv", ["id", "1", "2"]), door.target(), None, silent)
+    assert (result.events, result.rejected) == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"hello\nworld\n", "neither JSON Lines"),
-        (b'[{"n": 1}]\n', "neither JSON Lines"),
+        (b"hello\nworld\n", "no JSON Lines"),
+        (b'[{"n": 1}]\n', "no JSON Lines"),
         (gzip.compress(b'{"n": 1}\n' * 1000)[:-20], "broken near line"),
         (b"{" + b"x" * 2_000_000, "line 1 is longer"),
     ],

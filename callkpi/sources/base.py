@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import orjson
 
 from callkpi import config
 from callkpi.model import CallEvent, from_unix
+from callkpi.phone import mask
 
 #: Times outside of this are a broken clock or a broken payload, not a call.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -40,6 +42,16 @@ class Delivery:
     content_type: str
     presented_token: str  #: from the Authorization header or ``?token=``
     received_at: datetime
+    headers: Mapping[str, str] = field(default_factory=dict)  #: by name in any case, as aiohttp gives them
+    target: str = ""  #: path and query as the sender wrote them
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a sender wants to hear instead of callkpi's own JSON."""
+
+    body: bytes
+    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,14 @@ class SourceType:
 
     #: Content type under which a rejected payload is replayed.
     media_type = "application/json"
+    #: Answer to a delivery of which something was taken; None: how many events it held.
+    acknowledgement: Answer | None = None
+    #: Whether the sender adds a path of its own to the door's address.
+    has_paths = False
+    #: Whether the sender may send what it has to say in the query of a GET.
+    takes_queries = False
+    #: Codes (:attr:`CallEvent.code`) of the source's reference; None: it has no such list. Others are counted.
+    known_codes: frozenset[str] | None = None
 
     def decode(self, delivery: Delivery) -> Any:
         """The body as this source's data. Raises Malformed."""
@@ -77,6 +97,15 @@ class SourceType:
 
     def accepted_tokens(self, settings: config.Source) -> Sequence[str]:
         return (settings.token,)
+
+    def authentic(self, delivery: Delivery, payload: Any, settings: config.Source) -> bool:
+        """Whether the sender proved who it is. *payload* is None where the body could not be decoded."""
+        shown = delivery.presented_token if payload is None else self.token(delivery, payload)
+        return authenticated(self, settings, shown)
+
+    def greet(self, query: Mapping[str, str]) -> Answer | None:
+        """Answer to a GET by which a sender checks the address; None: this source has no such check."""
+        return None
 
     def parse(self, payload: Any, context: Context) -> Parsed:
         """The events of a decoded delivery."""
@@ -111,10 +140,13 @@ class SourceType:
 
 def authenticated(source_type: SourceType, settings: config.Source, shown: str) -> bool:
     """Compare with every accepted token in constant time; no token set means nobody gets in."""
-    shown_bytes = shown.encode()
-    matches = [
-        hmac.compare_digest(shown_bytes, token.encode()) for token in source_type.accepted_tokens(settings) if token
-    ]
+    return one_of(shown, source_type.accepted_tokens(settings))
+
+
+def one_of(shown: str, accepted: Iterable[str]) -> bool:
+    """Whether *shown* is one of *accepted*, in a time that tells nothing; an empty one accepts nobody."""
+    shown_bytes = shown.encode("utf-8", "surrogateescape")
+    matches = [hmac.compare_digest(shown_bytes, token.encode()) for token in accepted if token]
     return any(matches)
 
 
@@ -168,8 +200,9 @@ def require_object(item: Any) -> Mapping[str, Any]:
 def dump(item: Any) -> bytes:
     """The payload as it is kept when it is rejected."""
     if isinstance(item, BrokenLine):
-        return item.text.encode()
-    text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, sort_keys=True)
+        text = item.text
+    else:
+        text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, sort_keys=True)
     return text.encode("utf-8", "replace")
 
 
@@ -187,6 +220,14 @@ def canonical(value: Mapping[str, Any] | Iterable[Any]) -> str:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
+_LONG_NUMBER = re.compile(r"\+?\d{7,}")
+
+
+def shown(value: object) -> str:
+    """A value as an error may show it: short, and without a whole telephone number."""
+    return repr(_LONG_NUMBER.sub(lambda found: mask(found.group()), str(value)[:60]))
+
+
 def check_time(at: datetime, what: str, received_at: datetime) -> datetime:
     """*at* in UTC; raises Rejected for a time that no real call has."""
     at = at.astimezone(UTC)
@@ -200,5 +241,17 @@ def unix_time(value: object, what: str, received_at: datetime) -> datetime:
     try:
         at = from_unix(float(str(value)))
     except (ValueError, OverflowError, OSError):
-        raise Rejected(f"{what}: {str(value)[:40]!r} is not a time in Unix seconds") from None
+        raise Rejected(f"{what}: {shown(value)} is not a time in Unix seconds") from None
     return check_time(at, what, received_at)
+
+
+def local_time(value: object, what: str, zone: tzinfo, received_at: datetime) -> datetime:
+    """ISO 8601 (or with a space) as a checked UTC datetime; without an offset it is a time of *zone*.
+
+    Of the hour that comes twice when clocks go back the first one is taken. Raises Rejected.
+    """
+    try:
+        at = datetime.fromisoformat(str(value).strip())
+    except ValueError:
+        raise Rejected(f"{what}: {shown(value)} is no time like 2026-11-23 10:00:00") from None
+    return check_time(at if at.tzinfo else at.replace(tzinfo=zone), what, received_at)

@@ -77,6 +77,7 @@ ROW_FIELDS = (
 
 class Bitrix24(base.SourceType):
     media_type = "application/x-www-form-urlencoded"
+    known_codes = frozenset(OUTCOMES)
 
     def decode(self, delivery: Delivery) -> Any:
         if delivery.body.lstrip()[:1] in (b"{", b"["):
@@ -101,7 +102,7 @@ class Bitrix24(base.SourceType):
             return [_statistics_row(payload, context)]
         parser = _PARSERS.get(name)
         if parser is None:
-            raise Rejected(f"event: {name[:60]!r} is no telephony event; known: {', '.join(_PARSERS)}")
+            raise Rejected(f"event: {base.shown(name)} is no telephony event; known: {', '.join(_PARSERS)}")
         data = payload.get("data")
         if not isinstance(data, dict):
             raise Rejected("data: is missing; expected data[CALL_ID] and so on")
@@ -151,7 +152,7 @@ class _Facts:
         try:
             return max(int(float(value)), 0)
         except (ValueError, OverflowError):
-            raise Rejected(f"data[{key}]: {value[:40]!r} is not a number of seconds") from None
+            raise Rejected(f"data[{key}]: {base.shown(value)} is not a number of seconds") from None
 
     def person(self, key: str) -> str:
         """A user's id; 0 and empty mean nobody."""
@@ -241,9 +242,9 @@ def _start_date(facts: _Facts) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise Rejected(f"data[CALL_START_DATE]: {text[:40]!r} is no ISO 8601 time with an offset") from None
+        raise Rejected(f"data[CALL_START_DATE]: {base.shown(text)} is no ISO 8601 time with an offset") from None
     if at.tzinfo is None:
-        raise Rejected(f"data[CALL_START_DATE]: {text[:40]!r} has no offset; its instant is unknown")
+        raise Rejected(f"data[CALL_START_DATE]: {base.shown(text)} has no offset; its instant is unknown")
     return base.check_time(at.astimezone(UTC), "data[CALL_START_DATE]", facts.context.received_at)
 
 
@@ -276,7 +277,7 @@ def _external_call_back_start(facts: _Facts) -> Sequence[CallEvent]:
     if facts.sent_at is None:
         raise Rejected("ts: is missing; a request to be called needs its time")
     if not re.search(r"\d", number):
-        raise Rejected(f"data[PHONE_NUMBER]: {number[:20]!r} has no digits")
+        raise Rejected(f"data[PHONE_NUMBER]: {base.shown(number)} has no digits")
     common: dict[str, Any] = {
         "call_id": f"callback-request.{facts.event_id}.{int(facts.sent_at.timestamp())}",
         "direction": Direction.REQUEST,

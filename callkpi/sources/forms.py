@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 
 from callkpi.sources.base import Malformed
 
-MAX_DEPTH = 4
+MAX_DEPTH = 8
 MAX_FIELDS = 1000
 MAX_NAME = 200
 

@@ -84,7 +84,7 @@ def _text(raw: Mapping[str, Any], key: str, *, required: bool = False) -> str:
 def _choice(raw: Mapping[str, Any], key: str, allowed: Sequence[str], *, required: bool = False) -> str:
     value = _text(raw, key, required=required)
     if value and value not in allowed:
-        raise Rejected(f"{key}: {value!r} is none of {', '.join(allowed)}")
+        raise Rejected(f"{key}: {base.shown(value)} is none of {', '.join(allowed)}")
     return value
 
 
@@ -111,9 +111,9 @@ def _time(raw: Mapping[str, Any], context: Context) -> datetime:
     try:
         at = datetime.fromisoformat(str(value))
     except ValueError:
-        raise Rejected(f"at: {str(value)[:40]!r} is neither ISO 8601 nor Unix seconds") from None
+        raise Rejected(f"at: {base.shown(value)} is neither ISO 8601 nor Unix seconds") from None
     if at.tzinfo is None:
-        raise Rejected(f"at: {value!r} has no offset; write e.g. 2026-11-23T09:00:00+05:00")
+        raise Rejected(f"at: {base.shown(value)} has no offset; write e.g. 2026-11-23T09:00:00+05:00")
     return base.check_time(at.astimezone(UTC), "at", context.received_at)
 
 
@@ -122,7 +122,7 @@ def _milliseconds(raw: Mapping[str, Any], key: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS:
-        raise Rejected(f"{key}: must be a number of seconds from 0 to {_MAX_SECONDS}, not {str(value)[:40]!r}")
+        raise Rejected(f"{key}: must be a number of seconds from 0 to {_MAX_SECONDS}, not {base.shown(value)}")
     return round(1000 * value)
 
 
@@ -131,7 +131,7 @@ def _rating(raw: Mapping[str, Any]) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 5:
-        raise Rejected(f"rating: must be 1 to 5, not {str(value)[:40]!r}")
+        raise Rejected(f"rating: must be 1 to 5, not {base.shown(value)}")
     return value
 
 

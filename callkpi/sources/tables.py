@@ -1,0 +1,223 @@
+"""Tables of calls (CSV) that a PBX exports: one row a call, columns named in the configuration.
+
+For a source of kind ``csv``, and for any other kind that has ``columns``: rows whose ``call_id`` is the id that the
+source sends live complete the same calls. The delimiter is read from the first line; text is UTF-8, else Windows-1251.
+A row is a complete call: ``started`` and, of ``answered``, ``ended``, ``wait``, ``talk``, ``hold``, ``duration``, what
+there is. ``duration`` is from the start to the end, ``talk`` the conversation.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from callkpi import config
+from callkpi.model import CallEvent, Direction, Kind, Outcome
+from callkpi.sources import base
+from callkpi.sources.base import Context, Delivery, Malformed, Rejected
+from callkpi.sources.facts import RANK_RECORD, Facts
+
+#: Content types of tables.
+MEDIA_TYPES = frozenset({"text/csv", "application/csv"})
+MAX_COLUMNS = 200
+
+#: Words that need no configuration: what exports in English and Russian say.
+DIRECTIONS = {
+    "in": Direction.INBOUND, "inbound": Direction.INBOUND, "incoming": Direction.INBOUND, "входящий": Direction.INBOUND,
+    "входящий вызов": Direction.INBOUND, "входящий звонок": Direction.INBOUND,
+    "out": Direction.OUTBOUND, "outbound": Direction.OUTBOUND, "outgoing": Direction.OUTBOUND,
+    "исходящий": Direction.OUTBOUND, "исходящий вызов": Direction.OUTBOUND, "исходящий звонок": Direction.OUTBOUND,
+    "internal": Direction.INTERNAL, "внутренний": Direction.INTERNAL, "внутренний вызов": Direction.INTERNAL,
+}  # fmt: skip
+OUTCOMES = {
+    "answered": Outcome.ANSWERED, "answer": Outcome.ANSWERED, "success": Outcome.ANSWERED,
+    "completed": Outcome.ANSWERED,
+    "отвечен": Outcome.ANSWERED, "отвечено": Outcome.ANSWERED, "успешный": Outcome.ANSWERED,
+    "успешно": Outcome.ANSWERED,
+    "no answer": Outcome.NO_ANSWER, "noanswer": Outcome.NO_ANSWER, "no-answer": Outcome.NO_ANSWER,
+    "missed": Outcome.NO_ANSWER, "unanswered": Outcome.NO_ANSWER, "не отвечен": Outcome.NO_ANSWER,
+    "неотвечен": Outcome.NO_ANSWER, "нет ответа": Outcome.NO_ANSWER, "пропущен": Outcome.NO_ANSWER,
+    "пропущенный": Outcome.NO_ANSWER, "пропущено": Outcome.NO_ANSWER,
+    "cancel": Outcome.ABANDONED, "canceled": Outcome.ABANDONED, "cancelled": Outcome.ABANDONED,
+    "abandoned": Outcome.ABANDONED, "отменен": Outcome.ABANDONED, "отменён": Outcome.ABANDONED,
+    "busy": Outcome.BUSY, "занято": Outcome.BUSY, "rejected": Outcome.REJECTED, "отклонен": Outcome.REJECTED,
+    "отклонён": Outcome.REJECTED, "failed": Outcome.FAILED, "congestion": Outcome.FAILED, "ошибка": Outcome.FAILED,
+    "voicemail": Outcome.VOICEMAIL, "голосовая почта": Outcome.VOICEMAIL,
+}  # fmt: skip
+_DAY_FIRST = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})[ ,T]+(\d{1,2}:\d{2}(?::\d{2})?)")
+
+
+class Table(base.SourceType):
+    media_type = "text/csv"
+
+    def decode(self, delivery: Delivery) -> Any:
+        if delivery.body.lstrip()[:1] in (b"{", b"["):
+            return base.decode_json_or_lines(delivery.body)  # a row that was kept because it was rejected
+        return rows(delivery.body)
+
+    def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
+        raw = base.require_object(item)
+        settings = context.settings
+        titles = {_fold(name): name for name in raw}
+        told: dict[str, Any] = {}
+        for name, title in settings.columns.items():
+            found = titles.get(_fold(title))
+            if found is None:
+                known = ", ".join(list(raw)[:30])
+                raise Rejected(f"columns.{name}: the table has no column {base.shown(title)}; it has: {known}")
+            told[name] = raw[found]
+        facts = Facts(told, context)
+        if not any(facts.text(name) for name in told):
+            return []
+        return _call(facts, settings)
+
+
+#: The reader of tables of any source that has columns.
+CSV = Table()
+
+
+def _fold(title: str) -> str:
+    return " ".join(title.strip().strip("\ufeff").casefold().split())
+
+
+def rows(body: bytes) -> list[dict[str, str]]:
+    """The rows of a table by the titles in its first line. Raises Malformed."""
+    text = _text(body)
+    first = text.lstrip("\ufeff\r\n").partition("\n")[0]
+    if "\x00" in text or not first.strip():
+        raise Malformed("the table is empty or no text; expected a first line with the titles of the columns")
+    delimiter = max(";,\t|", key=first.count)
+    try:
+        lines = list(csv.reader(text.lstrip("\ufeff").splitlines(keepends=True), delimiter=delimiter, strict=False))
+    except csv.Error as error:
+        raise Malformed(f"not a table: {error}") from None
+    lines = [line for line in lines if any(cell.strip() for cell in line)]
+    titles = [title.strip() for title in lines[0]]
+    if len(titles) > MAX_COLUMNS:
+        raise Malformed(f"the table has {len(titles)} columns; at most {MAX_COLUMNS} are read")
+    return [dict(zip(titles, line, strict=False)) for line in lines[1:]]
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return body.decode("cp1251", "replace")
+
+
+def _call(facts: Facts, settings: config.Source) -> Sequence[CallEvent]:
+    start = _time(facts, "started")
+    if start is None:
+        raise Rejected("started: is empty; a call needs its start")
+    answered, ended = _time(facts, "answered"), _time(facts, "ended")
+    wait, talk, total = (facts.milliseconds(name) for name in ("wait", "talk", "duration"))
+    direction = _direction(facts, settings)
+    outcome, code = _outcome(facts, settings, answered, talk)
+    if answered is None and outcome is Outcome.ANSWERED and wait is not None:
+        answered = start + timedelta(milliseconds=wait)
+    begin_talk = answered or start
+    if ended is None:
+        if total is not None:
+            ended = start + timedelta(milliseconds=total)
+        elif outcome is Outcome.ANSWERED:
+            ended = begin_talk + timedelta(milliseconds=talk or 0)
+        else:
+            ended = start + timedelta(milliseconds=wait or 0)
+    if talk is None and answered is not None:
+        talk = max(round((ended - answered).total_seconds() * 1000), 0)
+    return _events(facts, direction, outcome, code, (start, answered, max(ended, start)), (wait, talk))
+
+
+def _events(
+    facts: Facts,
+    direction: Direction,
+    outcome: Outcome,
+    code: str,
+    times: tuple[datetime, datetime | None, datetime],
+    lengths: tuple[int | None, int | None],
+) -> list[CallEvent]:
+    (start, answered, ended), (wait, talk) = times, lengths
+    call_id = facts.text("call_id") or f"row.{facts.event_id}"
+    queue, agent = facts.text("queue"), facts.text("agent")
+    outbound = direction is Direction.OUTBOUND
+    about: dict[str, Any] = {
+        "rank": RANK_RECORD, "direction": direction,
+        "customer": facts.text("customer") or facts.text("to" if outbound else "from"),
+        "line": facts.text("line") or facts.text("from" if outbound else "to"),
+    }  # fmt: skip
+    was_answered = outcome is Outcome.ANSWERED
+    if wait is None and answered is not None:
+        wait = round((answered - start).total_seconds() * 1000)
+    events = [facts.event(Kind.STARTED, call_id, start, **about)]
+    if queue and not outbound:
+        stay = {"queue": queue, "entry": queue}
+        events.append(facts.event(Kind.QUEUED, call_id, start, **stay))
+        if not was_answered:
+            events.append(facts.event(Kind.LEFT_QUEUE, call_id, ended, cause=outcome, wait_ms=wait, **stay))
+    hold, ring = facts.milliseconds("hold"), facts.milliseconds("ring")
+    if was_answered and hold is not None and answered is not None:
+        leg = {"agent": agent, "leg": f"{call_id}/talk"}
+        events += [
+            facts.event(Kind.ANSWERED, call_id, answered, wait_ms=wait, ring_ms=ring, **leg),
+            facts.event(Kind.ENDED, call_id, ended, part=".leg", talk_ms=talk, hold_ms=hold, **leg),
+        ]
+    end = facts.event(
+        Kind.ENDED, call_id, ended, cause=outcome, code=code, agent=agent if was_answered or outbound else "",
+        talk_ms=talk if was_answered else None, wait_ms=wait if was_answered else None, **about,
+    )  # fmt: skip
+    return [*events, end]
+
+
+def _time(facts: Facts, name: str) -> datetime | None:
+    """ISO 8601, Unix seconds, or day first (``23.11.2026 10:00:00``); without an offset of the source's zone."""
+    text = facts.text(name)
+    if not text or text.startswith(("0000-00-00", "-")):
+        return None
+    if text.replace(".", "", 1).isdigit() and len(text) >= 9:
+        return facts.unix(name)
+    match = _DAY_FIRST.fullmatch(text)
+    if match is None:
+        return facts.local(name)
+    day, month, year, clock = match.groups()
+    hour, _, rest = clock.partition(":")
+    iso = f"{year}-{month:0>2}-{day:0>2} {hour:0>2}:{rest}"
+    return base.local_time(iso, name, facts.context.settings.zone, facts.context.received_at)
+
+
+def _direction(facts: Facts, settings: config.Source) -> Direction:
+    """By the column, else by which side is one of our extensions."""
+    word = facts.text("direction")
+    if word:
+        configured = _lookup(settings.directions, word)
+        return Direction(configured) if configured else DIRECTIONS.get(_fold(word), Direction.UNKNOWN)
+    is_ours = re.compile(settings.internal_number).fullmatch
+    sender, receiver = facts.text("from"), facts.text("to")
+    if not sender and not receiver:
+        return Direction.UNKNOWN
+    if is_ours(sender):
+        return Direction.INTERNAL if is_ours(receiver) else Direction.OUTBOUND
+    return Direction.INBOUND
+
+
+def _outcome(facts: Facts, settings: config.Source, answered: datetime | None, talk: int | None) -> tuple[Outcome, str]:
+    """The outcome and the file's own word for it; without a column, a call with a conversation was answered."""
+    word = facts.text("outcome")
+    if not word:
+        return (Outcome.ANSWERED if answered is not None or talk else Outcome.NO_ANSWER), ""
+    configured = _lookup(settings.outcomes, word)
+    if configured:
+        return Outcome(configured), word
+    outcome = OUTCOMES.get(_fold(word))
+    if outcome is None:
+        raise Rejected(
+            f'outcome: {base.shown(word)} is not known; write outcomes."{word[:30]}" = "answered" '
+            "(or abandoned, no_answer, busy, …) into this source's configuration"
+        )
+    return outcome, word
+
+
+def _lookup(table: Mapping[str, str], word: str) -> str:
+    return next((meaning for told, meaning in table.items() if _fold(told) == _fold(word)), "")
