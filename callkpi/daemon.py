@@ -141,7 +141,7 @@ async def prepare(dsn: str, settings: config.Settings | None = None) -> None:
             if settings is not None:
                 await _publish(dsn, settings)
             break
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+        except store.UNAVAILABLE as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise Failed(f"the database does not answer: {type(error).__name__}; check database.url") from None
             await asyncio.sleep(1)

@@ -103,6 +103,7 @@ class Exporter:
         self._settings = settings
         self._spool = spool
         self._names = Names(settings)
+        self._recent = recent.Reader(settings.tenants)
         self._reading: asyncio.Task[Snapshot] | None = None
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
@@ -155,7 +156,7 @@ class Exporter:
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
                 reconciled=await rows("reconcile", "sources"),
-                recent=await recent.read(rows, self._settings.tenants, now),
+                recent=await self._recent.read(rows, now),
                 spool=await self._spool.size() if self._spool is not None else None,
             )
 

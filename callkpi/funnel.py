@@ -59,7 +59,7 @@ class _Leg:
     """A leg while it is being folded."""
 
     __slots__ = ("agent", "answered_at", "end", "ended_at", "ended_by", "entry", "held_at", "hold_ms", "queue",
-                 "ring_ms", "rung_at", "talk_ms", "transferred", "wrap_ms")  # fmt: skip
+                 "ring_ms", "rung_at", "talk_ms", "talk_with_hold", "transferred", "wrap_ms")  # fmt: skip
 
     def __init__(self, agent: str, queue: str, entry: _Entry | None) -> None:
         self.agent, self.queue, self.entry = agent, queue, entry
@@ -72,6 +72,7 @@ class _Leg:
         self.talk_ms: int | None = None
         self.hold_ms: int | None = None
         self.wrap_ms: int | None = None
+        self.talk_with_hold = False
         self.transferred = False
         self.ended_by = ""
 
@@ -99,7 +100,8 @@ class _Leg:
         return Leg(
             agent=self.agent, queue=self.queue, entry=entry, rung_at=self.rung_at, answered_at=self.answered_at,
             ended_at=self.ended_at, end=self.end, ring_ms=self.ring_ms, talk_ms=self.talk_ms,
-            hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, transferred=self.transferred, ended_by=self.ended_by,
+            hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, talk_with_hold=self.talk_with_hold,
+            transferred=self.transferred, ended_by=self.ended_by,
         )  # fmt: skip
 
 
@@ -288,7 +290,8 @@ class _Fold:
     def on_ended(self, event: CallEvent) -> None:
         if event.leg:
             leg = self.leg_of(event)
-            leg.talk_ms = event.talk_ms if event.talk_ms is not None else leg.talk_ms
+            if event.talk_ms is not None:
+                leg.talk_ms, leg.talk_with_hold = event.talk_ms, event.talk_with_hold
             leg.hold_ms = event.hold_ms if event.hold_ms is not None else leg.hold_ms
             leg.wrap_ms = event.wrap_ms if event.wrap_ms is not None else leg.wrap_ms
             leg.ended_by = leg.ended_by or event.hangup_by

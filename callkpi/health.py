@@ -87,7 +87,7 @@ class Health:
                 await asyncio.sleep(FLUSH_SECONDS)
                 try:
                     await self.flush(pool)
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                except store.FAILURES as error:
                     log.warning("health.not_flushed", error=type(error).__name__)
         finally:
             with contextlib.suppress(Exception):

@@ -194,7 +194,7 @@ class Ingest:
             ]
             try:
                 await self._pool.execute(store.query("journal", "reject"), *row)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except store.FAILURES as error:
                 raise JournalUnavailable(type(error).__name__) from error
         log.warning("ingest.rejected", source=context.source, count=len(rejected), reason=rejected[0][1][:200])
 

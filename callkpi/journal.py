@@ -100,7 +100,7 @@ class Journal:
         except (asyncpg.DataError, ValueError, OverflowError) as error:
             await self._one_by_one(group, error)
             return
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except store.FAILURES as error:
             log.error("journal.unavailable", error=type(error).__name__, events=len(events))
             self._health.count("journal_failures")
             self._away_until = time.monotonic() + max(REST_SECONDS, time.perf_counter() - begin)

@@ -41,7 +41,7 @@ MEASURES = (
     "contacts", "offered", "queued", "rung", "answered", "talked", "handled", "missed",
     "made", "reached", "not_reached", "within_sl", "abandoned_within", "ring_no_answer", "transferred",
     "waits", "wait_ms", "waits_answered", "wait_answered_ms",
-    "talks", "talk_ms", "holds", "hold_ms", "wraps", "wrap_ms",
+    "talks", "talk_ms", "holds", "hold_ms", "hold_in_talk_ms", "wraps", "wrap_ms",
 )  # fmt: skip
 
 
@@ -220,11 +220,13 @@ def _count_times(measures: dict[str, int], told: Call | Leg) -> None:
         if value is not None:
             measures[counted] = 1
             measures[name] = value
+    measures["hold_in_talk_ms"] = told.hold_in_talk_ms
 
 
 def _add_times(measures: dict[str, int], leg: Leg) -> None:
     for name, _ in _TIMES:
         measures[name] = measures.get(name, 0) + (getattr(leg, name) or 0)
+    measures["hold_in_talk_ms"] = measures.get("hold_in_talk_ms", 0) + leg.hold_in_talk_ms
 
 
 def _stages(call: Call, limits: Thresholds) -> dict[str, int]:
@@ -472,8 +474,9 @@ class Figures:
 
     @property
     def aht_seconds(self) -> float | None:
-        """(talk + hold + wrap) / handled."""
-        total = self.sums["talk_ms"] + self.sums["hold_ms"] + self.sums["wrap_ms"]
+        """(talk + hold + wrap) / handled; hold that a source counts as talk is not added to it again."""
+        hold_ms = self.sums["hold_ms"] - self.sums["hold_in_talk_ms"]
+        total = self.sums["talk_ms"] + hold_ms + self.sums["wrap_ms"]
         return _seconds_each(total, self.sums["handled"])
 
     def as_row(self, formula: ServiceLevelFormula) -> dict[str, Any]:

@@ -167,6 +167,7 @@ class CallEvent:
     talk_ms: int | None = None
     hold_ms: int | None = None
     wrap_ms: int | None = None
+    talk_with_hold: bool = False  #: talk_ms holds the time on hold as well
     rating: int | None = None
     state: str = ""
     reason: str = ""
@@ -200,8 +201,14 @@ class Leg:
     talk_ms: int | None = None  #: None while open or where the source does not tell
     hold_ms: int | None = None
     wrap_ms: int | None = None
+    talk_with_hold: bool = False  #: talk_ms holds hold_ms as well
     transferred: bool = False
     ended_by: str = ""  #: customer | agent | blind transfer | attended transfer; "" where the source does not tell
+
+    @property
+    def hold_in_talk_ms(self) -> int:
+        """The part of the hold that is counted as talk already."""
+        return (self.hold_ms or 0) if self.talk_with_hold else 0
 
     @property
     def began_at(self) -> datetime | None:
@@ -262,6 +269,11 @@ class Call:
     @property
     def is_open(self) -> bool:
         return self.outcome is Outcome.OPEN
+
+    @property
+    def hold_in_talk_ms(self) -> int:
+        """The part of the hold that is counted as talk already."""
+        return sum(leg.hold_in_talk_ms for leg in self.legs)
 
     @property
     def answered(self) -> bool:

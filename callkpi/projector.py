@@ -1,8 +1,9 @@
 """The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
 
 One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
-hold), calls by key, customers and agents by lock number, rollups and counters by key. So any number of projectors can
-work at the same time, and a crash at any point leaves the batch to be done again.
+hold), the questions about members of queues, calls by key, customers and agents by lock number, rollups and counters
+by key. So any number of projectors can work at the same time, and a crash at any point leaves the batch to be done
+again.
 """
 
 from __future__ import annotations
@@ -35,15 +36,9 @@ SWEEP_SECONDS = 30.0
 #: A span that no event has yet, for a call that others name before it speaks itself.
 _NEVER = (datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
 _TRANSIENT = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
+    *store.UNAVAILABLE,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    OSError,
-    TimeoutError,
 )
 
 
@@ -174,6 +169,8 @@ class Projector:
         calls = {key: span for key, span in spans.items() if key not in agents}
         for key in also:
             calls.setdefault(key, _NEVER)
+        # First of all locks, and never a stronger one later: two projectors can't wait for each other.
+        await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
         if not all(group["counted"] for group in groups):
             live = _spans(group for group in groups if group["counted"]).keys()
@@ -227,7 +224,6 @@ class Projector:
         rows = sorted({(*root[:2], queue, at, root.call_id) for root, asks in asked.items() for queue, at in asks})
         if not rows:
             return {}
-        await connection.execute(store.query("projector", "lock_questions_shared"))
         await connection.execute(store.query("projector", "write_questions"), *map(list, zip(*rows, strict=True)))
         return {root: await members_at(connection, root, asks) for root, asks in asked.items() if asks}
 
@@ -445,7 +441,6 @@ class Projector:
         last = max(span[1] for span in agents.values())
         await connection.execute(store.query("projector", "write_agent_states"), *columns, first, last)
         await connection.execute(store.query("projector", "write_agent_rollups"), *columns, first, last)
-        await connection.execute(store.query("projector", "lock_questions"))
         await connection.execute(store.query("projector", "ask_again"), *columns, first, last)
 
 

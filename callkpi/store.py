@@ -17,6 +17,21 @@ from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, 
 
 SCHEMA = "callkpi"
 
+#: The database is away or has failed. The client's internal error is what it raises on a connection whose server was
+#: killed in the middle of an answer.
+UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+#: … or refuses what it is asked.
+FAILURES = (asyncpg.PostgresError, *UNAVAILABLE)
+
 _TEXT_FACTS = (
     "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
 )  # fmt: skip
@@ -87,6 +102,8 @@ def event_body(event: CallEvent) -> str:
         mapping = getattr(event, name)
         if mapping:
             body[name] = mapping
+    if event.talk_with_hold:
+        body["talk_with_hold"] = True
     if event.rank:
         body["rank"] = event.rank
     if event.untimed:

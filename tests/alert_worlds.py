@@ -20,7 +20,7 @@ Value = float | str | None
 #: Values by the number of the scrape.
 Course = Sequence[Value]
 
-WINDOWS = ("half_hour", "hour", "six_hours")
+WINDOWS = ("half_hour", "hour")
 QUEUES = ("sales", "support", "")
 
 
@@ -106,15 +106,16 @@ def healthy() -> Scrapes:
         f"callkpi_journal_failures_total{{{scraped}}}": flat(5),
         f"callkpi_http_overload_total{{{scraped}}}": flat(1),
     }
-    for window, calls in zip(WINDOWS, (40, 80, 400), strict=True):
+    for window, calls in zip(WINDOWS, (40, 80), strict=True):
         series[f'callkpi_company_recent_answered{{{acme},window="{window}",{scraped}}}'] = flat(2 * calls)
         series[f'callkpi_company_recent_missed{{{acme},window="{window}",{scraped}}}'] = flat(calls // 20)
     for queue in QUEUES:
         place = f'{acme},queue="{queue}"' if queue else acme
-        for window, calls in zip(WINDOWS, (40, 80, 400), strict=True):
+        for window, calls in zip(WINDOWS, (40, 80), strict=True):
             told = {"answered": calls, "missed": calls // 20, "abandoned": calls // 40, "service_level_ratio": 0.9}
             for name, value in told.items():
                 series[f'callkpi_recent_{name}{{{place},window="{window}",{scraped}}}'] = flat(value)
+        series[f'callkpi_service_level_ratio{{{place},window="day",{scraped}}}'] = flat(0.85)
         for name, value in {
             "callkpi_usual_answered": 70, "callkpi_usual_missed": 4, "callkpi_longest_wait_seconds": 15,
             "callkpi_service_level_target_seconds": 20,
@@ -177,7 +178,7 @@ def promtool(directory: Path, tests: Sequence[Situation], rules: Path | None = N
     file = directory / "alerts.test.yaml"
     content = {
         "rule_files": [str(rules)],
-        "evaluation_interval": f"{STEP}s",
+        "evaluation_interval": f"{min(test.step for test in tests)}s",
         "group_eval_order": [group.name for group in alerts.groups()],
         "tests": [_written(test, text) for test in tests],
     }

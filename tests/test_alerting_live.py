@@ -242,7 +242,8 @@ async def test_every_expression_runs_and_grafana_decides_the_same(watched: Monit
     await watched.sees("source:callkpi_source_silence_seconds:limit")
     for record in (record for group in alerts.groups() for record in group.records):
         result = await watched.query(record.name)
-        assert result, record.name
+        # What the days before were like is not known yet.
+        assert result or record.name.endswith((":days", ":weeks")), record.name
         level = record.name.partition(":")[0]
         assert all(level in item["metric"] or level == "queue" for item in result), record.name
     decided = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callkpi import config
+from callkpi import config, kpi
 from callkpi.funnel import Thresholds, fold
 from callkpi.model import Call, Direction, Kind, Outcome
 from callkpi.sources import SOURCE_TYPES
@@ -71,6 +71,18 @@ def test_a_queue_call_over_a_trunk() -> None:
     assert (entry.queue, entry.outcome, entry.wait_ms) == ("sales", Outcome.ANSWERED, 7000)
     assert (leg.agent, leg.talk_ms, leg.ring_ms, leg.hold_ms) == ("Dana", 30_000, 6000, 5000)
     assert (it.outcome, it.hangup_by) == (Outcome.ANSWERED, "customer")
+
+
+def test_hold_is_shown_apart_and_counted_once_in_the_handle_time() -> None:
+    """Asterisk's TalkTime holds the time on hold as well."""
+    limits = Thresholds(config.Tenant())
+    for grain in ("call", "entry", "handle"):
+        figures = kpi.Figures()
+        for fact in kpi.facts(call_of(*ANSWERED), limits):
+            if fact.key.grain == grain:
+                figures.add(fact.key.outcome, fact.measures, fact.longest_wait_ms)
+        row = figures.as_row(config.ServiceLevelFormula.DEFAULT)
+        assert (row["talk_seconds"], row["hold_seconds"], row["aht_seconds"]) == (30, 5, 30)
 
 
 def test_while_the_caller_talks_the_call_is_open() -> None:

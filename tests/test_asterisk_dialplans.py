@@ -815,6 +815,22 @@ def test_a_call_by_click_is_the_agents_whatever_number_his_phone_shows(number: s
     assert [(leg.agent, leg.talk_ms) for leg in it.legs] == [("1003", 21_000)]
 
 
+@pytest.mark.parametrize(
+    ("statuses", "outcome"),
+    [("BUSY", "busy"), ("CONGESTION", "failed"), ("CHANUNAVAIL", "failed"), ("NOANSWER", "no_answer"),
+     ("CANCEL", "no_answer"), ("CHANUNAVAIL ANSWER", "answered"), ("BUSY NOANSWER", "no_answer")],
+)  # fmt: skip
+def test_calls_out_through_one_trunk_or_the_next(statuses: str, outcome: str) -> None:
+    tries = []
+    for number, status in enumerate(statuses.split()):
+        trunk = f"DestUniqueid=1.{20 + number} DestChannel=PJSIP/trunk-{number} DialString=77017654321@trunk"
+        tries += [f"{number + 1} DialBegin {CLICKED} Exten=87017654321 {trunk}"]
+        tries += [f"{number + 1}.9 DialEnd {CLICKED} {trunk} DialStatus={status}"]
+    ami = [f"0 Newchannel {CLICKED} CallerIDNum=1003", *tries, f"20 Hangup {CLICKED}"]
+    it = call("\n".join(ami))
+    assert (it.direction, it.customer, it.outcome) == ("outbound", "+77017654321", outcome)
+
+
 def test_a_parked_caller_who_is_fetched_is_one_call() -> None:
     fetched = "UnParkedCall ParkeeUniqueid=1.1 ParkeeLinkedid=1.1 RetrieverUniqueid=7.1 RetrieverLinkedid=7.1"
     second = "Uniqueid=7.1 Linkedid=7.1 Channel=PJSIP/1004-7 CallerIDNum=1004"

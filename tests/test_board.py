@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -323,14 +324,14 @@ async def test_viewers_share_one_reading_and_nobody_means_no_reading(world: Worl
             return seen
 
     async with served(own, world.settings) as (http, _):
-        first_seen, *others = await asyncio.gather(*(readings(http) for _ in range(20)))
-        assert all(seen == first_seen for seen in others)
-        times = sorted(datetime.fromisoformat(at) for at in first_seen)
-        assert timedelta(seconds=0.9) < times[1] - times[0] < timedelta(seconds=INTERVAL + 1)
-        await asyncio.sleep(INTERVAL + 0.5)  # the servers' side notices that they are gone
-        quiet_since = await last_query()
-        await asyncio.sleep(2 * INTERVAL)
-        assert await last_query() == quiet_since
+        seen = await asyncio.gather(*(readings(http) for _ in range(20)))
+        times = sorted(datetime.fromisoformat(at) for at in set().union(*seen))
+        assert len(times) <= 4  # 3, and one more where a viewer came late; not 60
+        assert all(later - before > timedelta(seconds=INTERVAL - 0.2) for before, later in pairwise(times))
+        async with asyncio.timeout(30):  # it notices that they are gone when it sends
+            quiet_since = None
+            while quiet_since != (quiet_since := await last_query()):
+                await asyncio.sleep(2 * INTERVAL)
         async with http.get("/board/state") as answer:
             assert (await answer.json())["tenant"] == "acme"
         assert await last_query() > quiet_since
@@ -447,7 +448,7 @@ async def test_streams_outlive_the_sweeper_and_end_with_the_daemon(data_dir: Pat
             for viewer in viewers:
                 await viewer.content.read()  # to a proper end: chunks that break off raise
             assert await stopping == 0
-            assert asyncio.get_running_loop().time() - begin < 10
+            assert asyncio.get_running_loop().time() - begin < 15
     assert "board: /board" in target.log.read_text()
 
 

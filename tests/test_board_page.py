@@ -171,13 +171,13 @@ async def test_what_is_seen_is_what_the_api_says_and_it_changes_without_reload(p
     assert (seen["waiting"], seen["longest"], seen["talking"], seen["free"]) == ("0", "0:00", "1", "2")
     assert await page.script("document.querySelector('#missed .note').textContent") == "25.0% of calls"
     await tell(target, *call("f", "q2", -25, None, None), *call("g", "q0", -10, -5, None))
-    await page.until("document.querySelector('#waiting .value').textContent === '1'", 6)
+    await page.until("document.querySelector('#waiting .value').textContent === '1'")
     row = await page.script("document.querySelector('tr[data-queue=VIP]').innerText")
     assert row.split("\t")[:2] == ["VIP", "1 !"]
     assert await page.script("document.querySelector('#longest .word').textContent") == "watch"
     assert await page.script("document.querySelector('#longest .note').textContent") == "in VIP"
     await tell(target, *call("f", "q2", -25, None, -1, "abandoned"))
-    await page.until("document.querySelector('#missed .value').textContent === '2'", 6)
+    await page.until("document.querySelector('#missed .value').textContent === '2'")
     api = {row["queue"]: row for row in (await of_api(target, "kpi?by=queue"))["rows"]}
     for name, row in api.items():
         line = (await page.script(f"document.querySelector('tr[data-queue=\"{name}\"]').innerText")).split("\t")
@@ -192,7 +192,7 @@ async def test_without_event_streams_it_polls(page: Page, target: Daemon) -> Non
     await page.go(f"{target.url}/board?poll=1")
     await page.until("document.querySelector('#handled .value').textContent === '3'")
     await tell(target, *call("h", "q0", -30, -25, -3))
-    await page.until("document.querySelector('#handled .value').textContent === '4'", 8)
+    await page.until("document.querySelector('#handled .value').textContent === '4'")
     assert not any("/events" in url for url in page.asked)
     assert page.complaints == []
 
@@ -228,7 +228,7 @@ async def test_one_viewer_too_many_polls(page: Page, data_dir: Path) -> None:
         await page.go(f"{target.url}/board")
         await page.until("document.body.className === 'live'")
         await tell(target, *call("a", "q0", -30, -25, -3))
-        await page.until("document.querySelector('#handled .value').textContent === '1'", 8)
+        await page.until("document.querySelector('#handled .value').textContent === '1'")
         assert [urlsplit(url).path for url in page.asked[-2:]] == ["/board/state"] * 2
 
 
@@ -276,7 +276,7 @@ async def test_a_daemon_that_is_killed_leaves_a_board_that_says_so(page: Page, d
     await page.until("document.body.className === 'stale'", 15)
     assert set(await page.script(COLOURS)) == {"rgb(109, 40, 217)", "rgb(63, 19, 136)"}
     assert "out of date" in await page.script("document.querySelector('#handled .word').textContent")
-    assert (await page.script("document.querySelector('#updated').textContent")).startswith("no connection for 1")
+    assert (await page.script("document.querySelector('#updated').textContent")).startswith("no connection for ")
     assert (await page.script(CONTRAST))["ratio"] >= 4.5
     clock = await page.script("document.querySelector('#clock').textContent")
     await page.until(f"document.querySelector('#clock').textContent !== '{clock}'", 3)

@@ -79,14 +79,16 @@ _YES = {"1", "true", "yes"}
 
 def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
     """The events of one AMI event; none for the many that tell nothing about calls and agents."""
-    item = {_HEADERS.get(key.lower(), key): value for key, value in raw.items()}
-    name = item.get("Event")
+    name = raw.get("Event") or next((value for key, value in raw.items() if key.lower() == "event"), None)
     if not isinstance(name, str) or not name:
         raise Rejected("Event: is missing; an AMI event has a header Event")
-    if name in _MEMBER_EVENTS:
-        return [] if _is_passing(name, item) else [_member_event(name, item, context)]
     kept = _KEPT.get(name)
-    if kept is None or _tells_nothing(name, item):
+    if kept is None and name not in _MEMBER_EVENTS:
+        return []
+    item = {_HEADERS.get(key.lower(), key): value for key, value in raw.items()}
+    if kept is None:
+        return [] if _is_passing(name, item) else [_member_event(name, item, context)]
+    if _tells_nothing(name, item):
         return []
     linked = [str(item[key]) for key in item if key.endswith("Linkedid") and item[key]]
     call_id = next((str(item[key]) for key in _LINKED_IDS if item.get(key)), linked[0] if linked else "")

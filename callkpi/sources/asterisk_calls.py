@@ -362,14 +362,16 @@ def _end_of_talk(scene: Scene, ring: Ring, common: Mapping[str, str]) -> list[Ca
             return []
         talk = _whole_seconds(begin.at, end.at)
         by = _whose(scene, ring, begin, end)
-        result = [_tell(end, Kind.ENDED, f".{ring.leg}.talk", talk_ms=talk, hangup_by=by, **common)]
+        result = [
+            _tell(end, Kind.ENDED, f".{ring.leg}.talk", talk_ms=talk, talk_with_hold=True, hangup_by=by, **common)
+        ]
         transferred = end.detail["Event"] in TRANSFERS
     else:
         end = ring.complete
         talk_ms = milliseconds(end, "TalkTime")
         reason = end.detail.get("Reason", "")
         by = {"caller": "customer", "agent": "agent"}.get(reason, "")
-        result = [_tell(end, Kind.ENDED, talk_ms=talk_ms, hangup_by=by, **common)]
+        result = [_tell(end, Kind.ENDED, talk_ms=talk_ms, talk_with_hold=True, hangup_by=by, **common)]
         transferred = reason == "transfer"
     if transferred:
         how = _how_transferred(scene, begin, end)

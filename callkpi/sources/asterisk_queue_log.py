@@ -214,7 +214,7 @@ def _completed(line: CallEvent, entry: str, leg: str) -> list[CallEvent]:
     if verb in _TRANSFERS:
         result.append(_told(line, Kind.TRANSFERRED, entry=entry, leg=leg, cause=_TRANSFERS[verb]))
     talk_ms, by = _milliseconds(line, _talk_index(line)), _HUNG_UP_BY.get(verb, "")
-    return [*result, _told(line, Kind.ENDED, entry=entry, leg=leg, talk_ms=talk_ms, hangup_by=by)]
+    return [*result, _told(line, Kind.ENDED, entry=entry, leg=leg, talk_ms=talk_ms, talk_with_hold=True, hangup_by=by)]
 
 
 def _talk_index(line: CallEvent) -> int:

@@ -53,7 +53,7 @@ class Api:
                 body = await answer(request)
             except BadQuery as error:
                 return problem(400, "A parameter can't be used", str(error))
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except store.UNAVAILABLE as error:
                 return problem(503, "The database does not answer", type(error).__name__, headers={"Retry-After": "2"})
             if body is None:
                 return problem(404, "No such call", "Its id is {source}/{call id} as /api/v1/calls shows it")

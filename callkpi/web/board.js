@@ -194,7 +194,7 @@
   function updatedText(age) {
     if (!state) { return texts.connecting; }
     if (age === null) { return say("updated", {n: Math.floor(figuresAge())}); }
-    if (now() - arrived > STALE_AFTER) { return say("no_stream", {n: span(now() - arrived)}); }
+    if (!state.stale || now() - arrived > STALE_AFTER) { return say("no_stream", {n: span(now() - arrived)}); }
     if (state.stale === "projector") { return texts.no_projector; }
     return say("no_database", {n: state.age_seconds === null ? "" : span(age)});
   }

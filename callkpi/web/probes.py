@@ -20,7 +20,6 @@ READY_LAG_SECONDS = 60.0
 DATABASE_SECONDS = 10.0
 #: A scrape has to be answered before Prometheus gives it up, with the numbers or without.
 SCRAPE_SECONDS = 5.0
-_DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
@@ -66,7 +65,7 @@ class Probes:
             async with asyncio.timeout(DATABASE_SECONDS):
                 migration = await self._pool.fetchval(store.query("reports", "ready"))
                 lag = await self._pool.fetchrow(store.query("projector", "lag"))
-        except _DATABASE_ERRORS as error:
+        except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {
             "database": "ok",
@@ -87,7 +86,7 @@ class Probes:
         try:
             async with asyncio.timeout(SCRAPE_SECONDS):
                 page, content_type = await self._exporter.scrape(accept)
-        except _DATABASE_ERRORS as error:
+        except store.FAILURES as error:
             # An answer all the same: no database is another fault than no daemon, and has its own alert.
             log.warning("metrics.without_database", error=type(error).__name__)
             page, content_type = await self._exporter.without_database(accept)

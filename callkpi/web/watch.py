@@ -23,7 +23,6 @@ log = structlog.get_logger()
 INTERVAL = 2.0
 #: A reading that takes longer has failed.
 READ_SECONDS = 8.0
-_DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Watch:
@@ -57,7 +56,7 @@ class Watch:
             async with asyncio.timeout(READ_SECONDS):
                 reading = await self._read()
             self._state, self._read_at = board.state(reading, self._tenant, self._settings, self._names), self._tried_at
-        except _DATABASE_ERRORS as error:
+        except store.FAILURES as error:
             log.warning("board.stale", tenant=self._tenant, error=type(error).__name__)
             stale = {"stale": "database"}
         age = time.monotonic() - self._read_at

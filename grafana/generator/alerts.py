@@ -41,15 +41,16 @@ class Limits:
     fast_burn: float = 3
     slow_burn: float = 1.5
     hour_calls: int = 20
-    six_hours_calls: int = 60
+    day_calls: int = 60
     wait_factor: float = 2  #: times T of the queue
     wait_least: int = 30
     wait_implausible: int = 1800  #: nobody waits for so long: the end of the call got lost
     callback: int = 3600  #: business time
     silence_least: int = 900
-    silence_unknown: int = 3600  #: while it is not known yet how long a source is usually silent
+    silence_unknown: int = 3600  #: the least until this weekday is known
+    silence_unknown_always_open: int = 43_200
+    always_open: int = 86_400  #: open for longer without a break: it has no business hours
     silence_factor: float = 3
-    silence_known_minutes: int = 480
     clock_ahead: int = 60
     events_late: int = 300
     clock_most: int = 54_000  #: beyond 15 hours it is no clock and no time zone, but a broken date
@@ -169,6 +170,8 @@ _COMPANY = "tenant:callkpi_company_recent_missed:ratio"
 _USUAL = "queue:callkpi_usual_missed:ratio"
 _AGE = "source:callkpi_source_age_seconds:min"
 _SILENCE = "source:callkpi_source_silence_seconds:max"
+_DAYS = "source:callkpi_source_silence_seconds:days"
+_WEEKS = "source:callkpi_source_silence_seconds:weeks"
 _LIMIT = "source:callkpi_source_silence_seconds:limit"
 
 
@@ -231,32 +234,32 @@ def _silence(limits: Limits) -> Iterator[Record]:
         expr=(f"{_AGE} < on (tenant) group_left () {_OPEN}\nor 0 * {_AGE} + on (tenant) group_left () ({_OPEN} > 0)"),
         comment="counted from the opening; absent while it is closed",
     )
-    days = _mean_of_offsets([24 * day for day in range(1, 8)], "days")
-    weeks = _mean_of_offsets([168 * week for week in range(1, 4)], "weeks")
-    known = f"count_over_time({_SILENCE}[1w])"
+    hour = "the longest silences around this hour"
+    yield Record(name=_DAYS, expr=_mean([24 * n for n in range(1, 8)]), comment=f"mean of {hour}, last seven days")
+    yield Record(name=_WEEKS, expr=_mean([168 * n for n in range(1, 4)]), comment="and on this weekday, three weeks")
+    in_hours = f"and on (tenant) {_OPEN} < {limits.always_open}"
     yield Record(
         name=_LIMIT,
         expr=(
-            f"clamp_min({limits.silence_factor:g} * max by ({_SOURCE}) (\n{days}\n  or\n{weeks}\n), "
-            f"{limits.silence_least})\n"
-            f"  and on ({_SOURCE}) {known} >= {limits.silence_known_minutes}\n"
-            f"or on ({_SOURCE}) 0 * {_SILENCE} + {limits.silence_unknown}"
+            f"clamp_min({limits.silence_factor:g} * ({_DAYS} > {_WEEKS} or {_WEEKS}), {limits.silence_least})\n"
+            f"or clamp_min({limits.silence_factor:g} * {_DAYS}, {limits.silence_unknown}) {in_hours}\n"
+            f"or 0 * {_SILENCE} + {limits.silence_unknown} {in_hours}\n"
+            f"or 0 * {_SILENCE} + {limits.silence_unknown_always_open}"
         ),
         comment=(
-            "as long as a source may be silent at this time of day: by the longest silences around this hour in the\n"
-            "last seven days, and on this weekday in the last three weeks; fixed until it has been watched for a day"
+            "how long a source may be silent now: learnt from this weekday and the last days; coarser until a week is\n"
+            "known; and coarser still where no business hours are configured, so that any night may be a quiet one"
         ),
     )
 
 
-def _mean_of_offsets(hours: list[int], name: str) -> str:
+def _mean(hours: list[int]) -> str:
     """The mean of the longest silences around this hour, so many hours before."""
     terms = [
-        f'    label_replace(max_over_time({_SILENCE}[1h] offset {60 * hour - 30}m), "ago", "{hour}h", "", "")'
+        f'  label_replace(max_over_time({_SILENCE}[1h] offset {60 * hour - 30}m), "ago", "{hour}h", "", "")'
         for hour in hours
     ]
-    inner = "\n    or\n".join(terms)
-    return f'  label_replace(avg by ({_SOURCE}) (\n{inner}\n  ), "of", "{name}", "", "")'
+    return f"avg by ({_SOURCE}) (\n" + "\n  or\n".join(terms) + "\n)"
 
 
 # -- the floor --------------------------------------------------------------------------------------------
@@ -385,19 +388,18 @@ def _service_level(limits: Limits) -> Iterator[Alert]:
     )  # fmt: skip
     yield Alert(
         name="CallkpiServiceLevelBurnSlow", severity="info", team="floor",
-        value=_best(_in("six_hours", _LEVEL)), below=slow,
+        value=_best('callkpi_service_level_ratio{window="day"}'), below=slow,
         when=(
             _when_queue(f"{_in('hour', _LEVEL)} < {slow:g}"),
             _when_queue(f"{_in('hour', _CALLS)} >= {limits.window_calls}"),
-            _when_queue(f"{_in('six_hours', _CALLS)} >= {limits.six_hours_calls}"),
+            _when_queue(
+                f"sum by ({_QUEUE}) ({_best('callkpi_shift_calls', 'tenant, queue, outcome')}) >= {limits.day_calls}"
+            ),
             _open(limits.grace),
         ),
-        hold="15m", hold_reason="six hours are asked about; a quarter of an hour more shows that it stays", keep="30m",
-        summary=f"{_AT_QUEUE}: service level %percent% in the last six hours",
-        description=(
-            f"Below {slow:.0%} in the last six hours and still in the last hour; the target is "
-            f"{limits.service_level:.0%}."
-        ),
+        hold="15m", hold_reason="a whole day is asked about; a quarter of an hour more shows that it stays", keep="30m",
+        summary=f"{_AT_QUEUE}: service level %percent% today so far",
+        description=f"Below {slow:.0%} today and still in the last hour; the target is {limits.service_level:.0%}.",
         action="The shift is short of people for this traffic: change breaks and tomorrow's plan.",
     )  # fmt: skip
 

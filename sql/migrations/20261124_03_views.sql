@@ -1,5 +1,5 @@
 -- what Grafana and people with SQL may read: the glossary's figures, without numbers of customers
--- depends: 20261123_02_calls
+-- depends: 20261124_03_hold_in_talk
 
 -- migrate: apply
 
@@ -84,7 +84,8 @@ SELECT r.tenant, r.grain, r.at,
     r.direction, r.outcome,
     r.contacts, r.offered, r.queued, r.rung, r.answered, r.talked, r.handled, r.missed, r.made, r.reached,
     r.not_reached, r.within_sl, r.abandoned_within, r.ring_no_answer, r.transferred, r.waits, r.wait_ms,
-    r.waits_answered, r.wait_answered_ms, r.talks, r.talk_ms, r.holds, r.hold_ms, r.wraps, r.wrap_ms,
+    r.waits_answered, r.wait_answered_ms, r.talks, r.talk_ms, r.holds, r.hold_ms, r.hold_in_talk_ms,
+    r.wraps, r.wrap_ms,
     r.longest_wait_ms
 FROM rollups r
 LEFT JOIN view_names q ON (q.tenant, q.kind, q.name) = (r.tenant, 'queue', r.queue)
@@ -99,7 +100,8 @@ SELECT c.tenant, f.grain, f.at,
     f.direction, f.outcome,
     m.contacts, m.offered, m.queued, m.rung, m.answered, m.talked, m.handled, m.missed, m.made, m.reached,
     m.not_reached, m.within_sl, m.abandoned_within, m.ring_no_answer, m.transferred, m.waits, m.wait_ms,
-    m.waits_answered, m.wait_answered_ms, m.talks, m.talk_ms, m.holds, m.hold_ms, m.wraps, m.wrap_ms,
+    m.waits_answered, m.wait_answered_ms, m.talks, m.talk_ms, m.holds, m.hold_ms, m.hold_in_talk_ms,
+    m.wraps, m.wrap_ms,
     CASE WHEN f.outcome = 'open' THEN 0 ELSE m.wait_ms END AS longest_wait_ms,
     c.started_at, c.last_event_at
 FROM calls c
@@ -110,7 +112,8 @@ CROSS JOIN LATERAL json_to_record(f.m) AS m (
     contacts bigint, offered bigint, queued bigint, rung bigint, answered bigint, talked bigint, handled bigint,
     missed bigint, made bigint, reached bigint, not_reached bigint, within_sl bigint, abandoned_within bigint,
     ring_no_answer bigint, transferred bigint, waits bigint, wait_ms bigint, waits_answered bigint,
-    wait_answered_ms bigint, talks bigint, talk_ms bigint, holds bigint, hold_ms bigint, wraps bigint, wrap_ms bigint
+    wait_answered_ms bigint, talks bigint, talk_ms bigint, holds bigint, hold_ms bigint,
+    hold_in_talk_ms bigint, wraps bigint, wrap_ms bigint
 )
 LEFT JOIN view_names q ON (q.tenant, q.kind, q.name) = (c.tenant, 'queue', f.queue)
 LEFT JOIN view_names a ON (a.tenant, a.kind, a.name) = (c.tenant, 'agent', f.agent)
@@ -185,7 +188,8 @@ WITH asked AS (
         coalesce(sum(wait_ms), 0)::bigint AS wait_ms, coalesce(sum(waits_answered), 0)::bigint AS waits_answered,
         coalesce(sum(wait_answered_ms), 0)::bigint AS wait_answered_ms,
         coalesce(sum(talk_ms), 0)::bigint AS talk_ms, coalesce(sum(holds), 0)::bigint AS holds,
-        coalesce(sum(hold_ms), 0)::bigint AS hold_ms, coalesce(sum(wraps), 0)::bigint AS wraps,
+        coalesce(sum(hold_ms), 0)::bigint AS hold_ms,
+        coalesce(sum(hold_in_talk_ms), 0)::bigint AS hold_in_talk_ms, coalesce(sum(wraps), 0)::bigint AS wraps,
         coalesce(sum(wrap_ms), 0)::bigint AS wrap_ms, coalesce(max(longest_wait_ms), 0)::bigint AS longest_wait_ms,
         coalesce(sum(offered) FILTER (WHERE outcome = 'answered'), 0)::bigint AS answered_ended,
         coalesce(sum(offered) FILTER (WHERE outcome = 'abandoned'), 0)::bigint AS abandoned,
@@ -223,7 +227,7 @@ SELECT s.bucket, s.name, s.contacts,
     s.longest_wait_ms::double precision / 1000, s.talk_ms::double precision / 1000,
     CASE WHEN s.holds <> 0 THEN s.hold_ms::double precision / 1000 END,
     CASE WHEN s.wraps <> 0 THEN s.wrap_ms::double precision / 1000 END,
-    callkpi_views.seconds_each(s.talk_ms + s.hold_ms + s.wrap_ms, s.handled), s.ring_no_answer, s.transferred,
+    callkpi_views.seconds_each(s.talk_ms + s.hold_ms - s.hold_in_talk_ms + s.wrap_ms, s.handled), s.ring_no_answer, s.transferred,
     s.answered_ended
 FROM sums s ORDER BY 1, 2
 $$;

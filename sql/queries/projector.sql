@@ -93,13 +93,13 @@ INSERT INTO rollups AS r (
     tenant, grain, at, queue, agent, line, direction, outcome,
     contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl, abandoned_within,
     ring_no_answer, transferred, waits, wait_ms, waits_answered, wait_answered_ms, talks, talk_ms, holds, hold_ms,
-    wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
+    hold_in_talk_ms, wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
 )
 SELECT
     tenant, grain, at, queue, agent, line, direction, outcome,
     contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl, abandoned_within,
     ring_no_answer, transferred, waits, wait_ms, waits_answered, wait_answered_ms, talks, talk_ms, holds, hold_ms,
-    wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
+    hold_in_talk_ms, wraps, wrap_ms, longest_wait_ms, wait_buckets, talk_buckets, hold_buckets, wrap_buckets
 FROM jsonb_populate_recordset(NULL::rollups, $1::jsonb)
 ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDATE SET
     contacts = r.contacts + excluded.contacts,
@@ -125,6 +125,7 @@ ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDAT
     talk_ms = r.talk_ms + excluded.talk_ms,
     holds = r.holds + excluded.holds,
     hold_ms = r.hold_ms + excluded.hold_ms,
+    hold_in_talk_ms = r.hold_in_talk_ms + excluded.hold_in_talk_ms,
     wraps = r.wraps + excluded.wraps,
     wrap_ms = r.wrap_ms + excluded.wrap_ms,
     longest_wait_ms = greatest(r.longest_wait_ms, excluded.longest_wait_ms),
@@ -254,7 +255,7 @@ SELECT pg_advisory_xact_lock(hashtext('callkpi.member_questions'));
 
 -- name: members_at
 -- The last state of each member of these queues at a moment. Where the last one of all is not later, it is that one, or
--- one behind it that is journalled and not projected yet. Served by journal_by_call.
+-- one behind it that is journalled and not projected yet. Served by the journal's primary key.
 SELECT m.* FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS asked (tenant, source, queue, at)
 JOIN agent_states s USING (tenant, source, queue)
 CROSS JOIN LATERAL (

@@ -9,7 +9,7 @@ SELECT queue, agent, line, direction, outcome,
     sum(transferred)::bigint AS transferred, sum(waits)::bigint AS waits, sum(wait_ms)::bigint AS wait_ms,
     sum(waits_answered)::bigint AS waits_answered, sum(wait_answered_ms)::bigint AS wait_answered_ms,
     sum(talks)::bigint AS talks, sum(talk_ms)::bigint AS talk_ms, sum(holds)::bigint AS holds,
-    sum(hold_ms)::bigint AS hold_ms, sum(wraps)::bigint AS wraps, sum(wrap_ms)::bigint AS wrap_ms,
+    sum(hold_ms)::bigint AS hold_ms, sum(hold_in_talk_ms)::bigint AS hold_in_talk_ms, sum(wraps)::bigint AS wraps, sum(wrap_ms)::bigint AS wrap_ms,
     max(longest_wait_ms)::bigint AS longest_wait_ms
 FROM rollups
 WHERE tenant = $1 AND grain = $2 AND at >= $3::timestamptz AND at < $4::timestamptz
