@@ -8,12 +8,13 @@ both together stay below what the portal allows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from callkpi import bitrix24_rest as rest
-from callkpi import config
+from callkpi import config, store
 from callkpi.daemon import Failed
 from callkpi.health import Health
 from callkpi.ingest import Ingest
@@ -59,11 +60,13 @@ async def backfill(
             return result
         except rest.PortalError as error:
             raise Failed(f"{name}: {error}; start the same command again to go on") from None
-        except JournalUnavailable as error:
-            raise Failed(f"the database went away ({error}); start the same command again to go on") from None
+        except (*store.FAILURES, JournalUnavailable) as error:
+            told = f"the database went away ({type(error).__name__}); start the same command again to go on"
+            raise Failed(told) from None
         finally:
             writer.cancel()
-            await health.flush(pool)
+            with contextlib.suppress(*store.FAILURES):
+                await health.flush(pool)
 
 
 async def _read(

@@ -164,7 +164,11 @@ class Client:
             async with self._lock:
                 await self._turn(method)
                 asked_at = datetime.now(UTC)
-                outcome = await self._attempt(method, parameters or {})
+                try:
+                    outcome = await self._attempt(method, parameters or {})
+                except PortalError as error:
+                    self.on_request(error.reason)
+                    raise
             if isinstance(outcome, Answer):
                 self.on_request("ok")
                 return replace(outcome, asked_at=asked_at)
@@ -256,12 +260,12 @@ class Client:
             return _Trouble("operating_limit", told, _until(reset))
         if code in _DENIED or status in (401, 402, 403):
             advice = _DENIED.get(code, "check the webhook of rest_url and its rights")
-            raise Denied(code.lower() or f"http_{status}", f"{told}: {advice}")
+            raise Denied(code.lower() if code in _DENIED else f"http_{status}", f"{told}: {advice}")
         if status == 200:
             return _Trouble("bad_answer", f"{method}: the portal's answer is not in its format")
         if status in (408, 429) or status >= 500:
             return _Trouble(f"http_{status}", told)
-        raise Refused(code.lower() or f"http_{status}", told)
+        raise Refused("unknown_method" if code == "ERROR_METHOD_NOT_FOUND" else f"http_{status}", told)
 
     def _clean(self, text: Any) -> str:
         kept = str(text or "")

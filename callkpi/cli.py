@@ -387,7 +387,13 @@ def _progress(verb: str) -> Callable[[int, int], None]:
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            share = f" of {total} ({100 * done // total} %)" if total else ""
-            print(f"\r{verb} {done}{share} ", end="", file=sys.stderr, flush=True)
+            print(f"\r{verb} {_bar(done, total)} ", end="", file=sys.stderr, flush=True)
 
     return show
+
+
+def _bar(done: int, total: int) -> str:
+    if not total:
+        return str(done)
+    share = min(done / total, 1.0)
+    return f"[{'#' * round(30 * share):.<30}] {100 * share:.0f} % {done} of {total}"

@@ -48,7 +48,7 @@ SPOOL_SECONDS = 120.0
 #: Calls that only we found are remembered this much longer than the window, for the night's pass.
 FOUND_KEPT = timedelta(days=3)
 
-_DATABASE = (asyncpg.PostgresError, asyncpg.InterfaceError, JournalUnavailable, OSError, TimeoutError)
+_DATABASE = (*store.FAILURES, JournalUnavailable)
 
 
 @dataclass(slots=True)

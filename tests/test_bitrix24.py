@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +12,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callkpi import config
 from callkpi.funnel import Thresholds, fold
@@ -19,6 +23,8 @@ from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery, Malformed, authenticated
 from callkpi.sources.bitrix24 import OUTCOMES, row_digest, row_item
 from callkpi.sources.forms import parse_form
+from tests.portal import OUTCOMES as PORTAL_OUTCOMES
+from tests.portal import history
 from tests.world import PORTAL_TOKEN, World
 
 NOW = datetime(2026, 9, 21, 15, 0, tzinfo=UTC)
@@ -319,6 +325,27 @@ def test_the_newest_reading_of_a_row_counts_in_any_order() -> None:
     for told in permutations([*events(init(), end()), *first, *later, *same]):
         it = fold("A1", BITRIX.interpret(told, SOURCE), Thresholds(config.Tenant()), NOW)
         assert it.talk_ms == 90_000
+
+
+@given(st.integers(0, 10**6), st.booleans(), st.randoms(use_true_random=False))
+def test_whatever_webhooks_came_with_its_rows_a_call_is_what_the_rows_say(
+    seed: int, same_start: bool, rng: random.Random
+) -> None:
+    (story,) = history(seed, 1, NOW - timedelta(hours=5), NOW - timedelta(hours=4), same_start=same_start)
+    webhooks = [body for body in story.webhooks if rng.random() < 0.6]
+    stale = [{**row, "CALL_DURATION": "1", "CALL_FAILED_CODE": "304"} for row in story.rows if rng.random() < 0.5]
+    told = [*events(*webhooks, *webhooks), *read(*stale), *read(*story.rows, revision=2)]
+    rng.shuffle(told)
+    it = fold(story.call_id, BITRIX.interpret(told, SOURCE), Thresholds(config.Tenant()), NOW)
+    answered = [row for row in story.rows if row["CALL_FAILED_CODE"] == "200"]
+    expected = [(row["PORTAL_USER_ID"], 1000 * int(row["CALL_DURATION"])) for row in answered]
+    assert Counter(talks(it)) == Counter(expected)
+    assert (it.talk_ms or 0) == sum(talk for _, talk in expected)
+    assert it.outcome == ("answered" if answered else PORTAL_OUTCOMES.get(story.rows[-1]["CALL_FAILED_CODE"], "failed"))
+    assert (it.started_at, it.flags) == (datetime.fromisoformat(story.rows[0]["CALL_START_DATE"]), ())
+    # What is not known is unknown: no wait without the webhook that tells it.
+    if not webhooks:
+        assert it.wait_ms is None
 
 
 @pytest.mark.parametrize(

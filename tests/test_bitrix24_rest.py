@@ -161,10 +161,20 @@ async def test_a_redirect_never_takes_the_secret_off_tls() -> None:
     ],
 )
 async def test_a_refusal_is_told_with_what_to_do_and_not_repeated(code: str, kind: type, words: str) -> None:
-    async with asking(portal := quick(denied=code)) as client:
-        with pytest.raises(kind, match=words):
+    results: list[str] = []
+    async with asking(portal := quick(denied=code), on_request=results.append) as client:
+        with pytest.raises(kind, match=words) as caught:
             await client.call("voximplant.statistic.get")
         assert portal.requests.total() == 1
+        assert results == [caught.value.reason] == [code.lower()]
+
+
+async def test_words_of_the_portal_are_no_values_of_labels() -> None:
+    """Each new one would be a series of its own."""
+    async with asking(quick(denied="SOMETHING_NEW_4711")) as client:
+        with pytest.raises(rest.Denied) as caught:
+            await client.call("voximplant.statistic.get")
+        assert caught.value.reason == "http_403"
 
 
 async def test_an_unknown_method_is_not_repeated() -> None:

@@ -334,6 +334,42 @@ async def test_two_reconcilers_at_once_give_the_same(world: World, portal: Porta
         assert rows == len(portal.rows)
 
 
+async def test_a_renamed_portal_is_remembered_over_a_restart(world: World, portal: Portal) -> None:
+    """Its old address may be somebody else's one day."""
+    stories = history(28, 60, NOW - timedelta(hours=5), NOW - timedelta(hours=1))
+    async with Portal(rate=RATE, bucket=RATE * 25, rows=rows_of(stories)).serving() as new:
+        portal.moved_to = new.origin
+        async with reconciling(world, portal) as reconciler:
+            await again(reconciler)
+        assert portal.requests.total() == 1
+        async with reconciling(world, portal) as reconciler:
+            await again(reconciler)
+        assert portal.requests.total() == 1
+        portal.rows = new.rows
+        await assert_truth(world, portal)
+        # Another address in the configuration is another portal.
+        async with Portal(rate=RATE, bucket=RATE * 25).serving() as third, reconciling(world, third) as reconciler:
+            await again(reconciler)
+            assert third.requests.total() > 1
+
+
+async def test_new_calls_are_not_kept_waiting_by_a_long_pass(world: World, portal: Portal) -> None:
+    stories = history(29, 400, NOW - timedelta(hours=20), NOW - timedelta(hours=1))
+    live = history(30, 5, NOW - timedelta(minutes=20), NOW - timedelta(minutes=10), first_row=90_000)
+    portal.rows, portal.slow_seconds = rows_of(stories), 0.05
+    async with reconciling(world, portal, reconcile_seconds=0.0) as reconciler:
+        round_ = asyncio.create_task(reconciler.step(datetime.now(UTC)))
+        while not (window := await reconciler._passes.get("window")) or not window.rows:
+            await asyncio.sleep(0.01)
+        portal.rows += rows_of(live)
+        while await world.pool.fetchval("SELECT count(*) FROM journal WHERE call_id = $1", live[0].call_id) == 0:
+            await asyncio.sleep(0.01)
+        window = await reconciler._passes.get("window")
+        assert window is not None and window.finished_at is None
+        await round_
+        await assert_truth(world, portal)
+
+
 # -- what an operator is told -------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ import pytest
 from tests.daemon import CONFIG, Daemon, children_of, daemon
 from tests.portal import SECRET, Portal, Story, history, lossy, truth
 from tests.test_crash import doctor, projected
+from tests.test_spool import kill_postgres
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 OUTCOMES = ("answered", "no_answer", "busy", "rejected", "failed", "open", "expired")
@@ -142,6 +143,22 @@ async def test_lost_delayed_doubled_shuffled_and_killed_the_numbers_are_the_port
         assert SECRET not in target.log.read_text()
     finally:
         assert target.stop() == 0
+
+
+async def test_postgres_is_killed_and_the_reconciler_goes_on(data_dir: Path, portal: Portal) -> None:
+    """The daemon starts PostgreSQL again; webhooks wait in the spool meanwhile and are not called lost."""
+    stories = history(5, 900, NOW - timedelta(hours=40), NOW - timedelta(minutes=20))
+    publish(portal, stories)
+    portal.slow_seconds = 0.04
+    async with daemon(data_dir / "postgres", config=config_for(portal)) as target:
+        sending = asyncio.create_task(deliver(target, lossy(stories, 5, 0.3)))
+        while portal.requests.total() < 10:
+            await asyncio.sleep(0.01)
+        kill_postgres(target)
+        await sending
+        await becomes(target, stories)
+        assert doctor(target).endswith("Rollups equal calls, calls equal the journal.")
+        assert "the webhooks of 0 calls were lost" in doctor(target)
 
 
 async def test_a_killed_window_goes_on_where_it_was(data_dir: Path, portal: Portal) -> None:
