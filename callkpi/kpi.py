@@ -165,9 +165,15 @@ def _entry_outcome(call: Call, entry: Entry, legs: Sequence[Leg]) -> Outcome:
 
 
 def _handle_facts(call: Call) -> Iterator[Fact]:
+    """Rings and conversations of agents with customers: talks among colleagues and announcements are no handles.
+
+    A leg of a queue is one whatever its call is: an agent who is logged in by a call of his own talks in that call.
+    """
     outbound = call.direction is Direction.OUTBOUND
     for leg in call.legs:
         if not leg.agent or leg.began_at is None or leg.end is LegEnd.CANCELLED:
+            continue
+        if call.direction not in _HANDLED_DIRECTIONS and not leg.queue:
             continue
         taken = leg.answered_at is not None
         measures = {

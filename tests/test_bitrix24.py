@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import config
+from callkpi import config, kpi
 from callkpi.funnel import Thresholds, fold
 from callkpi.ingest import Unauthorised
 from callkpi.model import Call, CallEvent, Direction, LegEnd, Outcome
@@ -417,3 +417,11 @@ async def test_a_rejected_payload_is_kept_without_its_secret_and_can_be_replayed
     mended = row["payload"].replace(b"long", b"12")
     receipt = await world.ingest.replay("portal", "application/json", mended, datetime.now(UTC))
     assert (receipt.events, receipt.rejected) == (2, 0)
+
+
+@pytest.mark.parametrize(("call_type", "handled"), [("1", 1), ("2", 1), ("4", 1), ("5", 0)])
+def test_an_announcement_by_a_machine_is_no_handle_of_the_agent_it_names(call_type: str, handled: int) -> None:
+    """Handled is inbound and outbound; agents are paid by it."""
+    told = kpi.facts(call(end(CALL_TYPE=call_type)), Thresholds(config.Tenant()))
+    of_agents = [fact.measures.get("handled", 0) for fact in told if fact.key.grain == "handle"]
+    assert sum(of_agents) == handled
