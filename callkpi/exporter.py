@@ -31,6 +31,8 @@ _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
 #: Outcomes that offered calls are shown with from the start, so that the first one is an increase.
 _ZEROED = (Outcome.ANSWERED, Outcome.ABANDONED, Outcome.SHORT_ABANDON, Outcome.TIMED_OUT, Outcome.NO_ANSWER)
+#: A portal may be away or slow for as long before it counts as not reached.
+REACHED_SECONDS = 600.0
 #: metric in table counters -> family name, help, labels
 _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "offered": (
@@ -411,6 +413,18 @@ def _reconcile_families(snapshot: Snapshot, settings: config.Settings) -> Iterat
     yield _gauge("callkpi_reconcile_last_success_timestamp_seconds",
                  "When the statistics were last read to their end; before that, when it was first tried", ("source",),
                  success)  # fmt: skip
+    yield _gauge("callkpi_source_connected", "1 while callkpi reaches a source that it asks", ("tenant", "source"),
+                 _connected(told, settings, snapshot.at))  # fmt: skip
+
+
+def _connected(told: Mapping[str, Any], settings: config.Settings, at: datetime) -> dict[tuple[str, ...], float]:
+    """A portal is reached while its statistics were read to their end not long ago."""
+    result: dict[tuple[str, ...], float] = {}
+    for name, row in told.items():
+        source = settings.sources[name]
+        patience = timedelta(seconds=max(REACHED_SECONDS, 3 * source.reconcile_seconds))
+        result[source.tenant, name] = int(at - (row["last_success_at"] or row["since"]) < patience)
+    return result
 
 
 _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {

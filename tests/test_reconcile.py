@@ -390,6 +390,9 @@ async def test_calls_whose_webhooks_were_lost_are_counted_once(world: World, por
     assert sample(page, "callkpi_reconcile_calls_unseen", source="portal") == 0
     last = sample(page, "callkpi_reconcile_last_success_timestamp_seconds", source="portal")
     assert last is not None and abs(last - datetime.now(UTC).timestamp()) < 60
+    assert sample(page, "callkpi_source_connected", tenant="acme", source="portal") == 1
+    await world.pool.execute("UPDATE reconcile_sources SET last_success_at = now() - interval '11 minutes'")
+    assert sample(await world.metrics(), "callkpi_source_connected", tenant="acme", source="portal") == 0
 
 
 async def test_calls_from_before_the_first_reconciliation_are_not_lost_ones(world: World, portal: Portal) -> None:

@@ -440,14 +440,11 @@ def _sources(limits: Limits) -> Iterator[Alert]:
         name="CallkpiSourceDisconnected", severity="critical", team="telephony",
         value=_best("callkpi_source_connected", _SOURCE), below=1,
         when=(_open(0),),
-        hold="2m", hold_reason="a connection is made again by itself after a restart of the PBX", keep="2m",
-        summary=f"{_AT_SOURCE}: callkpi is not connected to it",
-        description="callkpi keeps a connection to this source, and it is down.",
-        action="Look whether the PBX runs and lets callkpi in (address, account, firewall).",
-        comment=(
-            "callkpi_source_connected{tenant,source} (1 or 0) is of sources that callkpi connects to. In this version\n"
-            "every source sends by itself, so that nothing exports it yet and this rule sleeps."
-        ),
+        hold="2m", hold_reason="the next round may succeed", keep="2m",
+        summary=f"{_AT_SOURCE}: callkpi does not reach it",
+        description="callkpi asks this source by itself, and for ten minutes it has had no whole answer.",
+        action="Look whether the portal or PBX runs and lets callkpi in (address, account, rights, firewall).",
+        comment="callkpi_source_connected{tenant,source} (1 or 0) is of sources that callkpi asks: portals",
     )  # fmt: skip
     yield Alert(
         name="CallkpiSenderClockOff", severity="warning", team="telephony",
