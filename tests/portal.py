@@ -357,9 +357,9 @@ def truth(rows: Sequence[Row]) -> Truth:
         outcome = "answered" if talks else OUTCOMES.get(parts[-1]["CALL_FAILED_CODE"], "failed")
         if direction:
             (told.inbound if direction == "inbound" else told.outbound)[outcome] += 1
-        for row in talks:
-            if direction:
-                told.talk[direction] += int(row["CALL_DURATION"])
+        # An announcement by a machine is nobody's work, whatever user its row names.
+        for row in talks if direction else ():
+            told.talk[direction] += int(row["CALL_DURATION"])
             told.handled[row["PORTAL_USER_ID"]] += 1
             told.agent_talk[row["PORTAL_USER_ID"]] += int(row["CALL_DURATION"])
     return told

@@ -159,7 +159,7 @@ CASES = [
         alert="CallkpiSourceDisconnected", labels=SOURCE, opening_delay=4,
         bad={'callkpi_source_connected{tenant="acme",source="pbx",instance="a"}': flat(0)},
         quiet=[{'callkpi_source_connected{tenant="acme",source="pbx",instance="a"}': then(flat(0), 1.5, flat(1))}],
-        summary="acme, source pbx: callkpi is not connected to it",
+        summary="acme, source pbx: callkpi does not reach it",
     ),
     Case(
         alert="CallkpiSenderClockOff", bad={LAST_EVENT: line(90, 60)}, quiet=[{LAST_EVENT: line(50, 60)}],
