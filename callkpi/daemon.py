@@ -81,7 +81,7 @@ async def _work(
             if server is not None:
                 await server.start()
                 group.create_task(server.watch())
-            await prepare(family.dsn, settings)
+            await prepare(family.dsn, settings, gives_up=not settings.spool.limit_mib)
             await family.spawn("projector")
             if settings.portals:
                 await family.spawn("reconciler")
@@ -132,8 +132,11 @@ def _try_address(host: str, port: int) -> None:
         probe.bind((host, port))
 
 
-async def prepare(dsn: str, settings: config.Settings | None = None) -> None:
-    """Wait for the database, bring its schema up to date, and with *settings* its views."""
+async def prepare(dsn: str, settings: config.Settings | None = None, *, gives_up: bool = True) -> None:
+    """Wait for the database, bring its schema up to date, and with *settings* its views.
+
+    Who keeps a spool does not give up: webhooks are taken meanwhile, and would be lost while the daemon is down.
+    """
     deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_SECONDS
     while True:
         try:
@@ -143,7 +146,11 @@ async def prepare(dsn: str, settings: config.Settings | None = None) -> None:
             break
         except store.UNAVAILABLE as error:
             if asyncio.get_running_loop().time() > deadline:
-                raise Failed(f"the database does not answer: {type(error).__name__}; check database.url") from None
+                text = f"the database does not answer: {type(error).__name__}; check database.url"
+                if gives_up:
+                    raise Failed(text) from None
+                logger.error("daemon.database_away", problem=text, meanwhile="deliveries wait in the spool")
+                deadline += DATABASE_WAIT_SECONDS
             await asyncio.sleep(1)
         except (asyncpg.PostgresError, ValueError) as error:
             raise Failed(f"the database refuses: {error}; check database.url and the rights of its user") from None

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from callkpi import daemon as daemon_module
 from callkpi import embedded
 from callkpi.spool import Spool, Spooled, SpoolFull
 from tests.daemon import CONFIG, Daemon, children_of, daemon
@@ -197,6 +198,16 @@ async def test_the_doors_open_before_the_database_is_there(data_dir: Path) -> No
         finally:
             assert target.stop() == 0
             server.stop()
+
+
+async def test_a_daemon_that_keeps_a_spool_does_not_give_the_database_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would refuse webhooks between two starts; without a spool it says what is wrong and ends."""
+    monkeypatch.setattr(daemon_module, "DATABASE_WAIT_SECONDS", 0.1)
+    nowhere = "postgresql://callkpi@127.0.0.1:1/callkpi"
+    with pytest.raises(daemon_module.Failed, match="check database.url"):
+        await daemon_module.prepare(nowhere)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(daemon_module.prepare(nowhere, gives_up=False), 3)
 
 
 async def test_a_full_spool_says_so_with_503(data_dir: Path) -> None:
