@@ -204,7 +204,7 @@ async def test_a_daemon_that_keeps_a_spool_does_not_give_the_database_up(monkeyp
     """It would refuse webhooks between two starts; without a spool it says what is wrong and ends."""
     monkeypatch.setattr(daemon_module, "DATABASE_WAIT_SECONDS", 0.1)
     nowhere = "postgresql://callkpi@127.0.0.1:1/callkpi"
-    with pytest.raises(daemon_module.Failed, match="check database.url"):
+    with pytest.raises(daemon_module.Failed, match=r"check database\.url"):
         await daemon_module.prepare(nowhere)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(daemon_module.prepare(nowhere, gives_up=False), 3)
