@@ -117,8 +117,15 @@ class Ingest:
         try:
             parsed = source_type.parse(source_type.decode(delivery), context)
             await self._keep(parsed, context, source_type)
+        except JournalUnavailable:
+            raise
         except (Malformed, Unstorable) as error:
             await self._reject(context, source_type.media_type, [(item.body, str(error))])
+        except Exception as error:
+            # It must not hold up those behind it: kept like all that is not understood, for a replay after a fix.
+            log.exception("spool.unforeseen", source=item.source, number=item.number)
+            reason = f"unforeseen: {type(error).__name__}; the daemon's log says more"
+            await self._reject(context, source_type.media_type, [(item.body, reason)])
         return True
 
     async def take_fetched(

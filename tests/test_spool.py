@@ -16,12 +16,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from callkpi import config, embedded
 from callkpi import daemon as daemon_module
-from callkpi import embedded
+from callkpi.sources import SOURCE_TYPES
+from callkpi.sources.base import Context, Parsed
 from callkpi.spool import Spool, Spooled, SpoolFull
 from tests.daemon import CONFIG, Daemon, children_of, daemon
 from tests.test_crash import doctor, projected, rows
 from tests.test_replay_equals_truth import BEGIN
+from tests.world import World
 
 MIB = 1024 * 1024
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -94,6 +97,30 @@ async def test_a_full_spool_refuses_and_takes_again_when_it_was_drained(tmp_path
     await drained(spool)
     await spool.put(item("y"))
     assert await drained(spool) == ["y"]
+
+
+async def test_one_delivery_that_breaks_its_parser_holds_up_nobody(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is kept as rejected, with its reason, and the ones behind it reach the journal."""
+    native = SOURCE_TYPES[config.SourceKind.NATIVE]
+    parse = native.parse
+
+    def broken(payload: Any, context: Context) -> Parsed:
+        if payload[0]["call_id"] == "c1":
+            raise RuntimeError("a fault of ours")
+        return parse(payload, context)
+
+    monkeypatch.setattr(native, "parse", broken)
+    spool = Spool(tmp_path, MIB)
+    for number in range(3):
+        await spool.put(item(event(number)))
+    assert await spool.drain(world.ingest.take_spooled) == 3
+    await world.project()
+    assert await world.pool.fetchval("SELECT count(*) FROM calls") == 2
+    reasons = await world.pool.fetch("SELECT reason FROM rejected")
+    assert [row["reason"] for row in reasons] == ["unforeseen: RuntimeError; the daemon's log says more"]
+    spool.close()
 
 
 def event(number: int) -> str:
