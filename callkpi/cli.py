@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _file_commands(commands)
     _repair_commands(commands)
     child = commands.add_parser("_child")
-    child.add_argument("role", choices=["web", "projector", "reconciler"])
+    child.add_argument("role")
     child.add_argument("lifeline", type=int)
     _takes_config(child)
     child.set_defaults(run=_child)

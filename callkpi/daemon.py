@@ -1,4 +1,4 @@
-"""``callkpi serve``: one parent, its web processes, its projector and, where a portal may be asked, its reconciler.
+"""``callkpi serve``: one parent, its web processes, and a process for each background job (:mod:`callkpi.jobs`).
 
 The parent starts the embedded PostgreSQL where one is wanted, brings the schema up to date, and watches. A child that
 dies takes the daemon down loudly; a parent that dies (even by kill -9) takes its children down: they hold the other
@@ -21,9 +21,8 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from callkpi import config, embedded, log, migrations, reconcile, store, views
-from callkpi.health import Health
-from callkpi.projector import Projector
+from callkpi import config, embedded, log, migrations, store, views
+from callkpi.jobs import JOBS, Job
 from callkpi.web.server import open_spool, serving
 
 logger = structlog.get_logger()
@@ -82,9 +81,9 @@ async def _work(
                 await server.start()
                 group.create_task(server.watch())
             await prepare(family.dsn, settings, gives_up=not settings.spool.limit_mib)
-            await family.spawn("projector")
-            if settings.portals:
-                await family.spawn("reconciler")
+            for job in JOBS:
+                if job.is_wanted(settings):
+                    await family.spawn(job.role)
             await _listening(settings)
             logger.info("daemon.ready", listen=settings.server.listen, processes=settings.server.processes)
             on_ready()
@@ -276,7 +275,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 async def child(role: str, settings: config.Settings, lifeline: int) -> None:
-    """A web process, the projector or the reconciler.
+    """A web process, or one that does a job.
 
     Ends with a signal, or when the parent's end of the pipe is gone.
     """
@@ -294,10 +293,8 @@ async def child(role: str, settings: config.Settings, lifeline: int) -> None:
     if role == "web":
         async with serving(settings, dsn, reuse_port=True) as vital:
             await _until(stop, vital)
-    elif role == "reconciler":
-        await _reconcile(settings, dsn, stop)
     else:
-        await _project(settings, dsn, stop)
+        await _work_on(next(job for job in JOBS if job.role == role), settings, stop)
 
 
 def _tune_collector() -> None:
@@ -310,23 +307,8 @@ def _tune_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-async def _project(settings: config.Settings, dsn: str, stop: asyncio.Event) -> None:
-    pool = await store.create_pool(dsn, role="projector", size=2)
-    health = Health()
-    flusher = asyncio.create_task(health.run(pool))
-    working = asyncio.create_task(Projector(pool, settings, health).run())
-    try:
-        await _until(stop, working)
-    finally:
-        for task in (working, flusher):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
-        await pool.close()
-
-
-async def _reconcile(settings: config.Settings, dsn: str, stop: asyncio.Event) -> None:
-    working = asyncio.create_task(reconcile.run(settings, dsn))
+async def _work_on(job: Job, settings: config.Settings, stop: asyncio.Event) -> None:
+    working = asyncio.create_task(job.run(settings, settings.database.url))
     try:
         await _until(stop, working)
     finally:
