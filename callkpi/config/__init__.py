@@ -1,0 +1,38 @@
+"""One typed tree of settings: from ``callkpi.toml``, then the environment, validated as a whole.
+
+Every key has an environment variable: ``CALLKPI_`` and the key's path with two underscores between its
+parts (``CALLKPI_SOURCES__PBX__TOKEN``). A variable that ends in ``_FILE`` names a file that holds the value,
+for secrets. The four short names of the quick start are aliases (:data:`loading.ALIASES`).
+
+To add a key: a field in ``tree.py``, its check in ``checks.py`` (of a source: ``source_checks.py``), and in
+``secrets.py`` if nobody may see it.
+"""
+
+from callkpi.config.example import example
+from callkpi.config.hours import WEEKDAYS, is_open, parse_hours
+from callkpi.config.loading import ConfigError, load
+from callkpi.config.secrets import secrets_of
+from callkpi.config.source_checks import rest_secrets
+from callkpi.config.tree import (
+    Database,
+    Log,
+    Metrics,
+    Named,
+    NumbersShown,
+    Queue,
+    Server,
+    ServiceLevelFormula,
+    Settings,
+    Source,
+    SourceKind,
+    Spool,
+    Targets,
+    Tenant,
+    with_processes,
+)
+
+__all__ = [
+    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Server",
+    "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
+    "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
+]  # fmt: skip

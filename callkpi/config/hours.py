@@ -1,0 +1,44 @@
+"""Hours of a day as they are written in the settings."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time
+
+from callkpi.config.tree import Tenant
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def parse_hours(text: str) -> tuple[time, time] | None:
+    """``"09:00-18:00"`` as two times of day; None where it is not of that form."""
+    match = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text)
+    if match is None:
+        return None
+    h1, m1, h2, m2 = map(int, match.groups())
+    if h2 == 24 and m2 == 0:
+        h2, m2 = 0, 0
+    try:
+        return time(h1, m1), time(h2, m2)
+    except ValueError:
+        return None
+
+
+def is_open(tenant: Tenant, at: datetime) -> bool:
+    """Whether the call centre works at *at*: its hours of that local day, or of the night before."""
+    if not tenant.business_hours:
+        return True
+    local = at.astimezone(tenant.zone)
+    today, yesterday = local.date(), datetime.fromordinal(max(local.toordinal() - 1, 1)).date()
+    clock = local.time().replace(tzinfo=None)
+    for day in (today, yesterday):
+        hours = parse_hours(tenant.business_hours.get(WEEKDAYS[day.weekday()], ""))
+        if hours is None or day.isoformat() in tenant.holidays:
+            continue
+        opens, closes = hours
+        over_midnight = closes <= opens
+        if day == today and opens <= clock and (over_midnight or clock < closes):
+            return True
+        if day == yesterday and over_midnight and clock < closes:
+            return True
+    return False

@@ -1,0 +1,16 @@
+"""Which of the settings must never be seen."""
+
+from __future__ import annotations
+
+from callkpi.config.source_checks import rest_secrets
+from callkpi.config.tree import Settings
+
+
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """Every value that must never be seen in a log, a metric or an error."""
+    found = {settings.server.api_token, settings.server.metrics_token, settings.database.reader_password}
+    for source in settings.sources.values():
+        found.update(source.application_tokens, source.secrets)
+        found.update((source.token, source.api_key))
+        found.update(rest_secrets(source.rest_url))
+    return frozenset(value for value in found if value)

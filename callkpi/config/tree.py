@@ -1,0 +1,237 @@
+"""The settings as one typed tree; each field says what it is for, and the example file is made of that."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+
+class SourceKind(StrEnum):
+    BITRIX24 = "bitrix24"
+    ASTERISK = "asterisk"
+    NATIVE = "native"
+    ZADARMA = "zadarma"
+    MANGO = "mango"
+    MEGAFON = "megafon"
+    TWILIO = "twilio"
+    FREESWITCH = "freeswitch"
+    UIS = "uis"
+    BINOTEL = "binotel"
+    ONLINEPBX = "onlinepbx"
+    SIPUNI = "sipuni"
+    CSV = "csv"
+
+
+class ServiceLevelFormula(StrEnum):
+    """Which calls the service level is a share of; see the glossary."""
+
+    DEFAULT = "default"
+    ANSWERED = "answered"
+    OFFERED = "offered"
+    WITH_ABANDONS = "with_abandons"
+
+
+class NumbersShown(StrEnum):
+    """How the SQL views show customers' numbers."""
+
+    MASKED = "masked"
+    FULL = "full"
+
+
+def setting(default: Any, doc: str) -> Any:
+    """A field with the sentence that the example file prints above it."""
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata={"doc": doc})
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    name: str = setting("", "shown instead of the queue's own id")
+    service_level_seconds: float | None = setting(None, "T of this queue; the tenant's where absent")
+    short_abandon_seconds: float | None = setting(None, "below this an abandon is short; the tenant's where absent")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    name: str = setting("", "shown instead of the id that the source sends")
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a call centre wants to reach; the board is coloured by it."""
+
+    service_level: float = setting(0.8, "share answered within T; the board: watch below it, act below 7/8 of it")
+    missed_share: float = setting(
+        0.05, "missed calls of all ended ones; the board: watch above it, act above its double"
+    )
+    callback_minutes: float = setting(
+        20.0, "a missed customer is called back within these; the board: watch after it, act after a working day"
+    )
+    silent_minutes: float = setting(
+        30.0, "in business hours no source is silent for longer; the board then calls nothing good"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One call centre."""
+
+    timezone: str = setting("UTC", "IANA zone of the call centre; reports and business hours use it")
+    region: str = setting("", "two-letter country of numbers written without a country code, e.g. KZ")
+    service_level_seconds: float = setting(20.0, "an answer within these seconds is within the service level")
+    service_level_formula: ServiceLevelFormula = setting(
+        ServiceLevelFormula.DEFAULT, "default, answered, offered or with_abandons; see the README's glossary"
+    )
+    short_abandon_seconds: float = setting(5.0, "a caller who hangs up sooner is a short abandon")
+    talked_seconds: float = setting(10.0, "a conversation of at least these seconds counts as talked")
+    expire_after_hours: float = setting(4.0, "a call whose end has not arrived after this is expired")
+    write_off_days: float = setting(7.0, "a missed call that nobody returned in this time is written off")
+    numbers_in_views: NumbersShown = setting(
+        NumbersShown.MASKED, "customers' numbers in the SQL views: masked, or full for those who call back from Grafana"
+    )
+    business_hours: dict[str, str] = setting(
+        {},
+        'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
+    )
+    holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
+    targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
+    queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
+    lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
+    agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One sender of events."""
+
+    kind: SourceKind
+    tenant: str = setting("default", "the tenant whose calls these are")
+    application_tokens: tuple[str, ...] = setting((), "bitrix24: accepted values of auth[application_token]")
+    token: str = setting(
+        "",
+        "sent as 'Authorization: Bearer …' or '?token=…'; megafon: its crm_token; kinds that sign: for callkpi replay",
+    )
+    secrets: tuple[str, ...] = setting(
+        (), "zadarma: API secret; mango: key of the signature (salt); twilio: auth token; two while you change it"
+    )
+    api_key: str = setting("", "mango: the code of your VPBX (vpbx_api_key)")
+    public_url: str = setting("", "twilio: this door's address as Twilio has it, https://your.host/hooks/name")
+    timezone: str = setting("", "IANA zone of times that come without an offset; empty: the tenant's")
+    inbound_contexts: tuple[str, ...] = setting((), "asterisk, freeswitch: contexts where customers' calls arrive")
+    outbound_contexts: tuple[str, ...] = setting((), "asterisk, freeswitch: contexts of agents' calls to customers")
+    internal_number: str = setting(r"\d{1,5}", "regular expression of our extensions")
+    columns: dict[str, str] = setting({}, "tables of calls: the title of each column in the file, by our name of it")
+    directions: dict[str, str] = setting({}, "tables of calls: inbound, outbound or internal, by the file's word")
+    outcomes: dict[str, str] = setting({}, "tables of calls: answered, abandoned, no_answer, …, by the file's word")
+    dedupe_seconds: float = setting(
+        60.0, "a payload without a time of its own that comes again within these seconds is the same one"
+    )
+    rest_url: str = setting(
+        "", "bitrix24: incoming webhook with the right telephony, https://PORTAL/rest/USER/SECRET/; it is a password"
+    )
+    reconcile_seconds: float = setting(60.0, "bitrix24: how often new rows of the portal's call statistics are read")
+    recheck_minutes: float = setting(30.0, "bitrix24: how often the last recheck_hours of them are read again")
+    recheck_hours: float = setting(48.0, "bitrix24: calls that old may still be registered late or corrected")
+    nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
+    requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Zone of times without an offset. The tenant's is filled in by :meth:`Settings.with_zone`."""
+        return ZoneInfo(self.timezone or "UTC")
+
+
+#: Names of columns for :attr:`Source.columns`. Either customer and line, or from and to.
+COLUMNS = (
+    "call_id", "started", "answered", "ended", "direction", "customer", "line", "from", "to", "queue", "agent",
+    "outcome", "wait", "ring", "talk", "hold", "duration",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    listen: str = setting("127.0.0.1:8090", "address and port of webhooks, API and /metrics")
+    processes: int = setting(1, "web processes that share the port; one per core at the most")
+    max_body_bytes: int = setting(16 * 1024 * 1024, "a larger request is refused with 413")
+    max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
+    request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
+    max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
+    api_token: str = setting("", "bearer token of /api; without one only this machine may read it")
+    metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    url: str = setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
+    data_dir: str = setting("", "where the embedded PostgreSQL and the spool live; empty: the user's data directory")
+    reader_password: str = setting("", "password of the role callkpi_reader, which Grafana reads the views as")
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    limit_mib: int = setting(
+        256, "what may wait in database.data_dir while PostgreSQL is away; more is answered 503; 0: no spool"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    format: str = setting("auto", "json, console, or auto: console on a terminal, else json")
+    level: str = setting("info", "debug, info, warning or error")
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    max_agents: int = setting(500, 'agents with series of their own per tenant; the rest are agent="other"')
+    max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
+    max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    server: Server = field(default_factory=Server)
+    database: Database = field(default_factory=Database)
+    spool: Spool = field(default_factory=Spool)
+    log: Log = field(default_factory=Log)
+    metrics: Metrics = field(default_factory=Metrics)
+    tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def with_zone(self, source: Source) -> Source:
+        """*source* with its tenant's zone where it has none of its own."""
+        tenant = self.tenants.get(source.tenant)
+        return source if source.timezone or tenant is None else replace(source, timezone=tenant.timezone)
+
+    @property
+    def portals(self) -> dict[str, Source]:
+        """The sources that may be asked by REST."""
+        return {name: source for name, source in self.sources.items() if source.rest_url}
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the embedded database, its files and the spool live."""
+        if self.database.data_dir:
+            return Path(self.database.data_dir).expanduser().absolute()
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            return Path("/var/lib/callkpi")
+        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        return Path(base) / "callkpi"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.server.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def with_processes(settings: Settings, processes: int) -> Settings:
+    """The settings with another number of web processes."""
+    return replace(settings, server=replace(settings.server, processes=processes))

@@ -1,0 +1,1 @@
+"""Live connections that the daemon keeps to PBXes: one module a protocol."""

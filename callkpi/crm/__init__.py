@@ -1,0 +1,1 @@
+"""What callkpi writes into a CRM: one module a CRM."""

@@ -1,0 +1,1 @@
+"""Sending summaries to people: one module a way."""

@@ -1,0 +1,1 @@
+"""Shifts, periods, summaries: what managers read."""
