@@ -20,6 +20,7 @@ from callkpi.config.tree import (
     Named,
     NumbersShown,
     Queue,
+    Retention,
     Server,
     ServiceLevelFormula,
     Settings,
@@ -32,7 +33,7 @@ from callkpi.config.tree import (
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Server",
+    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Retention", "Server",
     "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
     "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
 ]  # fmt: skip
