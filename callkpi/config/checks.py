@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
+from callkpi.config.shift_checks import calendar_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.tree import Server, Settings, Tenant
 from callkpi.config.words import NAME, is_zone
@@ -67,6 +68,4 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
             yield f"{where}.business_hours.{day}: is none of {', '.join(WEEKDAYS)}"
         elif parse_hours(hours) is None:
             yield f'{where}.business_hours.{day}: {hours!r} must be like "09:00-18:00"'
-    for day in tenant.holidays:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
-            yield f'{where}.holidays: {day!r} must be a date like "2026-12-31"'
+    yield from calendar_problems(where, tenant)

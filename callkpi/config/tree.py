@@ -77,6 +77,29 @@ class Targets:
     )
 
 
+class OnHolidays(StrEnum):
+    """What a shift does on a holiday of its call centre."""
+
+    CLOSED = "closed"
+    WORKS = "works"
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftPlan:
+    """A named shift as it is planned: which hours of which days."""
+
+    name: str = setting("", "shown instead of the shift's id")
+    hours: str = setting("", '"20:00-08:00": the next morning where the end is not after the begin')
+    days: tuple[str, ...] = setting((), "the weekdays on which it begins at these hours; none: every day")
+    by_day: dict[str, str] = setting({}, 'weekdays with other hours, sat = "10:00-14:00"; "closed": none')
+    special_days: dict[str, str] = setting({}, 'dates with other hours, "2026-12-31" = "10:00-15:00"; "closed": none')
+    on_holidays: OnHolidays = setting(OnHolidays.CLOSED, "closed or works, on the tenant's holidays and special days")
+    queues: tuple[str, ...] = setting((), "the queues it is about; none: all")
+    team: str = setting("", "the team it is about; empty: all")
+    since: str = setting("", "its first day; empty: always was")
+    until: str = setting("", "its last day; empty: goes on")
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
@@ -99,10 +122,12 @@ class Tenant:
         'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
     )
     holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
+    special_days: dict[str, str] = setting({}, 'days with other business hours, "2026-12-31" = "10:00-15:00"')
     targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
 
     @property
     def zone(self) -> ZoneInfo:
