@@ -20,6 +20,7 @@ from callkpi.config.tree import (
     Named,
     NumbersShown,
     Queue,
+    Role,
     Server,
     ServiceLevelFormula,
     Settings,
@@ -28,11 +29,12 @@ from callkpi.config.tree import (
     Spool,
     Targets,
     Tenant,
+    Token,
     with_processes,
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Server",
-    "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
-    "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
+    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Role",
+    "Server", "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "Token",
+    "example", "is_open", "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
 ]  # fmt: skip

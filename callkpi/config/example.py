@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from callkpi.config.tree import Named, Queue, Settings, Source, SourceKind, Targets, Tenant
+from callkpi.config.tree import Named, Queue, Settings, Source, SourceKind, Targets, Tenant, Token
 
 
 def example() -> str:
     """A commented callkpi.toml, made from the settings themselves."""
     lines = ["# callkpi.toml: every key with its default; uncomment what you change.", ""]
     for section in fields(Settings):
-        if section.name not in ("tenants", "sources"):
+        if section.name not in ("tenants", "sources", "tokens"):
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
@@ -39,6 +39,7 @@ def example() -> str:
         ("columns", 'started = "Date"'), ("directions", 'Incoming = "inbound"'), ("outcomes", 'Missed = "no_answer"'),
     ):  # fmt: skip
         lines += [f"# [sources.csv.{table}]", f"# {line}", ""]
+    lines += ["# [tokens.wall]", *_example_lines(Token), ""]
     return "\n".join(lines)
 
 
