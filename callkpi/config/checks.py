@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
+from callkpi.config.shift_checks import calendar_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.tree import Server, Settings, Tenant
-from callkpi.config.words import NAME, is_zone
+from callkpi.config.words import NAME, guess, is_zone
 
 
 def check(settings: Settings, problems: list[str]) -> None:
@@ -30,6 +31,7 @@ def check(settings: Settings, problems: list[str]) -> None:
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
+    problems.extend(_token_problems(settings))
 
 
 def _retention_problems(settings: Settings) -> Iterator[str]:
@@ -60,6 +62,31 @@ def _server_problems(server: Server) -> Iterator[str]:
             yield f"server.{key}: must be above 0"
 
 
+#: Names of readers that no token gives: who has server.api_token, and who is on this machine.
+_RESERVED = ("api_token", "local")
+#: Shorter ones can be guessed.
+_TOKEN_LENGTH = 16
+
+
+def _token_problems(settings: Settings) -> Iterator[str]:
+    seen = {settings.server.api_token: "server.api_token"}
+    for name, entry in settings.tokens.items():
+        where = f"tokens.{name}"
+        if not NAME.fullmatch(name) or name in _RESERVED:
+            yield f"{where}: a token's name has letters, digits, '_', '.', '-', at most 64, and is none of {_RESERVED}"
+        if not re.fullmatch(f"[!-~]{{{_TOKEN_LENGTH},}}", entry.token):
+            yield (
+                f"{where}.token: is required, at least {_TOKEN_LENGTH} letters, digits and signs of ASCII, e.g. from "
+                f"'openssl rand -hex 24'; a file that holds it: CALLKPI_TOKENS__{name.upper()}__TOKEN_FILE"
+            )
+        elif entry.token in seen:
+            yield f"{where}.token: is that of {seen[entry.token]}; each reader has one of his own"
+        seen.setdefault(entry.token, where)
+        for tenant in entry.tenants:
+            if tenant not in settings.tenants:
+                yield f"{where}.tenants: no tenant {tenant!r}{guess(tenant, settings.tenants)}"
+
+
 def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
     if not NAME.fullmatch(name):
         yield f"{where}: a tenant's name has letters, digits, '_', '.', '-', at most 64"
@@ -87,6 +114,4 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
             yield f"{where}.business_hours.{day}: is none of {', '.join(WEEKDAYS)}"
         elif parse_hours(hours) is None:
             yield f'{where}.business_hours.{day}: {hours!r} must be like "09:00-18:00"'
-    for day in tenant.holidays:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
-            yield f'{where}.holidays: {day!r} must be a date like "2026-12-31"'
+    yield from calendar_problems(where, tenant)
