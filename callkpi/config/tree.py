@@ -114,6 +114,24 @@ class ShiftPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """A summary that is sent when its period is over."""
+
+    period: str = setting("shift", "shift (every one), shift:ID, day, week, month or quarter")
+    to: tuple[str, ...] = setting(
+        (),
+        "mailto:name@example.com, telegram:CHAT, bitrix24:SOURCE/chat42 or SOURCE/feed, folder:/directory, https://…",
+    )
+    language: str = setting("en", "en, ru or kk")
+    files: tuple[str, ...] = setting(("pdf",), "what goes with it: pdf, xlsx, csv, html, json")
+    wait_minutes: float = setting(15.0, "late events have this long after the end of the period")
+    corrections_days: float = setting(
+        3.0, "if late events change its figures after that, a correction is sent; 0: none"
+    )
+    secret: str = setting("", "of https receivers: key of the signature in the header X-Callkpi-Signature")
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
 
@@ -140,6 +158,7 @@ class Tenant:
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    reports: dict[str, Report] = setting({}, "summaries that are sent")
     shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
 
     @property
@@ -202,6 +221,9 @@ class Server:
     max_body_bytes: int = setting(16 * 1024 * 1024, "a larger request is refused with 413")
     max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
     request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
+    public_url: str = setting(
+        "", "address under which people reach this server, for links: https://callkpi.example.com"
+    )
     max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
     api_token: str = setting("", "bearer token of an admin; without any token only this machine may read")
     metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")
@@ -214,6 +236,21 @@ class Token:
     token: str = setting("", "sent as 'Authorization: Bearer …', or opened once as '?token=…' by a browser")
     role: Role = setting(Role.VIEWER, "viewer, supervisor, manager or admin; see the README")
     tenants: tuple[str, ...] = setting((), "the call centres that may be read; empty: all")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    server: str = setting("", "HOST:PORT of the SMTP server; 587 with starttls, 465 with tls")
+    security: str = setting("starttls", "starttls, tls, or none for a server on this machine")
+    user: str = setting("", "who logs in; empty: nobody does")
+    password: str = setting("", "and by what")
+    sender: str = setting("", "the address that reports come from")
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    token: str = setting("", "of the bot that sends reports, as @BotFather gives it")
+    api_url: str = setting("https://api.telegram.org", "another one for a Bot API server of your own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +295,8 @@ class Metrics:
 class Settings:
     server: Server = field(default_factory=Server)
     database: Database = field(default_factory=Database)
+    mail: Mail = field(default_factory=Mail)
+    telegram: Telegram = field(default_factory=Telegram)
     spool: Spool = field(default_factory=Spool)
     retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)
@@ -270,6 +309,10 @@ class Settings:
         """*source* with its tenant's zone where it has none of its own."""
         tenant = self.tenants.get(source.tenant)
         return source if source.timezone or tenant is None else replace(source, timezone=tenant.timezone)
+
+    @property
+    def sends_reports(self) -> bool:
+        return any(tenant.reports for tenant in self.tenants.values())
 
     @property
     def portals(self) -> dict[str, Source]:
