@@ -23,6 +23,9 @@ from callkpi.config import ServiceLevelFormula
 from callkpi.kpi import Fact, Grain
 from callkpi.reporting.behind import FIGURES, NOTHING, Weight, weigh
 
+#: What a headline counts.
+CALLS, ENTRIES = "calls", "queue entries"
+
 #: Grows when a key changes its meaning or goes; a new key does not count.
 SCHEMA = 1
 
@@ -50,6 +53,8 @@ class Period:
     begin: datetime  #: UTC
     end: datetime  #: UTC, not in it
     timezone: str  #: IANA zone of the call centre
+    queues: tuple[str, ...] = ()  #: the queues it is about; none: all
+    team: str = ""  #: the team it is about; "": all
 
     @property
     def key(self) -> str:
@@ -73,7 +78,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A step of the period by the call centre's clock; whole calls that began in it."""
+    """A step of the period by the call centre's clock; what began in it, as in the headline."""
 
     begin: datetime
     end: datetime
@@ -238,7 +243,8 @@ class Summary:
     tenant: str
     period: Period
     as_of: datetime  #: when it was computed, UTC
-    figures: FigureRow  #: whole calls
+    counts: str  #: what the headline counts: calls, or queue entries where the period is about some queues only
+    figures: FigureRow
     fates: Mapping[str, int]  #: missed calls by what became of their customers, at ``as_of``
     reasons: tuple[Reason, ...]  #: most first
     intervals: tuple[Interval, ...]
@@ -262,11 +268,13 @@ class Summary:
     @property
     def fingerprint(self) -> str:
         """Equal while the figures are: of everything that counts, and of nothing that time alone changes."""
-        told = (self.tenant, self.period.key, self.period.begin, self.period.end, _figures_of(self))
-        return hashlib.sha256(orjson.dumps(told, option=_CANONICAL)).hexdigest()[:16]
+        rows = [
+            (*place, {name: None if value is None else round(float(value), 6) for name, value in row.items()})
+            for place, row in sorted(_figures_of(self).items())
+        ]
+        told = (self.tenant, self.period.key, self.period.begin, self.period.end, rows)
+        return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
-
-_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 #: Fates of missed customers change as the day goes on, without any figure having been wrong.
 _FATES = frozenset({"called_back", "reached_after_miss", "self_served", "still_waiting", "written_off"})
@@ -279,7 +287,7 @@ class Place(NamedTuple):
     """Whose figure it is."""
 
     grain: str  #: call, entry or handle
-    name: str  #: shown queue of entries, shown agent of handles, "" of calls
+    name: str  #: shown queue of entries, shown agent of handles, "" of the headline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +320,8 @@ def changes(old: Summary, new: Summary) -> list[Change]:
 
 def _figures_of(summary: Summary) -> dict[Place, dict[str, Number]]:
     """Every figure that a correction can change."""
-    told = {Place(Grain.CALL.value, ""): summary.figures}
+    headline = Grain.CALL if summary.counts == CALLS else Grain.ENTRY
+    told = {Place(headline.value, ""): summary.figures}
     told |= {Place(Grain.ENTRY.value, line.queue): line.figures for line in summary.queues}
     told |= {Place(Grain.HANDLE.value, line.agent): line.figures for line in summary.agents}
     return {place: {k: v for k, v in row.items() if k not in _FATES} for place, row in told.items()}
@@ -350,9 +359,7 @@ def _because_of(
 
 def _lies_in(fact: Fact, place: Place) -> bool:
     grain, name = place
-    if fact.key.grain != grain:
-        return False
-    return grain == Grain.CALL or name == (fact.key.queue if grain == Grain.ENTRY else fact.key.agent)
+    return fact.key.grain == grain and name in ("", fact.key.agent if grain == Grain.HANDLE else fact.key.queue)
 
 
 # -- as data, and back -------------------------------------------------------------------------------------
