@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 
 from callkpi import __version__, config, kpi, live, recent, store
+from callkpi.delivery.message import receivers
 from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
@@ -94,6 +95,7 @@ class Snapshot:
     lag: Any
     reconciled: Sequence[Any]
     recent: recent.Recent
+    unsent: Sequence[Any]
     spool: Size | None = None
 
 
@@ -159,6 +161,7 @@ class Exporter:
                 lag=(await rows("projector", "lag"))[0],
                 reconciled=await rows("reconcile", "sources"),
                 recent=await self._recent.read(rows, now),
+                unsent=await rows("delivery", "unsent"),
                 spool=await self._spool.size() if self._spool is not None else None,
             )
 
@@ -357,8 +360,25 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
     yield from _spool_families(snapshot.spool)
     yield from _source_families(snapshot, settings)
     yield from _reconcile_families(snapshot, settings)
+    yield from _delivery_families(snapshot.unsent, settings)
     yield from _own_counters(snapshot, settings)
     yield from recent.families(snapshot.recent, settings, labels)
+
+
+def _delivery_families(rows: Iterable[Mapping[str, Any]], settings: config.Settings) -> Iterator[Metric]:
+    if not settings.sends_reports:
+        return
+    unsent: dict[tuple[str, ...], float] = {
+        (name, receiver.way, state): 0
+        for name, tenant in settings.tenants.items()
+        for report in tenant.reports.values()
+        for receiver in receivers(report)
+        for state in ("failed", "in_doubt", "overdue")
+    }
+    unsent |= {(row["tenant"], row["way"], row["state"]): row["deliveries"] for row in rows}
+    yield _gauge("callkpi_deliveries_unsent",
+                 "Reports of the last day that failed or are in doubt, and those that have waited for an hour",
+                 ("tenant", "way", "state"), unsent)  # fmt: skip
 
 
 def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
@@ -459,6 +479,9 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
         "",
     ),
     "retention_failures": ("callkpi_retention_failures", "Rounds of retention that failed", ""),
+    "delivery_attempts": ("callkpi_delivery_attempts", "Attempts to send a report by way and outcome", "outcome"),
+    "delivery_corrections": ("callkpi_delivery_corrections", "Corrections of reports that were sent", ""),
+    "delivery_failures": ("callkpi_delivery_failures", "Summaries that could not be made", ""),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
 _BY_SOURCE = {

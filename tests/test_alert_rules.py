@@ -228,6 +228,18 @@ CASES = [
         summary="source pbx: deliveries were refused because the spool was full", soon=False,
     ),
     Case(
+        alert="CallkpiReportNotSent", in_hours=False, labels={"tenant": "acme", "way": "mail"},
+        bad={'callkpi_deliveries_unsent{tenant="acme",way="mail",state="failed",instance="a"}': flat(2)},
+        quiet=[{'callkpi_deliveries_unsent{tenant="acme",way="mail",state="failed",instance="a"}':
+                then(flat(2), 4, flat(0))}],
+        summary="acme: 2 reports by mail were not sent",
+    ),
+    Case(
+        alert="CallkpiRetentionFailing", bad=jump("retention_failures_total", "", 1), in_hours=False,
+        quiet=[{own("retention_failures_total"): then(flat(3), 88, flat(5))}],
+        summary="old data could not be removed",
+    ),
+    Case(
         alert="CallkpiQueuesUnseen", in_hours=False, labels={"tenant": "acme"},
         bad={'callkpi_names_overflow{tenant="acme",kind="queue",instance="a"}': flat(12)},
         quiet=[{'callkpi_names_overflow{tenant="acme",kind="agent",instance="a"}': flat(12)}],

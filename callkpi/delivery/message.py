@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from callkpi import config
+from callkpi.config.report_checks import split_receiver
+
 
 class Temporary(Exception):
     """It did not arrive and may go later. ``wait_seconds``: what the other side asked for."""
@@ -76,3 +79,9 @@ class Way(Protocol):
 
     async def send(self, receiver: Receiver, message: Message) -> None:
         """Return when the other side has it. Raises Temporary, Permanent, InDoubt."""
+
+
+def receivers(report: config.Report) -> list[Receiver]:
+    """Everybody who gets a report, each once."""
+    found = [Receiver(*split) for text in report.to if (split := split_receiver(text)) is not None]
+    return list(dict.fromkeys(found))

@@ -608,6 +608,22 @@ def _daemon(limits: Limits) -> Iterator[Alert]:
         action="Find the sender of the burst; raise server.processes or max_waiting if it is wanted.",
     )  # fmt: skip
     yield Alert(
+        name="CallkpiReportNotSent", severity="warning", team="ops",
+        value="sum by (tenant, way) (" + _best("callkpi_deliveries_unsent", "tenant, way, state") + ")", above=0,
+        hold="5m", hold_reason="an attempt may be under way",
+        summary="{{ $labels.tenant }}: %count% reports by {{ $labels.way }} were not sent",
+        description="They were refused, nobody knows whether they arrived, or they have waited for an hour.",
+        action="Read the reason in the log (delivery.failed, delivery.in_doubt), mend it; callkpi report send --again.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiRetentionFailing", severity="warning", team="ops",
+        value=_grown("callkpi_retention_failures_total", "1h"), above=2,
+        hold="0s", hold_reason="three rounds have failed already", keep="1h",
+        summary="old data could not be removed",
+        description="Events, calls or numbers are kept for longer than the settings promise.",
+        action="Read the reason in the log (retention.failed): a full disk for the archive, or a long reader's lock?",
+    )  # fmt: skip
+    yield Alert(
         name="CallkpiQueuesUnseen", severity="info", team="ops",
         value=_best('callkpi_names_overflow{kind="queue"}', "tenant"), above=0,
         hold="15m", hold_reason="it does not go away by itself",

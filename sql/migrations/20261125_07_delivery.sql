@@ -49,6 +49,8 @@ CREATE TABLE deliveries (
 
 CREATE INDEX deliveries_due ON deliveries (next_at) WHERE state IN ('waiting', 'sending');
 
+CREATE INDEX deliveries_unsent ON deliveries (made_at) WHERE state IN ('failed', 'in_doubt');
+
 -- migrate: rollback
 
 DROP TABLE deliveries;

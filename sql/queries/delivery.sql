@@ -75,11 +75,15 @@ WHERE (tenant, report, period) = ($1, $2, $3)
 -- What became of the deliveries of a period.
 SELECT * FROM deliveries WHERE (tenant, report, period) = ($1, $2, $3) ORDER BY edition, receiver;
 
--- name: counts
--- Deliveries that are overdue, failed or in doubt, of the last week. Served by deliveries_due and the primary key.
-SELECT tenant, way, state, count(*) AS deliveries, min(made_at) AS oldest FROM deliveries
-WHERE state IN ('waiting', 'sending', 'failed', 'in_doubt') AND made_at > now() - interval '7 days'
-GROUP BY tenant, way, state;
+-- name: unsent
+-- Deliveries of the last day that failed or are in doubt, and those that have waited for over an hour ('overdue').
+-- Served by deliveries_unsent.
+SELECT tenant, way, CASE WHEN state IN ('failed', 'in_doubt') THEN state ELSE 'overdue' END AS state,
+       count(*) AS deliveries
+FROM deliveries
+WHERE (state IN ('failed', 'in_doubt') AND made_at > now() - interval '1 day')
+    OR (state IN ('waiting', 'sending') AND made_at < now() - interval '1 hour')
+GROUP BY 1, 2, 3;
 
 -- name: open_calls_of
 -- Calls that began in a window and still go on. Served by calls_open.
