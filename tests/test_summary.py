@@ -7,25 +7,22 @@ from typing import Any
 
 import pytest
 
-from callkpi.reporting.assemble import summarise
+from callkpi.reporting import periods
+from callkpi.reporting.assemble import summarise_period
 from callkpi.reporting.behind import FIGURES, Window, calls_behind
-from callkpi.reporting.summary import Period, PeriodKind, Summary, changes, from_data, to_data
+from callkpi.reporting.summary import Summary, changes, from_data, to_data
 from callkpi.reports import Query
 from tests.world import World, capture_lines
 
 BEGIN, END = datetime(2026, 11, 23, 18, tzinfo=UTC), datetime(2026, 11, 23, 21, tzinfo=UTC)
+#: The same three hours by the clock of Almaty.
+NIGHT = "2026-11-23T23:00..2026-11-24T02:00"
 LATER = datetime(2026, 11, 24, 4, tzinfo=UTC)
 
 
-def period(begin: datetime = BEGIN, end: datetime = END, **more: Any) -> Period:
-    return Period(
-        kind=PeriodKind.SHIFT, id="night", name="Night", day="2026-11-23", begin=begin, end=end, timezone="Asia/Almaty",
-        **more,
-    )  # fmt: skip
-
-
-async def summary_of(world: World, asked: Period | None = None, **more: Any) -> Summary:
-    return await summarise(world.pool, world.settings, world.reports.names, "acme", asked or period(), **more)
+async def summary_of(world: World, text: str = NIGHT, **more: Any) -> Summary:
+    period = periods.parse(world.settings.tenants["acme"], "acme", text, LATER)
+    return await summarise_period(world.pool, world.settings, world.reports.names, "acme", period, **more)
 
 
 async def recorded(world: World) -> None:

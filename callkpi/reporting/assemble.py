@@ -17,7 +17,10 @@ from callkpi.funnel import Thresholds
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
+from callkpi.reporting import periods
 from callkpi.reporting.behind import FATES, written_off_before
+from callkpi.reporting.calendar import Shift
+from callkpi.reporting.periods import Period
 from callkpi.reporting.steps import steps
 from callkpi.reporting.summary import (
     CALLS,
@@ -33,9 +36,9 @@ from callkpi.reporting.summary import (
     Note,
     OpenCall,
     Peak,
-    Period,
     QueueLine,
     Reason,
+    Span,
     State,
     Summary,
 )
@@ -55,21 +58,44 @@ _CUSTOMERS = (Direction.INBOUND, Direction.OUTBOUND)
 
 
 async def summarise(
+    pool: asyncpg.Pool, settings: config.Settings, names: Names, shift: Shift, as_of: datetime | None = None
+) -> Summary:
+    """The summary of a *shift* as it stands now (*as_of*), beside the last shift of that name."""
+    return await summarise_period(pool, settings, names, shift.tenant, periods.of_shift(shift), as_of)
+
+
+async def summarise_period(
     pool: asyncpg.Pool,
     settings: config.Settings,
     names: Names,
     tenant: str,
     period: Period,
-    before: Period | None = None,
     as_of: datetime | None = None,
+    against: str = "previous",
 ) -> Summary:
-    """The summary of a *period* from one snapshot of the store, *as_of* now, beside the period *before*.
+    """The summary of any *period* from one snapshot of the store, beside the comparable one.
 
-    Of a period that goes on, *before* is taken up to the same point.
+    A period that goes on is compared with as much of the other. *as_of* is the time of reading: what waits, waits until
+    then. Raises BadPeriod where *against* makes no sense.
     """  # fmt: skip
+    at = as_of or datetime.now(UTC)
+    own = settings.tenants[tenant]
+    period = replace(period, until=max(period.begin, min(period.end, at)))
+    before = periods.comparable(own, period, against)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         await names.refresh(connection)
-        return await _Assembly(connection, settings, names, tenant, period, as_of or datetime.now(UTC)).summary(before)
+        assembly = _Assembly(connection, settings, names, tenant, span_of(own, period), at)
+        return await assembly.summary(before)
+
+
+def span_of(own: config.Tenant, period: Period) -> Span:
+    """A period as a summary tells it."""
+    shift, local = period.shift, period.begin.astimezone(own.zone)
+    return Span(
+        kind=period.kind, id=shift.id if shift else period.kind, name=shift.name if shift else period.name,
+        text=period.text, day=shift.day.isoformat() if shift else local.date().isoformat(), begin=period.begin,
+        end=period.end, timezone=own.timezone, queues=shift.queues if shift else (), team=shift.team if shift else "",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +104,7 @@ class _Assembly:
     settings: config.Settings
     names: Names
     tenant: str
-    period: Period
+    period: Span
     as_of: datetime
 
     # -- what is asked ---------------------------------------------------------------------------------
@@ -145,13 +171,14 @@ class _Assembly:
         )
 
     async def _before(self, reports: Reports, before: Period | None) -> Before | None:
-        """The comparable period, cut at the point that this one has come to."""
+        """The comparable period, up to the point that this one has come to."""
         if before is None:
             return None
-        missing = self.period.end - self.told_until
-        end = max(before.end - missing, before.begin)
-        query = Query(self.tenant, before.begin, end, "direction", self.only)
-        return Before(period=replace(before, end=end), figures=(await reports.figures(query))["total"])
+        span = replace(span_of(self.own, before), end=before.until)
+        if span.begin >= span.end:
+            return None
+        query = Query(self.tenant, span.begin, span.end, "direction", self.only)
+        return Before(period=span, figures=(await reports.figures(query))["total"])
 
     def _goals(self, figures: Mapping[str, Any]) -> tuple[Goal, ...]:
         targets = self.own.targets

@@ -34,32 +34,20 @@ Number = int | float | None
 FigureRow = Mapping[str, Number]
 
 
-class PeriodKind(StrEnum):
-    SHIFT = "shift"
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    CUSTOM = "custom"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
+class Span:
     """The window that is summed up, [begin, end), and what people call it."""
 
-    kind: PeriodKind
-    id: str  #: of a shift: its id in the configuration, e.g. "night"; else the kind's name
-    name: str  #: as the configuration calls it; "" where it has no name
+    kind: str  #: shift, day, week, month, quarter, year, days or interval
+    id: str  #: of a shift: its id in the configuration, e.g. "night"; else the kind
+    name: str  #: as the configuration calls the shift; of others "2026-W47"
+    text: str  #: as :func:`callkpi.reporting.periods.parse` reads it: "shift:night@2026-11-23"
     day: str  #: local date on which it begins, ISO 8601
     begin: datetime  #: UTC
     end: datetime  #: UTC, not in it
     timezone: str  #: IANA zone of the call centre
     queues: tuple[str, ...] = ()  #: the queues it is about; none: all
     team: str = ""  #: the team it is about; "": all
-
-    @property
-    def key(self) -> str:
-        """``night@2026-11-23``: what the command line and addresses call it."""
-        return f"{self.id}@{self.day}"
 
 
 class State(StrEnum):
@@ -205,7 +193,7 @@ class Note:
 class Before:
     """The comparable period before, up to the same point of it where this one still goes on."""
 
-    period: Period
+    period: Span
     figures: FigureRow
 
 
@@ -241,7 +229,7 @@ class Summary:
 
     schema: int = SCHEMA
     tenant: str
-    period: Period
+    period: Span
     as_of: datetime  #: when it was computed, UTC
     counts: str  #: what the headline counts: calls, or queue entries where the period is about some queues only
     figures: FigureRow
@@ -272,7 +260,7 @@ class Summary:
             (*place, {name: None if value is None else round(float(value), 6) for name, value in row.items()})
             for place, row in sorted(_figures_of(self).items())
         ]
-        told = (self.tenant, self.period.key, self.period.begin, self.period.end, rows)
+        told = (self.tenant, self.period.text, self.period.begin, self.period.end, rows)
         return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
