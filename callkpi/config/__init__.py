@@ -15,6 +15,9 @@ from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
     Database,
+    Funnel,
+    FunnelItems,
+    Language,
     Log,
     Metrics,
     Named,
@@ -32,7 +35,7 @@ from callkpi.config.tree import (
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Server",
-    "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
+    "WEEKDAYS", "ConfigError", "Database", "Funnel", "FunnelItems", "Language", "Log", "Metrics", "Named",
+    "NumbersShown", "Queue", "Server", "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
     "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
 ]  # fmt: skip
