@@ -354,17 +354,25 @@ class Client:
         answer = await self.call(STATISTICS, {"FILTER": dict(only), "SORT": "ID", "ORDER": "ASC", "start": 0})
         return answer.total
 
-    async def listed(self, method: str, parameters: Mapping[str, Any], start_key: str = "start") -> list[Any]:
-        """Every row of a list method by offsets. Raises a PortalError."""
+    async def listed(
+        self, method: str, parameters: Mapping[str, Any], start_key: str = "start", key: str = "",
+        pages: int = 10_000,
+    ) -> list[Any]:  # fmt: skip
+        """Every row of a list method by offsets, of at most *pages*; under *key* of the result, if one is given.
+
+        Raises a PortalError.
+        """
         found: list[Any] = []
         start = 0
-        while True:
+        for _ in range(pages):
             answer = await self.call(method, {**parameters, start_key: start})
-            rows = _rows(answer.result)
+            result = answer.result.get(key) if key and isinstance(answer.result, dict) else answer.result
+            rows = _rows(result)
             found += rows
             if not rows or answer.next is None or answer.next <= start:
-                return found
+                break
             start = answer.next
+        return found
 
 
 STATISTICS = "voximplant.statistic.get"

@@ -36,6 +36,6 @@ from callkpi.config.tree import (
 
 __all__ = [
     "WEEKDAYS", "ConfigError", "Database", "Funnel", "FunnelItems", "Language", "Log", "Metrics", "Named",
-    "NumbersShown", "Queue", "Server", "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
-    "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
+    "NumbersShown", "Queue", "Server", "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets",
+    "Tenant", "example", "is_open", "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
 ]  # fmt: skip
