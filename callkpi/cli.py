@@ -154,6 +154,13 @@ def _repair_commands(commands: Any) -> None:
     )
     _takes_config(parser)
     parser = _add(
+        commands, "crm-funnel", "print what the daemon would write into a portal's CRM",
+        "callkpi crm-funnel --source portal --dry-run", _crm_funnel,
+    )  # fmt: skip
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url")
+    parser.add_argument("--dry-run", action="store_true", required=True, help="nothing is sent; the daemon writes")
+    _takes_config(parser)
+    parser = _add(
         commands,
         "replay-rejected",
         "take payloads that were rejected, after a fix",
@@ -254,6 +261,12 @@ def _check(arguments: argparse.Namespace) -> None:
         sys.exit(2)
     sources = ", ".join(f"{name} ({source.kind})" for name, source in settings.sources.items()) or "none"
     print(f"The configuration is good. Tenants: {', '.join(settings.tenants)}. Sources: {sources}.")
+    for name, source in settings.funnels.items():
+        how = "only logged (dry_run)" if source.funnel.dry_run else "written"
+        print(
+            f"The call funnel of tenant {source.tenant} is {how} into the CRM of {name}, "
+            f'pipeline "{source.funnel.pipeline}"; its webhook needs the rights telephony and crm.'
+        )
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
 
 
@@ -365,6 +378,16 @@ def _erase(arguments: argparse.Namespace) -> None:
         return
     print(f"Replaced by {found.pseudonym} in {found.calls} calls, {found.events} events, {found.rejected} payloads.")
     print("Not reached: archives of retention, backups, and what the sources themselves keep.")
+
+
+def _crm_funnel(arguments: argparse.Namespace) -> None:
+    from callkpi import log
+    from callkpi.crm import preview
+
+    settings = config.load(arguments.config)
+    log.configure(settings, role="crm-funnel")
+    for line in _run(preview.preview(settings, arguments.source)):
+        print(line)
 
 
 def _migrate(arguments: argparse.Namespace) -> None:

@@ -94,6 +94,7 @@ class Snapshot:
     rejected: Sequence[Any]
     lag: Any
     reconciled: Sequence[Any]
+    funnels: Sequence[Any]
     recent: recent.Recent
     unsent: Sequence[Any]
     spool: Size | None = None
@@ -160,6 +161,7 @@ class Exporter:
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
                 reconciled=await rows("reconcile", "sources"),
+                funnels=await rows("crm", "funnels"),
                 recent=await self._recent.read(rows, now),
                 unsent=await rows("delivery", "unsent"),
                 spool=await self._spool.size() if self._spool is not None else None,
@@ -361,6 +363,7 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
     yield from _source_families(snapshot, settings)
     yield from _reconcile_families(snapshot, settings)
     yield from _delivery_families(snapshot.unsent, settings)
+    yield from _crm_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
     yield from recent.families(snapshot.recent, settings, labels)
 
@@ -435,6 +438,42 @@ def _reconcile_families(snapshot: Snapshot, settings: config.Settings) -> Iterat
                  success)  # fmt: skip
     yield _gauge("callkpi_source_connected", "1 while callkpi reaches a source that it asks", ("tenant", "source"),
                  _connected(told, settings, snapshot.at))  # fmt: skip
+
+
+#: What a round may have done to a portal's CRM; dry_… would have.
+_CRM_ACTIONS = (
+    "pipeline_made", "stage_made", "stage_named", "stage_removed", "added", "found", "moved", "described",
+    "left_to_people", "dry_added", "dry_changed",
+)  # fmt: skip
+
+
+def _crm_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
+    """Of portals whose CRM gets the call funnel."""
+    tenants = {name: source.tenant for name, source in settings.funnels.items()}
+    told = {row["source"]: row for row in snapshot.funnels if row["source"] in tenants}
+    place = ("tenant", "source")
+    counted: dict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
+    for source, tenant in tenants.items():
+        counted["crm_written"].update({(tenant, source, action): 0 for action in _CRM_ACTIONS})
+        counted["crm_echoes"][tenant, source, ""] = 0
+    for row in snapshot.health:
+        if row["source"] in tenants:
+            counted[row["metric"]][tenants[row["source"]], row["source"], row["label"]] += row["value"]
+    for metric, text, extra in (
+        ("crm_written", "Changes of the portal's CRM by what was done, or would be in a dry run", "action"),
+        ("crm_errors", "Changes of the portal's CRM, or rounds of them, that failed", "reason"),
+        ("crm_echoes", "Events of the CRM that our own writing caused, ignored", ""),
+    ):
+        family = CounterMetricFamily(f"callkpi_{metric}", text, labels=(*place, extra) if extra else place)
+        for key, value in sorted(counted[metric].items()):
+            family.add_metric(key if extra else key[:2], value)
+        yield family
+    yield _gauge("callkpi_crm_backlog", "Items of the call funnel that differ from the portal's CRM", place,
+                 {(tenants[name], name): row["backlog"] for name, row in told.items()})  # fmt: skip
+    yield _gauge("callkpi_crm_last_success_timestamp_seconds",
+                 "When the portal's CRM was last brought up to date; before that, when it was first tried", place,
+                 {(tenants[name], name): (row["last_success_at"] or row["since"]).timestamp()
+                  for name, row in told.items()})  # fmt: skip
 
 
 def _connected(told: Mapping[str, Any], settings: config.Settings, at: datetime) -> dict[tuple[str, ...], float]:

@@ -15,6 +15,9 @@ from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
     Database,
+    Funnel,
+    FunnelItems,
+    Language,
     Log,
     Mail,
     Metrics,
@@ -43,6 +46,9 @@ __all__ = [
     "WEEKDAYS",
     "ConfigError",
     "Database",
+    "Funnel",
+    "FunnelItems",
+    "Language",
     "Log",
     "Mail",
     "Metrics",

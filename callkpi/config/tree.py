@@ -36,7 +36,7 @@ class ServiceLevelFormula(StrEnum):
 
 
 class NumbersShown(StrEnum):
-    """How the SQL views show customers' numbers."""
+    """How customers' numbers are shown where people look at them."""
 
     MASKED = "masked"
     FULL = "full"
@@ -166,6 +166,41 @@ class Tenant:
         return ZoneInfo(self.timezone)
 
 
+class FunnelItems(StrEnum):
+    """Which calls become items of the pipeline in the CRM."""
+
+    MISSED = "missed"
+    OFFERED = "offered"
+
+
+class Language(StrEnum):
+    EN = "en"
+    RU = "ru"
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """The call funnel as a pipeline of its own in a Bitrix24 portal."""
+
+    enabled: bool = setting(False, "write the call funnel into the portal's CRM; rest_url then needs the right crm")
+    dry_run: bool = setting(True, "only log and count what would be written; false: write it")
+    pipeline: str = setting("Call funnel", "name of the pipeline of deals that is made for it")
+    language: Language = setting(Language.EN, "en or ru: names of stages and items")
+    items: FunnelItems = setting(
+        FunnelItems.MISSED, "missed: an item per missed customer; offered: answered calls are items as well"
+    )
+    numbers: NumbersShown = setting(
+        NumbersShown.MASKED, "numbers in the items' titles: masked, or full for who dials from them"
+    )
+    responsible: dict[str, str] = setting(
+        {},
+        "who is responsible for a new item: portal user's number by agent:ID, line:ID, queue:ID or *; none: the "
+        "owner of the webhook",
+    )
+    lookback_hours: float = setting(24.0, "calls that began earlier get no new item")
+    every_seconds: float = setting(30.0, "how often the funnel is compared with what was written")
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One sender of events."""
@@ -200,6 +235,7 @@ class Source:
     recheck_hours: float = setting(48.0, "bitrix24: calls that old may still be registered late or corrected")
     nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
     requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
+    funnel: Funnel = field(default_factory=Funnel, metadata={"doc": "bitrix24: the call funnel in the portal's CRM"})
 
     @property
     def zone(self) -> ZoneInfo:
@@ -318,6 +354,11 @@ class Settings:
     def portals(self) -> dict[str, Source]:
         """The sources that may be asked by REST."""
         return {name: source for name, source in self.sources.items() if source.rest_url}
+
+    @property
+    def funnels(self) -> dict[str, Source]:
+        """The portals whose CRM gets the call funnel, or a dry run of it."""
+        return {name: source for name, source in self.portals.items() if source.funnel.enabled}
 
     @property
     def data_dir(self) -> Path:
