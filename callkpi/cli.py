@@ -89,8 +89,16 @@ def _serving_commands(commands: Any) -> None:
 
 
 def _reading_commands(commands: Any) -> None:
-    parser = _add(commands, "report", "print KPIs of a window", "callkpi report --from 2026-11-23 --by agent", _report)
+    parser = _add(
+        commands, "report", "print KPIs of a window; report send: send a configured report",
+        "callkpi report --from 2026-11-23 --by agent; callkpi report send --dry-run", _report,
+    )  # fmt: skip
     _takes_config(parser)
+    parser.add_argument("action", nargs="?", default="show", choices=["show", "send"], help="default: show")
+    parser.add_argument("--report", default="", metavar="NAME", help="send: which; default: all of the tenant")
+    parser.add_argument("--dry-run", action="store_true", help="send: only say what would go to whom")
+    parser.add_argument("--period", default="", help="shift:night@2026-11-23, day:2026-11-23, month:2026-10, …")
+    parser.add_argument("--again", action="store_true", help="send: also what was sent, failed or is in doubt")
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument(
         "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
@@ -236,6 +244,9 @@ def _child(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    if arguments.action == "send":
+        _send_report(arguments)
+        return
     from callkpi import terminal
 
     settings = config.load(arguments.config)
@@ -244,6 +255,28 @@ def _report(arguments: argparse.Namespace) -> None:
             settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json
         )
     )
+
+
+def _send_report(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance, terminal
+    from callkpi.delivery import by_hand
+    from callkpi.reporting.periods import BadPeriod
+
+    settings = config.load(arguments.config)
+    tenant = terminal.one_tenant(settings, arguments.tenant)
+
+    async def send() -> None:
+        async with maintenance.database(settings, role="courier-command") as pool:
+            async for line in by_hand.send(
+                pool, settings, tenant, arguments.report, arguments.period,
+                dry_run=arguments.dry_run, again=arguments.again,
+            ):  # fmt: skip
+                print(line)
+
+    try:
+        _run(send())
+    except (by_hand.NothingToSend, BadPeriod) as error:
+        raise UsageError(str(error)) from None
 
 
 def _missed(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import email
 import hashlib
 import hmac
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -32,7 +33,8 @@ from callkpi.delivery.webhook import WebhookWay
 PDF = Attachment("acme-night-2026-11-23.pdf", "application/pdf", b"%PDF-1.7 \xff")
 MESSAGE = Message(
     key="callkpi.0123", earlier_key="", subject="acme: Сводка смены", text="120 звонков. 24 пропущено.",
-    html="<p>120 звонков</p>", attachments=(PDF,), data={"figures": {"offered": 120}}, file_stem="acme-night-2026-11-23",
+    html="<p>120 звонков</p>", attachments=(PDF,), data={"figures": {"offered": 120}},
+    file_stem="acme-night-2026-11-23",
 )  # fmt: skip
 
 
@@ -62,7 +64,8 @@ class Mailbox:
         return "250 OK"
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=(data.login, data.password) == (b"reports", b"right password"))
+        right = (data.login, data.password) == (b"reports", b"right password")
+        return AuthResult(success=right, handled=False)
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +80,14 @@ def mail(authority: trustme.CA) -> Iterator[tuple[Mailbox, config.Mail, ssl.SSLC
     authority.issue_cert("localhost").configure_cert(served)
     authority.configure_trust(trusted)
     box = Mailbox()
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
     controller = Controller(
-        box, hostname="localhost", port=0, tls_context=served, require_starttls=True, auth_required=True,
+        box, hostname="localhost", port=port, tls_context=served, require_starttls=True, auth_required=True,
         authenticator=box.authenticate,
     )  # fmt: skip
     controller.start()
-    assert controller.server is not None
-    port = controller.server.sockets[0].getsockname()[1]
     settings = config.Mail(f"localhost:{port}", "starttls", "reports", "right password", "callkpi@example.com")
     yield box, settings, trusted
     controller.stop()
@@ -348,5 +352,5 @@ async def test_a_folder_gets_whole_files_and_the_same_ones_again(tmp_path: Path)
 
 async def test_a_folder_that_can_not_be_written_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Temporary, match="can't be written: (Not a directory|File exists)"):
+    with pytest.raises(Temporary, match=r"can't be written: (Not a directory|File exists)"):
         await FolderWay().send(Receiver("folder", str(tmp_path / "file")), MESSAGE)

@@ -85,7 +85,7 @@ class Courier:
                 for name, report in own.reports.items():
                     await self._make_due(tenant, name, report, now)
             await self._correct(now)
-        await self._send_due(now)
+        await self.send_due(now)
 
     async def _is_projected(self) -> bool:
         return bool(await self._pool.fetchval(store.query("delivery", "projected")))
@@ -120,10 +120,15 @@ class Courier:
         window = (tenant, period.begin, period.end)
         return not await self._pool.fetchval(store.query("delivery", "open_calls_of"), *window)
 
+    async def sendable(self, tenant: str, name: str, period: Period, now: datetime) -> tuple[Edition, bool]:
+        """The newest edition of a period, and whether it is kept already; a draft where there is none."""
+        row = await self._pool.fetchrow(store.query("delivery", "newest"), tenant, name, period.text)
+        return (_edition(row), True) if row is not None else (await self.draft(tenant, name, period, now), False)
+
     async def make(self, tenant: str, name: str, period: Period, now: datetime) -> Edition:
         """The first edition of a period, kept and due to its receivers."""
         edition = await self.draft(tenant, name, period, now)
-        await self._keep(edition, self._settings.tenants[tenant].reports[name])
+        await self._keep(edition, self._settings.tenants[tenant].reports[name], now)
         return edition
 
     async def draft(self, tenant: str, name: str, period: Period, now: datetime) -> Edition:
@@ -131,7 +136,7 @@ class Courier:
         summary = await summarise_period(self._pool, self._settings, self._names, tenant, period, now)
         return Edition(tenant, name, period.text, 1, letter.masked(summary))
 
-    async def _keep(self, edition: Edition, report: config.Report) -> None:
+    async def _keep(self, edition: Edition, report: config.Report, now: datetime) -> None:
         place = (edition.tenant, edition.report, edition.period, edition.number)
         async with self._pool.acquire() as connection, connection.transaction():
             added = await connection.fetchval(
@@ -142,7 +147,9 @@ class Courier:
                 return
             await connection.execute(store.query("delivery", "supersede"), *place)
             for receiver in receivers(report):
-                await connection.execute(store.query("delivery", "add_delivery"), *place, receiver.digest, receiver.way)
+                await connection.execute(
+                    store.query("delivery", "add_delivery"), *place, receiver.digest, receiver.way, now
+                )
         log.info("delivery.made", tenant=edition.tenant, report=edition.report, period=edition.period,
                  edition=edition.number)  # fmt: skip
 
@@ -171,7 +178,7 @@ class Courier:
             await self._pool.execute(store.query("delivery", "drifted"), *place, found, now if found else None)
         elif found and now >= row["drifted_at"] + STEADY:
             edition = Edition(*place[:3], row["edition"] + 1, letter.masked(summary))
-            await self._keep(edition, report)
+            await self._keep(edition, report, now)
             self._health.count("delivery_corrections")
 
     def _report(self, row: Mapping[str, str]) -> config.Report | None:
@@ -180,7 +187,8 @@ class Courier:
         return tenant.reports.get(row["report"]) if tenant is not None else None
 
     # -- sending ---------------------------------------------------------------------------------------
-    async def _send_due(self, now: datetime) -> None:
+    async def send_due(self, now: datetime) -> None:
+        """Try everything whose time has come."""
         rows = await self._pool.fetch(store.query("delivery", "due"), now)
         limit = asyncio.Semaphore(AT_ONCE)
 

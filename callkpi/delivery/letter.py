@@ -10,12 +10,18 @@ from html import escape
 from callkpi import config
 from callkpi.delivery.message import Attachment, Message, Receiver
 from callkpi.phone import mask
-from callkpi.reporting import words
+from callkpi.reporting import links, words
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS
 from callkpi.reporting.summary import Change, Number, Summary, changes, to_data
 
+#: What only a correction says.
+_TEXTS = {
+    "en": ("Correction", "Late events changed these figures:", "… and {n} more"),
+    "ru": ("Исправление", "Поздние события изменили эти показатели:", "… и ещё {n}"),
+    "kk": ("Түзету", "Кеш келген оқиғалар мына көрсеткіштерді өзгертті:", "… және тағы {n}"),
+}
 #: How many changes, and calls of a change, a correction names.
 NAMED_CHANGES, NAMED_CALLS = 12, 3
 
@@ -56,8 +62,8 @@ def write(
     paragraphs = [str(sentence) for sentence in words.sentences(summary, report.language)]
     found: list[str] = []
     if earlier is not None:
-        title = f"{told.text('correction')}: {title}"
-        found = _corrections(changes(earlier.summary, summary), told, link)
+        title = f"{_TEXTS[told.code][0]}: {title}"
+        found = _corrections(changes(earlier.summary, summary), told)
     stem = _stem(edition)
     return Message(
         key=edition.key(receiver),
@@ -77,26 +83,29 @@ def _stem(edition: Edition) -> str:
 
 
 def _link(summary: Summary, public_url: str, code: str) -> str:
-    if not public_url:
-        return ""
-    root = public_url.rstrip("/")
-    return Reader(root=root, query={"lang": code}).link(f"reports/{summary.tenant}/{summary.period.key}")
+    reader = _reader(public_url, code)
+    return links.period(summary.tenant, reader, summary.period.text) if reader.root else ""
+
+
+def _reader(public_url: str, code: str) -> Reader:
+    """Who gets a report: sees the agents' figures, and no whole numbers."""
+    return Reader(agents=True, root=public_url.rstrip("/") or None, query={"lang": code})
 
 
 def _files(summary: Summary, report: config.Report, stem: str, public_url: str) -> list[Attachment]:
-    reader = Reader(root=public_url.rstrip("/") or None, query={"lang": report.language})
+    reader = _reader(public_url, report.language)
     return [
         Attachment(f"{stem}.{name}", FORMATS[name].content_type, FORMATS[name].render(summary, report.language, reader))
         for name in report.files
     ]
 
 
-def _corrections(found: Sequence[Change], told: Language, link: str) -> list[str]:
+def _corrections(found: Sequence[Change], told: Language) -> list[str]:
     """``Missed: 24 → 23 (pbx/17…)``, the headline first."""
     ordered = sorted(found, key=lambda change: change.place.grain != "call")
     lines = [_correction(change, told) for change in ordered[:NAMED_CHANGES]]
     if len(ordered) > NAMED_CHANGES:
-        lines.append(told.text("corrections_more", n=told.number(len(ordered) - NAMED_CHANGES)))
+        lines.append(_TEXTS[told.code][2].format(n=told.number(len(ordered) - NAMED_CHANGES)))
     return lines
 
 
@@ -120,7 +129,7 @@ def _value(change: Change, value: Number, told: Language) -> str:
 def _text(paragraphs: Sequence[str], found: Sequence[str], told: Language, link: str) -> str:
     parts = []
     if found:
-        parts.append("\n".join([told.text("corrections"), *(f"• {line}" for line in found)]))
+        parts.append("\n".join([_TEXTS[told.code][1], *(f"• {line}" for line in found)]))
     parts.append("\n".join(paragraphs))
     if link:
         parts.append(link)
@@ -132,7 +141,7 @@ def _html(title: str, paragraphs: Sequence[str], found: Sequence[str], told: Lan
     parts = [f"<h2>{escape(title)}</h2>"]
     if found:
         lines = "".join(f"<li>{escape(line)}</li>" for line in found)
-        parts.append(f"<p>{escape(told.text('corrections'))}</p><ul>{lines}</ul>")
+        parts.append(f"<p>{escape(_TEXTS[told.code][1])}</p><ul>{lines}</ul>")
     parts += [f"<p>{escape(line)}</p>" for line in paragraphs]
     if link:
         parts.append(f'<p><a href="{escape(link)}">{escape(link)}</a></p>')

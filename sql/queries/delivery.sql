@@ -25,7 +25,8 @@ WHERE (tenant, report, period) = ($1, $2, $3) AND edition < $4 AND state = 'wait
 
 -- name: add_delivery
 -- An edition is to be sent to a receiver.
-INSERT INTO deliveries (tenant, report, period, edition, receiver, way) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO deliveries (tenant, report, period, edition, receiver, way, next_at, made_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
 ON CONFLICT DO NOTHING;
 
 -- name: latest_editions
@@ -56,6 +57,10 @@ WHERE (tenant, report, period, edition, receiver) = ($1, $2, $3, $4, $5);
 -- name: edition
 -- One edition.
 SELECT * FROM report_editions WHERE (tenant, report, period, edition) = ($1, $2, $3, $4);
+
+-- name: newest
+-- The newest edition of a period.
+SELECT * FROM report_editions WHERE (tenant, report, period) = ($1, $2, $3) ORDER BY edition DESC LIMIT 1;
 
 -- name: last_sent
 -- The newest edition that a receiver has got, before one.
@@ -93,3 +98,7 @@ WHERE outcome = 'open' AND tenant = $1 AND started_at >= $2::timestamptz AND sta
 -- name: projected
 -- Whether everything that was journalled a moment ago is in the calls.
 SELECT NOT EXISTS (SELECT FROM pending WHERE journalled_at < now() - interval '5 seconds');
+
+-- name: unlock
+-- Somebody else may send.
+SELECT pg_advisory_unlock(hashtext('callkpi.courier'));
