@@ -18,7 +18,7 @@ from callkpi.delivery import by_hand, schedule
 from callkpi.delivery.courier import Courier, ways
 from callkpi.delivery.message import InDoubt, Message, Permanent, Receiver, Temporary, Way
 from callkpi.delivery.web import session
-from tests.test_delivery_ways import Server, server  # noqa: F401
+from tests.receivers import Server
 from tests.test_privacy import call, stored
 from tests.world import World, sample
 
