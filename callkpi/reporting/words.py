@@ -223,9 +223,13 @@ class _Said:
         before = self._summary.before
         if before is None or not (before.figures["offered"] or before.figures["made"]):
             return
+        name = period_name(before.period, self._language)
+        if all(before.figures[figure] == self._figures[figure] for figure in _COMPARED):
+            yield self._fill("s_all_same", period=name)
+            return
         changes = [self.difference(figure, before.figures) for figure in _COMPARED]
         parts = self._language.text("comma").join(change for change in changes if change)
-        yield self._fill("s_against", period=period_name(before.period, self._language), changes=parts)
+        yield self._fill("s_against", period=name, changes=parts)
 
     def difference(self, figure: str, before: Mapping[str, Any]) -> str:
         """``missed −3 (−11%)``."""
