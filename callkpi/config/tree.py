@@ -231,6 +231,17 @@ class Spool:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept, in whole months before the current one; 0: for ever."""
+
+    journal_months: int = setting(0, "events; a call whose events are gone can't be corrected or rebuilt; 0: for ever")
+    calls_months: int = setting(0, "calls; their figures stay in every report; more than journal_months; 0: for ever")
+    rejected_days: int = setting(0, "payloads that could not be understood, in days; 0: for ever")
+    numbers_months: int = setting(0, "customers' numbers; older calls get pseudonyms instead; 0: for ever")
+    archive_dir: str = setting("", "a directory where months are written (.csv.gz) before they are dropped; empty: not")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     format: str = setting("auto", "json, console, or auto: console on a terminal, else json")
     level: str = setting("info", "debug, info, warning or error")
@@ -248,6 +259,7 @@ class Settings:
     server: Server = field(default_factory=Server)
     database: Database = field(default_factory=Database)
     spool: Spool = field(default_factory=Spool)
+    retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
