@@ -196,5 +196,5 @@ def _marks(top: int) -> Sequence[int]:
 
 
 def _round_up_seconds(value: float) -> float:
-    steps = (10, 20, 30, 60, 120, 180, 240, 300, 600, 900, 1200, 1800, 3600)
+    steps = (10, 20, 30, 60, 120, 180, 240, 300, 600, 900, 1200, 1800, 2400, 3600)
     return next((float(step) for step in steps if step >= value), ceil(value / 3600) * 3600.0)

@@ -55,7 +55,14 @@ def sentences(summary: Summary, code: str) -> list[Sentence]:
         said.volume(), *said.misses(), *said.service(), said.callbacks(), *said.outbound(), *said.peak(),
         *said.comparison(), *said.data(),
     ]  # fmt: skip
-    return [Sentence(tuple(part for part in parts if part.text)) for parts in found]
+    return [Sentence(tuple(_with_one_stop([part for part in parts if part.text]))) for parts in found]
+
+
+def _with_one_stop(parts: list[Part]) -> list[Part]:
+    """An abbreviation at the end brings the full stop with it."""
+    if len(parts) > 1 and parts[-1].text == "." and parts[-2].text.endswith("."):
+        return parts[:-1]
+    return parts
 
 
 def fill(template: str, **values: Filling) -> list[Part]:

@@ -18,7 +18,7 @@ from callkpi.reporting.periods import Period
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS
 from callkpi.reporting.renderers.html import anchor, document
-from callkpi.reporting.tables import Cell, Kind, kind_of, show
+from callkpi.reporting.tables import Cell, kind_of, show
 
 #: Rows that a page shows.
 MOST = 1000
@@ -62,32 +62,33 @@ class Page:
 # -- which summaries there are ----------------------------------------------------------------------------
 
 
-def overview(page: Page, shifts: Sequence[tuple[Period, Mapping[str, Any]]], others: Sequence[Period]) -> str:
-    """The shifts of late with their headline figures, and the periods that one asks for."""
-    told = page.told
-    heads = [told.text("w_shift"), told.text("from"), told.text("to"), *(told.text(name) for name in _HEADLINE)]
-    rows = [_overview_row(page, period, figures) for period, figures in shifts]
-    listed = "".join(
-        f"<li>{anchor(escape(period.name), links.period(page.tenant, page.reader, period.text))}</li>"
-        for period in others
-    )
-    body = f"<h1>{escape(told.text('reports'))}: {escape(page.tenant)}</h1>\n"
-    body += _table(heads, rows) if rows else f"<p>{escape(told.text('w_none'))}</p>"
-    return document(f"{told.text('reports')}: {page.tenant}", page.code, f'{body}<ul class="short">{listed}</ul>',
-                    page.navigation())  # fmt: skip
+def overview(
+    page: Page, shifts: Sequence[tuple[Period, Mapping[str, Any]]], others: Mapping[str, Period], tenants: Sequence[str]
+) -> str:
+    """The shifts of late with their headline figures, the periods that one asks for, and the reader's other tenants."""
+    told, heading = page.told, f"{page.told.text('reports')}: {page.tenant}"
+    heads = [told.text(name) for name in ("w_shift", "from", "to", *_HEADLINE)]
+    listed = [
+        anchor(escape(told.text(f"p_{word}")), links.period(page.tenant, page.reader, period.text))
+        for word, period in others.items()
+    ]
+    elsewhere = [
+        anchor(escape(name), page.reader.link("reports", {"tenant": name})) for name in tenants if name != page.tenant
+    ]
+    body = [f"<h1>{escape(heading)}</h1>", f'<p class="when">{" · ".join(listed)}</p>']
+    if elsewhere:
+        body.append(f'<p class="when">{" · ".join(elsewhere)}</p>')
+    body.append(_table(heads, [_overview_row(page, *shift) for shift in shifts], numbers=3))
+    return document(heading, page.code, "\n".join(body), page.navigation())
 
 
 def _overview_row(page: Page, period: Period, figures: Mapping[str, Any]) -> list[str]:
     name = f"{period.shift.name}, {page.told.date(period.begin, page.zone)}" if period.shift else period.name
-    times = [
-        show(Cell(at, Kind.TIME if index else Kind.MOMENT), page.told, page.zone)
-        for index, at in enumerate((period.begin, period.end))
-    ]
-    shown = [show(Cell(figures[name], kind_of(name)), page.told, page.zone) for name in _HEADLINE]
     if period.is_partial:
         name += f" ({page.told.text('running')})"
-    first = anchor(escape(name), links.period(page.tenant, page.reader, period.text))
-    return [first, *map(escape, (*times, *shown))]
+    times = [page.told.time(at, page.zone) for at in (period.begin, period.end)]
+    shown = [show(Cell(figures[each], kind_of(each)), page.told, page.zone) for each in _HEADLINE]
+    return [anchor(escape(name), links.period(page.tenant, page.reader, period.text)), *map(escape, (*times, *shown))]
 
 
 def around(page: Page, text: str, before: str, after: str) -> list[str]:
@@ -125,22 +126,31 @@ def calls(page: Page, behind: Behind, begin: Any, end: Any, only: Mapping[str, S
 
 
 def _items(page: Page, behind: Behind, items: Sequence[Item]) -> str:
-    told, agents = page.told, page.reader.agents
-    weighed = behind.way in (Way.SUM, Way.MEAN, Way.LONGEST)
-    names = ["from", "customer", "direction", "queue", "line", *(["agent"] if agents else []), "outcome"]
-    heads = [told.text(name) for name in names] + ([told.text(behind.figure)] if weighed else [])
-    rows = []
-    for item in items[:MOST]:
-        at = anchor(escape(told.moment(item.at, page.zone)), links.call(page.tenant, page.reader, item.call))
-        cells = [
-            page.reader.customer(item.customer) or told.text("hidden_number"), _word(told, "direction", item.direction),
-            item.queue, item.line, *([item.agent] if agents else []), _word(told, "outcome", item.outcome),
-        ]  # fmt: skip
-        if weighed:
-            cells.append(told.clock(item.weight.part / 1000))
-        rows.append([at, *map(escape, cells)])
+    """A row an item; a column that says nothing of any of them is left out."""
+    told = page.told
+    rows = [_item(page, behind, item) for item in items[:MOST]]
+    if not rows:
+        return f"<p>{escape(told.text('w_none'))}</p>"
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    table = _table([told.text(name) for name in names], [[row[name] for name in names] for row in rows])
     more = f'<p class="note">{escape(told.text("w_first", n=told.number(MOST)))}</p>' if len(items) > MOST else ""
-    return (_table(heads, rows) if rows else f"<p>{escape(told.text('w_none'))}</p>") + more
+    return table + more
+
+
+def _item(page: Page, behind: Behind, item: Item) -> dict[str, str]:
+    told = page.told
+    cells = {
+        "from": anchor(escape(told.moment(item.at, page.zone)), links.call(page.tenant, page.reader, item.call)),
+        "customer": escape(page.reader.customer(item.customer) or told.text("hidden_number")),
+        "direction": escape(_word(told, "direction", item.direction)),
+        "queue": escape(item.queue),
+        "line": escape(item.line),
+        "agent": escape(item.agent) if page.reader.agents else "",
+        "outcome": escape(_word(told, "outcome", item.outcome)),
+    }
+    if behind.way in (Way.SUM, Way.MEAN, Way.LONGEST):
+        cells[behind.figure] = told.clock(item.weight.part / 1000)
+    return cells
 
 
 # -- one call ---------------------------------------------------------------------------------------------
@@ -215,7 +225,8 @@ def _events(page: Page, events: Sequence[Event], *, raw: bool) -> str:
         shown = escape(told.text("comma").join(f"{key} {_plain(value)}" for key, value in facts.items()))
         if event.raw and raw:
             source = escape(json.dumps(event.raw, ensure_ascii=False, indent=1))
-            shown += f"<details><summary>{escape(told.text('w_raw'))}</summary><pre>{source}</pre></details>"
+            name = " ".join(filter(None, (told.text("w_raw"), str(event.raw.get("Event", "")))))
+            shown += f"<details><summary>{escape(name)}</summary><pre>{source}</pre></details>"
         rows.append([_second(page, event.at), _second(page, event.received_at), escape(event.kind), shown])
     return _table(heads, rows)
 
@@ -239,10 +250,14 @@ def _word(told: Language, kind: str, name: str) -> str:
     return told.text(key) if told.has(key) else name
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; the first of each row is its head."""
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int | None = None) -> str:
+    """A table of cells that are HTML already; the first of each row is its head, from *numbers* on they are numbers."""
+    right = [' class="number"' if numbers is not None and index >= numbers else "" for index in range(len(heads))]
+    head = "".join(f'<th scope="col"{side}>{escape(each)}</th>' for each, side in zip(heads, right, strict=True))
     body = "\n".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
+        f'<tr><th scope="row">{row[0]}</th>'
+        + "".join(f"<td{side}>{cell}</td>" for cell, side in zip(row[1:], right[1:], strict=True))
+        + "</tr>"
+        for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'

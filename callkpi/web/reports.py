@@ -92,10 +92,14 @@ class ReportPages:
             raise BadQuery(f"tenant: {name[:64]!r} is not one that you may read")
         return name
 
+    def _tenants(self, request: web.Request) -> list[str]:
+        reader = access.require(request)
+        return [name for name in self._settings.tenants if reader.sees(name)]
+
     # -- pages -----------------------------------------------------------------------------------------
     async def overview(self, request: web.Request) -> web.Response:
         """The shifts of the last days, newest first."""
-        tenant = tenant_of(request, self._settings)
+        tenant = tenant_of(request, self._settings) if "tenant" in request.query else self._tenants(request)[0]
         page, own, now = self._page(request, tenant, Right.WORK_LIST), self._settings.tenants[tenant], datetime.now(UTC)
         reports = Reports(self._pool, self._settings, self._names)
         listed = []
@@ -104,8 +108,8 @@ class ReportPages:
             only = {"queue": shift.queues} if shift.queues else {}
             answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", only))
             listed.append((period, answer["total"]))
-        others = [periods.parse(own, tenant, text, now) for text in _OTHERS]
-        return _html(report_pages.overview(page, listed, others))
+        others = {word: periods.parse(own, tenant, word, now) for word in _OTHERS}
+        return _html(report_pages.overview(page, listed, others, self._tenants(request)))
 
     async def shift(self, request: web.Request) -> web.StreamResponse:
         tenant, place = self._tenant(request), request.match_info
