@@ -106,6 +106,24 @@ def _reading_commands(commands: Any) -> None:
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
     parser.add_argument("--by", default="queue", choices=["queue", "agent", "line", "direction", "outcome"])
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(
+        commands, "summary", "print the summary of a shift or a period, or write it into a file",
+        "callkpi summary night@2026-11-23 --lang ru --output night.pdf", _summary,
+    )  # fmt: skip
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument(
+        "period", nargs="?", default="shift", metavar="PERIOD",
+        help="night@2026-11-23, night, day:2026-11-23, yesterday, last_week, month:2026-11; default: the last shift",
+    )  # fmt: skip
+    parser.add_argument("--against", default="previous", choices=["previous", "week", "year"], help="to compare with")
+    parser.add_argument("--lang", default="", choices=["en", "ru", "kk"], help="default: en")
+    parser.add_argument(
+        "--format", default="", choices=["txt", "html", "pdf", "xlsx", "csv", "json"],
+        help="default: as the name of the output ends, else txt",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: the terminal")
+    parser.add_argument("--numbers", action="store_true", help="whole numbers of customers instead of masked ones")
     parser = _add(commands, "missed", "print customers who wait for a call back", "callkpi missed", _missed)
     _takes_config(parser)
     parser.add_argument("--tenant", default="", help="needed where there are several")
@@ -277,6 +295,26 @@ def _send_report(arguments: argparse.Namespace) -> None:
         _run(send())
     except (by_hand.NothingToSend, BadPeriod) as error:
         raise UsageError(str(error)) from None
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    ending = arguments.output.suffix.lstrip(".") if arguments.output else ""
+    form = arguments.format or (ending if ending in ("txt", "html", "pdf", "xlsx", "csv", "json") else "txt")
+    if form in ("pdf", "xlsx") and arguments.output is None:
+        raise UsageError(f"--output: a file is needed for {form}")
+    asked = terminal.Asked(
+        arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
+    )
+    body = _run(terminal.summary(config.load(arguments.config), asked))
+    if arguments.output is None:
+        print(body.decode("utf-8-sig"), end="")
+        return
+    try:
+        arguments.output.write_bytes(body)
+    except OSError as error:
+        raise UsageError(f"{arguments.output}: can't be written: {error.strerror}") from None
 
 
 def _missed(arguments: argparse.Namespace) -> None:

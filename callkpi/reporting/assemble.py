@@ -46,6 +46,8 @@ from callkpi.reports import Query, Reports, is_meant
 
 #: The longest period of which single calls are read: for who waited at once, and which calls changed a figure.
 BY_CALL = timedelta(days=2, hours=2)
+#: The longest period of which single events are read: for silences and late ones.
+BY_EVENT = timedelta(days=8)
 #: An event that comes so much later than it happened is late.
 LATE = timedelta(minutes=5)
 #: How many calls a note names.
@@ -299,12 +301,15 @@ class _Assembly:
 
     # -- customers and calls that are left over --------------------------------------------------------
     async def _callbacks(self) -> tuple[CallBack, ...]:
+        """Customers whom the period missed; of a long one those who still wait."""
         rows = await self.db.fetch(store.query("summary", "missed_in"), self.tenant, self.period.begin, self.period.end)
         customers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row in rows:
             if self.is_meant(row["queue"]):
                 customers[row["customer"] or f"{row['source']}/{row['call_id']}"].append(row)
         found = [self._callback(misses) for misses in customers.values()]
+        if not self.reads_calls:
+            found = [item for item in found if item.state.is_open]
         return tuple(sorted(found, key=lambda item: (not item.state.is_open, item.first_missed_at)))
 
     def _callback(self, misses: Sequence[Mapping[str, Any]]) -> CallBack:
@@ -376,11 +381,13 @@ class _Assembly:
         for row in await self.db.fetch(store.query("summary", "rejected_in"), self.tenant, *window):
             yield Note(doubt=Doubt.REJECTED, count=row["payloads"], source=row["source"], begin=row["first_at"],
                        end=row["last_at"])  # fmt: skip
-        for note in await self._silences():
-            yield note
-        late = await self.db.fetch(
-            store.query("summary", "late_calls"), self.tenant, self._sources, *window, LATE.total_seconds()
-        )
+        late = []
+        if self.period.end - self.period.begin <= BY_EVENT:
+            for note in await self._silences():
+                yield note
+            late = await self.db.fetch(
+                store.query("summary", "late_calls"), self.tenant, self._sources, *window, LATE.total_seconds()
+            )
         found = await self.db.fetch(store.query("summary", "reconciled_in"), self.tenant, *window)
         for doubt, rows in ((Doubt.LATE, late), (Doubt.RECONCILED, found)):
             if rows:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.summary import Interval, Summary
 
-WIDTH, HEIGHT = 720.0, 190.0
+WIDTH, HEIGHT = 720.0, 150.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 8.0, 26.0, 22.0
 
 
@@ -97,7 +97,10 @@ class _Maker:
                     height = self._y(base / top) - upper
                     shapes.append(Box(style, self._x(index) + gap / 2, upper, self._step - gap, height, title))
                     base += count
-        shapes += self._legend([("answered", text("answered")), ("missed", text("missed"))])
+        legend = [("answered", text("answered")), ("missed", text("missed"))]
+        if any(each.offered > each.answered + each.missed for each in self._intervals):
+            legend.append(("rest", text("legend_rest")))
+        shapes += self._legend(legend)
         told = [f"{text(name)} {self._language.number(sum(getattr(i, name) for i in self._intervals))}"
                 for name in ("offered", "answered", "missed")]  # fmt: skip
         return Chart("calls", text("chart_calls"), text("comma").join(told), tuple(shapes))
@@ -193,5 +196,5 @@ def _marks(top: int) -> Sequence[int]:
 
 
 def _round_up_seconds(value: float) -> float:
-    steps = (10, 20, 30, 60, 120, 180, 240, 300, 600, 900, 1200, 1800, 3600)
+    steps = (10, 20, 30, 60, 120, 180, 240, 300, 600, 900, 1200, 1800, 2400, 3600)
     return next((float(step) for step in steps if step >= value), ceil(value / 3600) * 3600.0)

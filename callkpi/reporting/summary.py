@@ -240,7 +240,7 @@ class Summary:
     most_waiting: Peak | None  #: the instant at which most callers waited; None of long periods
     queues: tuple[QueueLine, ...]
     agents: tuple[AgentLine, ...]
-    callbacks: tuple[CallBack, ...]  #: open ones first, oldest first
+    callbacks: tuple[CallBack, ...]  #: open ones first, oldest first; of long periods the open ones alone
     handover: HandOver
     notes: tuple[Note, ...]
     before: Before | None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,9 @@ QUEUE = (
 )  # fmt: skip
 AGENT = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds", "aht_seconds", "pauses")
 AGENT_TIMES = ("logged_in_seconds", "available_seconds", "paused_seconds", "occupancy")
+
+
+_A_DAY = timedelta(hours=25)
 
 
 class Kind(StrEnum):
@@ -77,15 +81,22 @@ def kind_of(figure: str) -> Kind:
 def tables(summary: Summary, code: str, reader: Reader) -> list[Table]:
     """All tables that a reader may see, the most important first."""
     maker = _Maker(summary, language(code), reader)
-    found = [maker.headline(), maker.reasons(), maker.queues()]
+    found = [maker.headline(), maker.queues(), maker.reasons(), maker.callbacks(), maker.open_calls()]
     if reader.agents:
         found.append(maker.agents())
-    found += [maker.intervals(), maker.callbacks(), maker.open_calls(), maker.notes()]
+    found += [maker.intervals(), maker.notes()]
     return [table for table in found if table.rows]
 
 
 def show(cell: Cell, language: Language, zone: ZoneInfo) -> str:
-    """A cell in words and digits of a language."""
+    """A cell in words and digits of a language; of a goal whether it was reached, so that no colour has to say it."""
+    shown = _shown(cell, language, zone)
+    if cell.good is None or cell.kind is Kind.TEXT:
+        return shown
+    return language.text("judged", value=shown, judgement=language.text("goal_reached" if cell.good else "goal_missed"))
+
+
+def _shown(cell: Cell, language: Language, zone: ZoneInfo) -> str:
     value, kind = cell.value, cell.kind
     if value is None:
         return language.text("none")
@@ -153,10 +164,10 @@ class _Maker:
     def intervals(self) -> Table:
         names = ("offered", "answered", "missed", "service_level", "asa_seconds", "longest_wait_seconds")
         heads = [self._text(name) for name in ("from", "to", *names)]
-        return self._table("intervals", "over_time", heads, [self._interval(i, names) for i in self._summary.intervals])
+        return self._table("intervals", "over_time", heads, [self._interval(i, names) for i in _folded(self._summary)])
 
     def _interval(self, interval: Interval, names: Sequence[str]) -> tuple[Cell, ...]:
-        kind = Kind.MOMENT if (interval.end - interval.begin).total_seconds() > 2 * 3600 else Kind.TIME
+        kind = Kind.MOMENT if self._summary.period.end - self._summary.period.begin > _A_DAY else Kind.TIME
         figures = [
             Cell(getattr(interval, name), kind_of(name), name, begin=interval.begin, end=interval.end) for name in names
         ]
@@ -227,6 +238,13 @@ class _Maker:
 
     def _customer(self, number: str) -> str:
         return self._reader.customer(number) or self._text("hidden_number")
+
+
+def _folded(summary: Summary) -> Iterator[Interval]:
+    """The intervals, those in a row in which nothing came as one."""
+    for is_quiet, group in groupby(summary.intervals, key=lambda interval: not interval.offered):
+        run = list(group)
+        yield from [replace(run[0], end=run[-1].end)] if is_quiet else run
 
 
 def _cell(figures: Mapping[str, Any], name: str, only: Mapping[str, str]) -> Cell:

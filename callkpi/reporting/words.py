@@ -55,7 +55,14 @@ def sentences(summary: Summary, code: str) -> list[Sentence]:
         said.volume(), *said.misses(), *said.service(), said.callbacks(), *said.outbound(), *said.peak(),
         *said.comparison(), *said.data(),
     ]  # fmt: skip
-    return [Sentence(tuple(part for part in parts if part.text)) for parts in found]
+    return [Sentence(tuple(_with_one_stop([part for part in parts if part.text]))) for parts in found]
+
+
+def _with_one_stop(parts: list[Part]) -> list[Part]:
+    """An abbreviation at the end brings the full stop with it."""
+    if len(parts) > 1 and parts[-1].text == "." and parts[-2].text.endswith("."):
+        return parts[:-1]
+    return parts
 
 
 def fill(template: str, **values: Filling) -> list[Part]:
@@ -223,9 +230,13 @@ class _Said:
         before = self._summary.before
         if before is None or not (before.figures["offered"] or before.figures["made"]):
             return
+        name = period_name(before.period, self._language)
+        if all(before.figures[figure] == self._figures[figure] for figure in _COMPARED):
+            yield self._fill("s_all_same", period=name)
+            return
         changes = [self.difference(figure, before.figures) for figure in _COMPARED]
         parts = self._language.text("comma").join(change for change in changes if change)
-        yield self._fill("s_against", period=period_name(before.period, self._language), changes=parts)
+        yield self._fill("s_against", period=name, changes=parts)
 
     def difference(self, figure: str, before: Mapping[str, Any]) -> str:
         """``missed −3 (−11%)``."""

@@ -29,12 +29,14 @@ def render(summary: Summary, code: str, reader: Reader) -> bytes:
 
 def page(summary: Summary, code: str, reader: Reader, navigation: str = "") -> str:
     """The page of a summary, with *navigation* (HTML) above it."""
-    drawn = charts(summary, code)
-    found = tables(summary, code, reader)
     body = [
-        _head(summary, code), _sentences(summary, code, reader), "".join(_figure(chart) for chart in drawn),
-        *(table_html(summary, table, code, reader) for table in found), _foot(summary, code),
-    ]  # fmt: skip
+        _head(summary, code),
+        _tiles(summary, code, reader),
+        _sentences(summary, code, reader),
+        *(_figure(chart) for chart in charts(summary, code)),
+        *(table_html(summary, table, code, reader) for table in tables(summary, code, reader)),
+        _foot(summary, code),
+    ]
     return document(title(summary, code), code, "\n".join(body), navigation)
 
 
@@ -64,6 +66,30 @@ def _head(summary: Summary, code: str) -> str:
     if period.queues:
         lines.append(told.text("counts_entries", queues=told.text("comma").join(period.queues)))
     return f'<h1>{escape(title(summary, code))}</h1>\n<p class="when">{escape(" · ".join(lines))}</p>'
+
+
+#: What a glance has to find.
+_TILES = ("offered", "answered", "missed", "missed_share", "service_level", "asa_seconds")
+
+
+def _tiles(summary: Summary, code: str, reader: Reader) -> str:
+    """The figures that are looked for first, great, with their goals and their change."""
+    told, zone = language(code), ZoneInfo(summary.period.timezone)
+    rows = {row[1].figure: row for row in tables(summary, code, reader)[0].rows}
+    tiles = [_tile(rows[name], told, zone, links.behind(summary, reader, name, {})) for name in _TILES]
+    waiting = told.number(summary.handover.waiting_customers)
+    tiles.append(f"<div><dt>{escape(told.text('waiting_customers'))}</dt><dd>{waiting}</dd></div>")
+    return f'<dl class="tiles">{"".join(tiles)}</dl>'
+
+
+def _tile(row: Sequence[Cell], told: Language, zone: ZoneInfo, address: str) -> str:
+    name, value, goal, *before = row
+    shown = anchor(escape(show(value, told, zone)), address if value.value else "")
+    notes = [told.text("legend_goal", n=show(goal, told, zone))] if goal.good is not None else []
+    notes += [show(before[1], told, zone)] if before and before[1].value else []
+    small = f"<small>{escape(told.text('semicolon').join(notes))}</small>" if notes else ""
+    named = f' class="{_goodness(goal)[0]}"' if goal.good is not None else ""
+    return f"<div><dt>{escape(str(name.value))}</dt><dd{named}>{shown}{small}</dd></div>"
 
 
 def _foot(summary: Summary, code: str) -> str:
@@ -111,9 +137,6 @@ def _row(
     cells = []
     for index, (cell, kind) in enumerate(zip(row, kinds, strict=True)):
         shown = escape(show(cell, told, zone))
-        if cell.good is not None and cell.kind is not Kind.TEXT:
-            # A sign as well as a colour.
-            shown += f" {'✓' if cell.good else '✗'}"
         address = links.call(summary.tenant, reader, cell.call) if cell.call else ""
         if cell.figure and cell.value:
             address = links.behind(summary, reader, cell.figure, cell.only, cell.begin, cell.end)
