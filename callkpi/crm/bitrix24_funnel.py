@@ -286,7 +286,7 @@ class Funnel:
         await self.check_rights()
         lines = await self._preview_pipeline()
         due = await self._reader.due(now)
-        lines += [_told(item) for item in due]
+        lines += [f"would {_told(item)}" for item in due]
         added = sum(item.is_new for item in due)
         return [*lines, f"{added} items to add, {len(due) - added} to change; nothing was sent."]
 
@@ -311,7 +311,7 @@ class Funnel:
 
 
 def _told(item: Wanted) -> str:
-    what = f"would add at {item.stage}" if item.is_new else f"would move to {item.stage}"
+    what = f"add at {item.stage}" if item.is_new else f"move to {item.stage}"
     return f"{what}: {item.title} ({item.detail})"
 
 

@@ -124,6 +124,8 @@ class Reader:
         closed_at = max((written.written_at for _, written in items if written.is_closed), default=None)
         still_open = [(miss, written) for miss, written in items if not written.is_closed]
         for miss, written in still_open:
+            if written.item_id is None and written.refusals and episode.misses[-1].started_at < begin:
+                continue  # The portal never wanted it.
             since = episode.misses.index(miss) if closed_at is not None else 0
             yield self._missed(Episode(episode.misses[since:]), miss, written, now)
         # Whoever calls again after a person has closed his item waits again.
