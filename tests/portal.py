@@ -232,10 +232,10 @@ class Portal:
 
 
 def _compare(operator: str, one: Any, other: Any) -> bool:
-    return {
+    return bool({
         "": one == other, "=": one == other, ">": one > other, ">=": one >= other, "<": one < other,
         "<=": one <= other, "!": one != other, "!=": one != other,
-    }[operator]  # fmt: skip
+    }[operator])  # fmt: skip
 
 
 # -- a history --------------------------------------------------------------------------------------------

@@ -7,27 +7,32 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from callkpi.config.tree import Funnel, Named, Queue, Settings, Source, SourceKind, Targets, Tenant
+from callkpi.config.tree import Funnel, Named, Queue, Settings, ShiftPlan, Source, SourceKind, Targets, Tenant, Token
 
 
 def example() -> str:
     """A commented callkpi.toml, made from the settings themselves."""
     lines = ["# callkpi.toml: every key with its default; uncomment what you change.", ""]
     for section in fields(Settings):
-        if section.name not in ("tenants", "sources"):
+        if section.name not in ("tenants", "sources", "tokens"):
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
-        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours", "targets"}),
+        *_example_lines(
+            Tenant, skip={"queues", "lines", "agents", "business_hours", "special_days", "targets", "shifts"}
+        ),
         "",
     ]
     lines += ["# [tenants.default.business_hours]  # a day that is absent is closed; no table: always open"]
     lines += ['# mon = "09:00-18:00"', '# sat = "10:00-14:00"', ""]
+    lines += ["# [tenants.default.special_days]  # days with other business hours; a closed day is in holidays"]
+    lines += ['# "2026-12-31" = "10:00-15:00"', ""]
     for table, cls in (
         ("targets", Targets),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
         ("agents.1003", Named),
+        ("shifts.night", ShiftPlan),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):
@@ -41,6 +46,7 @@ def example() -> str:
         ("columns", 'started = "Date"'), ("directions", 'Incoming = "inbound"'), ("outcomes", 'Missed = "no_answer"'),
     ):  # fmt: skip
         lines += [f"# [sources.csv.{table}]", f"# {line}", ""]
+    lines += ["# [tokens.wall]", *_example_lines(Token), ""]
     return "\n".join(lines)
 
 

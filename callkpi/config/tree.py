@@ -42,6 +42,19 @@ class NumbersShown(StrEnum):
     FULL = "full"
 
 
+class Role(StrEnum):
+    """Who reads. Each role may do what those before it may; the table is callkpi.web.access.RIGHTS."""
+
+    VIEWER = "viewer"
+    SUPERVISOR = "supervisor"
+    MANAGER = "manager"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        return list(Role).index(self)
+
+
 def setting(default: Any, doc: str) -> Any:
     """A field with the sentence that the example file prints above it."""
     if isinstance(default, dict):
@@ -77,6 +90,29 @@ class Targets:
     )
 
 
+class OnHolidays(StrEnum):
+    """What a shift does on a holiday of its call centre."""
+
+    CLOSED = "closed"
+    WORKS = "works"
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftPlan:
+    """A named shift as it is planned: which hours of which days."""
+
+    name: str = setting("", "shown instead of the shift's id")
+    hours: str = setting("", '"20:00-08:00": the next morning where the end is not after the begin')
+    days: tuple[str, ...] = setting((), "the weekdays on which it begins at these hours; none: every day")
+    by_day: dict[str, str] = setting({}, 'weekdays with other hours, sat = "10:00-14:00"; "closed": none')
+    special_days: dict[str, str] = setting({}, 'dates with other hours, "2026-12-31" = "10:00-15:00"; "closed": none')
+    on_holidays: OnHolidays = setting(OnHolidays.CLOSED, "closed or works, on the tenant's holidays and special days")
+    queues: tuple[str, ...] = setting((), "the queues it is about; none: all")
+    team: str = setting("", "the team it is about; empty: all")
+    since: str = setting("", "its first day; empty: always was")
+    until: str = setting("", "its last day; empty: goes on")
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
@@ -99,10 +135,12 @@ class Tenant:
         'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
     )
     holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
+    special_days: dict[str, str] = setting({}, 'days with other business hours, "2026-12-31" = "10:00-15:00"')
     targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
 
     @property
     def zone(self) -> ZoneInfo:
@@ -201,8 +239,17 @@ class Server:
     max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
     request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
     max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
-    api_token: str = setting("", "bearer token of /api; without one only this machine may read it")
+    api_token: str = setting("", "bearer token of an admin; without any token only this machine may read")
     metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One reader of the API and the pages."""
+
+    token: str = setting("", "sent as 'Authorization: Bearer …', or opened once as '?token=…' by a browser")
+    role: Role = setting(Role.VIEWER, "viewer, supervisor, manager or admin; see the README")
+    tenants: tuple[str, ...] = setting((), "the call centres that may be read; empty: all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +264,17 @@ class Spool:
     limit_mib: int = setting(
         256, "what may wait in database.data_dir while PostgreSQL is away; more is answered 503; 0: no spool"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept, in whole months before the current one; 0: for ever."""
+
+    journal_months: int = setting(0, "events; a call whose events are gone can't be corrected or rebuilt; 0: for ever")
+    calls_months: int = setting(0, "calls; their figures stay in every report; more than journal_months; 0: for ever")
+    rejected_days: int = setting(0, "payloads that could not be understood, in days; 0: for ever")
+    numbers_months: int = setting(0, "customers' numbers; older calls get pseudonyms instead; 0: for ever")
+    archive_dir: str = setting("", "a directory where months are written (.csv.gz) before they are dropped; empty: not")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +295,12 @@ class Settings:
     server: Server = field(default_factory=Server)
     database: Database = field(default_factory=Database)
     spool: Spool = field(default_factory=Spool)
+    retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
     sources: dict[str, Source] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
 
     def with_zone(self, source: Source) -> Source:
         """*source* with its tenant's zone where it has none of its own."""
