@@ -118,7 +118,7 @@ async def test_a_dry_run_from_the_command_line_and_what_is_wrong_in_one_line(dat
     await target.start()
     try:
         await call(target, "m1", 20)
-        await until(lambda: "add at NEW: Missed call +770" in target.log.read_text(), target)
+        await until(lambda: '"would": "add", "stage": "NEW"' in target.log.read_text(), target)
         run = await asyncio.to_thread(command, target, "crm-funnel", "--source", "portal", "--dry-run")
         assert run.returncode == 0, run.stderr
         assert run.stdout.splitlines()[0] == 'would make the pipeline "Call funnel" and set up its stages'

@@ -153,6 +153,7 @@ class Funnel:
         }  # fmt: skip
         found: dict[Any, Seen] = {}
         for row in await self._client.listed("crm.item.list", parameters, key="items", pages=SEARCH_PAGES):
+            row |= {name: int(row[name]) for name in ("id", "categoryId") if str(row.get(name)).isdecimal()}
             if row.get("originatorId") != ORIGINATOR or row.get(field) not in values:
                 raise rest.Refused("filter_ignored", "crm.item.list: the portal shows deals that were not asked for:"
                                    " what is there already can't be found, so nothing is written")  # fmt: skip
@@ -279,7 +280,8 @@ class Funnel:
             if change not in self._told:
                 self._told.add(change)
                 self._count("dry_added" if item.is_new else "dry_changed")
-                log.info("crm.dry_run", source=self.name, would=_told(item))
+                verb = "add" if item.is_new else "move"
+                log.info("crm.dry_run", source=self.name, would=verb, stage=item.stage, item=item.origin_id)
 
     async def preview(self, now: datetime) -> list[str]:
         """What the next rounds would do to the portal, a line each. Raises a PortalError."""
