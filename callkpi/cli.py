@@ -432,6 +432,16 @@ def _backfill(arguments: argparse.Namespace) -> None:
     )
 
 
+def _crm_funnel(arguments: argparse.Namespace) -> None:
+    from callkpi import log
+    from callkpi.crm import preview
+
+    settings = config.load(arguments.config)
+    log.configure(settings, role="crm-funnel")
+    for line in _run(preview.preview(settings, arguments.source)):
+        print(line)
+
+
 def _erase(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance, privacy, terminal
 
@@ -449,16 +459,6 @@ def _erase(arguments: argparse.Namespace) -> None:
         return
     print(f"Replaced by {found.pseudonym} in {found.calls} calls, {found.events} events, {found.rejected} payloads.")
     print("Not reached: archives of retention, backups, and what the sources themselves keep.")
-
-
-def _crm_funnel(arguments: argparse.Namespace) -> None:
-    from callkpi import log
-    from callkpi.crm import preview
-
-    settings = config.load(arguments.config)
-    log.configure(settings, role="crm-funnel")
-    for line in _run(preview.preview(settings, arguments.source)):
-        print(line)
 
 
 def _migrate(arguments: argparse.Namespace) -> None:

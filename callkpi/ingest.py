@@ -99,8 +99,8 @@ class Ingest:
         """Deliveries that tell of items which we wrote ourselves. They are ignored as all of the CRM's are."""
         if items:
             columns = [[number for number, _ in items], [is_new for _, is_new in items]]
-            with contextlib.suppress(*store.FAILURES):
-                count = await self._pool.fetchval(store.query("crm", "echoes"), name, *columns)
+            with contextlib.suppress(*store.FAILURES):  # A count is not worth a sender's patience.
+                count = await self._pool.fetchval(store.query("crm", "echoes"), name, *columns, timeout=2)
                 self._health.count("crm_echoes", count, source=name)
 
     async def _to_spool(self, name: str, delivery: Delivery) -> None:

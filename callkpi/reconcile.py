@@ -470,8 +470,10 @@ async def _alone(dsn: str, name: str, workers: Sequence[Worker]) -> None:
         try:
             if await lock.fetchval(store.query("reconcile", "try_lock"), name):
                 async with asyncio.TaskGroup() as group:
-                    for worker in workers:
-                        group.create_task(worker.run(lock))
+                    tasks = [group.create_task(worker.run(lock)) for worker in workers]
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in tasks:  # The lock is lost; the others may sleep long and would not see it.
+                        task.cancel()
         except* _DATABASE as errors:
             log.warning("reconcile.database", source=name, error=type(errors.exceptions[0]).__name__)
         finally:

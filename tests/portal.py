@@ -94,6 +94,7 @@ class Portal:
             return self._error(401, "NO_AUTH_FOUND", f"Wrong authorization data {request.match_info['secret']}")
         if (refused := self._limited()) is not None:
             return refused
+        body = await request.json()  # before anything takes time: who asked may be gone then
         if self.slow_seconds:
             await asyncio.sleep(self.slow_seconds)
         if self._rng.random() < self.flaky:
@@ -102,7 +103,6 @@ class Portal:
             return self._error(401 if self.denied in ("expired_token", "NO_AUTH_FOUND") else 403, self.denied, "no")
         if method in self.missing_scopes:
             return self._error(403, "insufficient_scope", "The request requires higher privileges")
-        body = await request.json()
         if method.startswith("crm.") or method in ("scope", "profile"):
             return await self._crm(request, method, body)
         known = {
@@ -114,12 +114,12 @@ class Portal:
         return known[method](body)
 
     async def _crm(self, request: web.Request, method: str, body: Mapping[str, Any]) -> web.StreamResponse:
-        assert request.transport is not None
         try:
             if (seconds := self.crm.takes_seconds.pop(method, 0.0)) or self.crm.is_lost(method):
                 # The work is done, also where nobody waits for its answer any more.
                 working = asyncio.ensure_future(self.crm.do_later(method, body, seconds))
-                request.transport.abort()
+                if request.transport is not None:
+                    request.transport.abort()
                 await asyncio.shield(working)
                 return web.Response()
             result, more = self.crm.do(method, body)
@@ -232,10 +232,10 @@ class Portal:
 
 
 def _compare(operator: str, one: Any, other: Any) -> bool:
-    return {
+    return bool({
         "": one == other, "=": one == other, ">": one > other, ">=": one >= other, "<": one < other,
         "<=": one <= other, "!": one != other, "!=": one != other,
-    }[operator]  # fmt: skip
+    }[operator])  # fmt: skip
 
 
 # -- a history --------------------------------------------------------------------------------------------

@@ -180,6 +180,12 @@ CASES = [
         summary="source pbx: about 30 deliveries with a wrong secret in 15 minutes",
     ),
     Case(
+        alert="CallkpiCrmNotWritten", labels=SOURCE, in_hours=False,
+        bad={own("crm_last_success_timestamp_seconds", 'tenant="acme",source="pbx"'): flat(-7200)},
+        quiet=[{own("crm_last_success_timestamp_seconds", 'tenant="acme",source="pbx"'): line(-3000, 60)}],
+        summary="acme, source pbx: the call funnel in its CRM has stood still for 4h 10m 0s",
+    ),
+    Case(
         alert="CallkpiExpiredCalls", labels={"tenant": "acme"}, in_hours=False, by_day=True,
         bad={'callkpi_shift_calls{tenant="acme",queue="sales",outcome="expired"}': flat(30)},
         quiet=[{'callkpi_shift_calls{tenant="acme",queue="sales",outcome="expired"}': flat(2)},

@@ -1,4 +1,4 @@
-"""The call funnel in a portal's CRM: traffic in, deals out, each once, whatever is lost, killed or touched by people."""
+"""The call funnel in a portal's CRM: traffic in, deals out, each once, whatever is lost, killed or done by people."""
 
 from __future__ import annotations
 
@@ -145,8 +145,7 @@ async def test_a_miss_that_was_none_after_all_ends_its_item(world: World, portal
                  "talk_seconds": 60, "rank": 3}  # fmt: skip
         await world.send_json("native", corrected, ended)
         await world.project()
-        if await world.pool.fetchval("SELECT count(*) FROM missed_calls"):
-            pytest.skip("the native source can't correct")
+        assert await world.pool.fetchval("SELECT count(*) FROM missed_calls") == 0
         await funnel.round(NOW)
         assert deals(portal)[0][1] == "WON"
         assert the_deal(portal)["sourceDescription"].startswith("not missed after all")
@@ -161,7 +160,7 @@ async def test_calls_from_before_the_lookback_get_no_item(world: World, portal: 
 
 
 async def test_offered_calls_are_items_too(world: World, portal: Portal) -> None:
-    async with funnel_of(world, portal, items=config.FunnelItems.OFFERED, numbers="full") as funnel:
+    async with funnel_of(world, portal, items=config.FunnelItems.OFFERED, numbers=config.NumbersShown.FULL) as funnel:
         await call(world, "talked", DANA, minutes(30), cause="answered", talk=60)
         await call(world, "short", IVAN, minutes(29), cause="answered", talk=3)
         await miss(world, "m1", ARU, minutes(28))
@@ -296,9 +295,9 @@ async def test_an_add_whose_answer_was_lost_is_found_and_not_repeated(
 
 
 async def test_an_add_that_never_arrived_is_made_when_it_can_not_arrive_any_more(world: World, portal: Portal) -> None:
-    await miss(world, "m1", DANA, minutes(20))
     async with funnel_of(world, portal) as funnel:
-        await funnel.round(NOW - timedelta(days=3))  # the pipeline
+        await funnel.round(NOW)
+        await miss(world, "m1", DANA, minutes(20))
         await world.pool.execute(
             "INSERT INTO crm_items (source, origin_id, call_source, call_id, asked_at) "
             "VALUES ('portal', 'acme/native/m1', 'native', 'm1', now() - interval '10 seconds')"
@@ -455,7 +454,7 @@ async def test_who_may_not_make_a_pipeline_is_told_whom_to_ask(world: World, por
     portal.crm.is_admin = False
     async with funnel_of(world, portal) as funnel:
         assert "the webhook's owner is no administrator" in "\n".join(await funnel.preview(NOW))
-        with pytest.raises(rest.Denied, match="crm.category.add: .* rights of the webhook's owner"):
+        with pytest.raises(rest.Denied, match="rights of the webhook's owner"):
             await funnel.round(NOW)
     assert portal.crm.changes == []
 
@@ -481,7 +480,7 @@ async def test_one_refused_item_does_not_hold_up_the_others(world: World, portal
         assert portal.requests["crm.item.add"] == 2
         page = await world.metrics()
         assert sample(page, "callkpi_crm_errors_total", source="portal", reason="http_400") == 1
-        assert sample(page, "callkpi_crm_backlog", tenant="acme", source="portal") is None  # settings of the page
+        assert sample(page, "callkpi_crm_backlog", tenant="acme", source="portal") == 1
 
 
 async def test_a_portal_that_does_not_keep_marks_gets_no_more_than_one(world: World, portal: Portal) -> None:

@@ -153,6 +153,7 @@ class Funnel:
         }  # fmt: skip
         found: dict[Any, Seen] = {}
         for row in await self._client.listed("crm.item.list", parameters, key="items", pages=SEARCH_PAGES):
+            row |= {name: int(row[name]) for name in ("id", "categoryId") if str(row.get(name)).isdecimal()}
             if row.get("originatorId") != ORIGINATOR or row.get(field) not in values:
                 raise rest.Refused("filter_ignored", "crm.item.list: the portal shows deals that were not asked for:"
                                    " what is there already can't be found, so nothing is written")  # fmt: skip
@@ -279,14 +280,15 @@ class Funnel:
             if change not in self._told:
                 self._told.add(change)
                 self._count("dry_added" if item.is_new else "dry_changed")
-                log.info("crm.dry_run", source=self.name, would=_told(item))
+                verb = "add" if item.is_new else "move"
+                log.info("crm.dry_run", source=self.name, would=verb, stage=item.stage, item=item.origin_id)
 
     async def preview(self, now: datetime) -> list[str]:
         """What the next rounds would do to the portal, a line each. Raises a PortalError."""
         await self.check_rights()
         lines = await self._preview_pipeline()
         due = await self._reader.due(now)
-        lines += [_told(item) for item in due]
+        lines += [f"would {_told(item)}" for item in due]
         added = sum(item.is_new for item in due)
         return [*lines, f"{added} items to add, {len(due) - added} to change; nothing was sent."]
 
@@ -294,7 +296,7 @@ class Funnel:
         number = await self._pipeline.find()
         if number is None:
             lines = [f"would {self._pipeline.making.text} and set up its stages"]
-            owner = (await self._client.call("profile")).result
+            owner = await self._asked("profile")
             if isinstance(owner, dict) and owner.get("ADMIN") is False:
                 lines.append("the webhook's owner is no administrator: to make the pipeline he needs the right to"
                              " change the settings of the CRM")  # fmt: skip
@@ -303,15 +305,22 @@ class Funnel:
         steps = await self._pipeline.outstanding()
         return [f"the pipeline is there: number {number}", *(f"would {step.text}" for step in steps)]
 
+    async def _asked(self, method: str) -> Any:
+        """What an auxiliary method says; None where the portal does not know it."""
+        try:
+            return (await self._client.call(method)).result
+        except rest.Refused:
+            return None
+
     async def check_rights(self) -> None:
         """Raises Denied where the webhook has no right to the CRM."""
-        scopes = (await self._client.call("scope")).result
+        scopes = await self._asked("scope")
         if isinstance(scopes, list) and "crm" not in scopes:
             raise rest.Denied("insufficient_scope", f"the webhook of rest_url lacks the right crm: {MORE_RIGHTS}")
 
 
 def _told(item: Wanted) -> str:
-    what = f"would add at {item.stage}" if item.is_new else f"would move to {item.stage}"
+    what = f"add at {item.stage}" if item.is_new else f"move to {item.stage}"
     return f"{what}: {item.title} ({item.detail})"
 
 

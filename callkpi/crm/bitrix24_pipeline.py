@@ -190,9 +190,10 @@ class Pipeline:
         steps: list[Step | None] = []
         if is_made and known_stages != " ".join(self._stages):
             # First what is in the way, then the names, then what is missing: the order of kinds holds at every moment.
-            steps += [_deleting(code, row) for code, row in there.items() if code in PREFILLED]
+            if not known_stages:
+                steps += [_deleting(code, row) for code, row in there.items() if code in PREFILLED]
             steps += [self._naming(stage, there[stage]) for stage in self._stages if stage in there]
-        taken = {code: _int(row.get("SORT")) for code, row in there.items() if code not in PREFILLED or not is_made}
+        taken = {code: _int(row.get("SORT")) for code, row in there.items()}
         steps += [self._adding(stage, entity, taken) for stage in self._stages if stage not in there]
         return [step for step in steps if step is not None]
 

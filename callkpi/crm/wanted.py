@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi import config, store
+from callkpi import config, privacy, store
 from callkpi.crm.episodes import STAGES, Episode, Miss, Stage, Words, episodes, stage_of_call
 from callkpi.funnel import Thresholds
 from callkpi.model import Call, Fate, Outcome
@@ -124,11 +124,14 @@ class Reader:
         closed_at = max((written.written_at for _, written in items if written.is_closed), default=None)
         still_open = [(miss, written) for miss, written in items if not written.is_closed]
         for miss, written in still_open:
+            if written.item_id is None and written.refusals and episode.misses[-1].started_at < begin:
+                continue  # The portal never wanted it.
             since = episode.misses.index(miss) if closed_at is not None else 0
             yield self._missed(Episode(episode.misses[since:]), miss, written, now)
         # Whoever calls again after a person has closed his item waits again.
         rest = tuple(m for m in episode.misses if closed_at is None or m.started_at > closed_at)
-        if not still_open and rest and rest[-1].started_at >= begin:
+        is_known = privacy.PSEUDONYM.fullmatch(episode.misses[0].customer) is None  # else nobody can call back
+        if is_known and not still_open and rest and rest[-1].started_at >= begin:
             yield self._missed(Episode(rest), rest[0], None, now)
 
     def _missed(self, episode: Episode, miss: Miss, written: Written | None, now: datetime) -> Wanted:

@@ -58,6 +58,7 @@ class Limits:
     expired: int = 5
     expired_share: float = 0.02
     lag: int = 60
+    crm: int = 3600
     lag_stalled: int = 900
     spool_share: float = 0.5
     lag_trusted: int = 30  #: beyond it who waits and who was called back is not known well enough
@@ -485,6 +486,15 @@ def _sources(limits: Limits) -> Iterator[Alert]:
         summary="source {{ $labels.source }}: about %count% deliveries with a wrong secret in 15 minutes",
         description="What is refused at the door is lost; Bitrix24 does not send it again.",
         action="Was the token changed on one side only? Else find out who is knocking.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiCrmNotWritten", severity="warning", team="telephony",
+        value=f"time() - {_best('callkpi_crm_last_success_timestamp_seconds', _SOURCE)}", above=limits.crm,
+        hold="5m", hold_reason="the round that goes on may succeed",
+        summary=f"{_AT_SOURCE}: the call funnel in its CRM has stood still for %duration%",
+        description="Who works from the CRM does not see newly missed customers; callkpi's own work list has them.",
+        action="Run callkpi doctor: it says why. Mostly a right of the webhook, or a field that deals must have.",
+        comment="only portals with sources.NAME.funnel.enabled export it",
     )  # fmt: skip
     expired = _best('callkpi_shift_calls{outcome="expired"}')
     total = _best("callkpi_shift_calls", "tenant, queue, outcome")

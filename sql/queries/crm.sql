@@ -32,10 +32,15 @@ UPDATE crm_funnels SET last_success_at = now(), backlog = $2, problem = '' WHERE
 UPDATE crm_funnels SET problem = $2, backlog = greatest(backlog, $3) WHERE source = $1;
 
 -- name: missed
--- Misses of the customers whom the funnel is about: who were missed lately, and whose item is open; each with its item.
+-- Misses of the customers whom the funnel is about: who were missed lately (a call whose item is closed is no reason),
+-- and whose item is open; each with its item.
 -- Served by missed_by_time, crm_items_open, missed_by_customer and crm_items_by_call.
 WITH concerned AS (
-    SELECT customer FROM missed_calls WHERE tenant = $1 AND started_at >= $3::timestamptz AND customer <> ''
+    SELECT m.customer FROM missed_calls m
+    WHERE m.tenant = $1 AND m.started_at >= $3::timestamptz AND m.customer <> '' AND NOT EXISTS (
+        SELECT 1 FROM crm_items i
+        WHERE i.source = $2 AND i.call_source = m.source AND i.call_id = m.call_id AND i.closed <> ''
+    )
     UNION
     SELECT m.customer FROM crm_items i
     JOIN missed_calls m ON m.tenant = $1 AND m.source = i.call_source AND m.call_id = i.call_id AND m.customer <> ''
