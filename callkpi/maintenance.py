@@ -20,6 +20,7 @@ from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
 from callkpi.model import Kind
 from callkpi.projector import Projector, StreamKey, asks_about, members_at
+from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
@@ -162,6 +163,7 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         waiting = await connection.fetchrow(store.query("projector", "lag"))
         findings = await _check_rollups(connection)
+        findings += await days.check(connection)
         findings += await _check_calls(connection, settings, progress)
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")

@@ -21,6 +21,7 @@ from callkpi.config.tree import (
     NumbersShown,
     OnHolidays,
     Queue,
+    ReportField,
     Server,
     ServiceLevelFormula,
     Settings,
@@ -34,7 +35,8 @@ from callkpi.config.tree import (
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "OnHolidays", "Queue", "Server",
+    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "OnHolidays", "Queue",
+    "ReportField", "Server",
     "ServiceLevelFormula", "Settings", "ShiftPlan", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example",
     "hours_of", "is_open", "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
 ]  # fmt: skip

@@ -101,6 +101,15 @@ class ShiftPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportField:
+    """A custom field of calls, or a reference to the CRM, that reports may be split by."""
+
+    name: str = setting("", "shown instead of the field's key")
+    values: tuple[str, ...] = setting((), "the values that are told apart, the others are other; none: the first ones")
+    limit: int = setting(50, "how many values are told apart, the most frequent ones; the others are other")
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
 
@@ -127,6 +136,7 @@ class Tenant:
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    fields: dict[str, ReportField] = setting({}, "custom fields of calls that reports may be split by, by their key")
     shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
 
     @property
