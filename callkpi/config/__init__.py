@@ -15,6 +15,8 @@ from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
     Database,
+    Goal,
+    GoalDirection,
     Log,
     Metrics,
     Named,
@@ -35,8 +37,8 @@ from callkpi.config.tree import (
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "OnHolidays", "Queue",
-    "ReportField", "Server",
-    "ServiceLevelFormula", "Settings", "ShiftPlan", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example",
-    "hours_of", "is_open", "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
+    "WEEKDAYS", "ConfigError", "Database", "Goal", "GoalDirection", "Log", "Metrics", "Named", "NumbersShown",
+    "OnHolidays", "Queue", "ReportField", "Server", "ServiceLevelFormula", "Settings", "ShiftPlan", "Source",
+    "SourceKind", "Spool", "Targets", "Tenant", "example", "hours_of", "is_open", "load", "parse_hours", "rest_secrets",
+    "secrets_of", "with_processes",
 ]  # fmt: skip

@@ -180,7 +180,7 @@ async def run(settings: config.Settings, dsn: str) -> None:
         while True:
             try:
                 await fill(pool, settings)
-            except store.UNAVAILABLE as error:
+            except store.FAILURES as error:
                 log.warning("days.retries", error=type(error).__name__)
             await asyncio.sleep(LOOK_SECONDS)
     finally:
