@@ -119,6 +119,19 @@ def _reading_commands(commands: Any) -> None:
     _takes_config(parser)
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(
+        commands,
+        "roster",
+        "import who is planned to work when",
+        "callkpi roster import plan.csv --tenant acme",
+        _roster,
+    )
+    parser.add_argument("action", choices=["import"])
+    parser.add_argument("file", type=Path, metavar="FILE", help="a table (CSV) or a calendar (iCalendar)")
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--from", dest="first", default="", metavar="DATE", help="first day that is replaced")
+    parser.add_argument("--to", dest="last", default="", metavar="DATE", help="last day that is replaced")
     parser = _add(commands, "check-config", "say what is wrong with the configuration", "callkpi check-config", _check)
     _takes_config(parser)
     _add(
@@ -246,6 +259,18 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     asked = terminal.Asked(arguments.period, window, arguments.by, tuple(arguments.only), arguments.compare)
     _run(terminal.statistics(settings, arguments.tenant, asked, as_json=arguments.json))
+
+
+def _roster(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    window = (arguments.first, arguments.last)
+    settings = config.load(arguments.config)
+    try:
+        text = arguments.file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{arguments.file}: {error}") from None
+    _run(terminal.import_roster(settings, arguments.tenant, (arguments.file.name, text), window))
 
 
 def _missed(arguments: argparse.Namespace) -> None:

@@ -6,15 +6,16 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from callkpi import config
+from callkpi.config.shift_checks import parse_day
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
 from callkpi.phone import mask
-from callkpi.reporting import periods
+from callkpi.reporting import periods, rosters
 from callkpi.reporting.statistics import BadQuestion, Question, Statistics
 from callkpi.reports import GROUPINGS, Query, Reports, local_midnight
 from callkpi.web.api import BadQuery, moment
@@ -195,6 +196,34 @@ async def missed(settings: config.Settings, tenant: str, *, as_json: bool) -> No
         for i in items
     ]  # fmt: skip
     print(_grid(["customer", "waits", "calls", "state", "queue/line", "last outcome"], rows))
+
+
+async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:
+    """Read a roster from a *file* (its name, its text), in place of what was planned for the same time."""
+    name = one_tenant(settings, tenant)
+    own = settings.tenants[name]
+    first, last = _day(window[0], "--from"), _day(window[1], "--to")
+    try:
+        roster = rosters.read(file[1], file[0], own, (first, last), datetime.now(own.zone).date())
+    except rosters.BadRoster as error:
+        raise Failed(f"{file[0]}: {error}") from None
+    async with database(settings) as pool:
+        await rosters.save(pool, name, roster)
+    begin, end = roster.begin.astimezone(own.zone), roster.end.astimezone(own.zone)
+    people = {planned.agent for planned in roster.planned}
+    strangers = sorted(people - own.agents.keys()) if own.agents else []
+    print(
+        f"{len(roster.planned)} planned times of {len(people)} agents, from {begin:%Y-%m-%d} to before {end:%Y-%m-%d}"
+    )
+    if strangers:
+        print(f"not in tenants.{name}.agents: {', '.join(strangers[:20])}")
+
+
+def _day(text: str, option: str) -> date | None:
+    day = parse_day(text)
+    if text and day is None:
+        raise Failed(f"{option}: {text!r} must be a date like 2026-12-31")
+    return day
 
 
 def one_tenant(settings: config.Settings, name: str) -> str:

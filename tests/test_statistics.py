@@ -303,5 +303,5 @@ async def test_the_terminal_prints_a_period_beside_the_one_before(
         sales = next(line for line in printed.splitlines() if line.startswith("sales"))
         assert sales.split()[1:8] == ["2", "(+100", "%)", "1", "(+0", "%)", "1"]
         assert "goal of total: answered at least 4: 1, missed" in printed
-        with pytest.raises(Failed, match="--period: .2026-1. is no month"):
+        with pytest.raises(Failed, match=r"--period: .2026-1. is no month"):
             await terminal.statistics(settings, "", dataclasses.replace(asked, period="month:2026-1"), as_json=True)
