@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import structlog
 
-from callkpi import config, kpi, store
+from callkpi import config, kpi, store, views
 from callkpi.hours import instant
 
 log = structlog.get_logger()
@@ -174,12 +174,17 @@ def day_of(zone: ZoneInfo, at: datetime) -> date:
 
 
 async def run(settings: config.Settings, dsn: str) -> None:
-    """Fill what is not complete, then look again from time to time, until cancelled."""
+    """Fill what is not complete and tell Grafana the shifts of each new day, until cancelled."""
     pool = await store.create_pool(dsn, role="days", size=1)
+    told: date | None = None
     try:
         while True:
             try:
                 await fill(pool, settings)
+                if told != datetime.now(UTC).date():
+                    async with pool.acquire() as connection:
+                        await views.publish_shifts(connection, settings, datetime.now(UTC))
+                    told = datetime.now(UTC).date()
             except store.FAILURES as error:
                 log.warning("days.retries", error=type(error).__name__)
             await asyncio.sleep(LOOK_SECONDS)
