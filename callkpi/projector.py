@@ -116,6 +116,7 @@ class Projector:
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
+        self._horizon: datetime | None = None  #: calls that began before are sealed: their events may be gone
         self._behind = False  #: the last batch was full: more waits already
         #: Off while calls that were counted before are computed again.
         self.counting = True
@@ -180,6 +181,7 @@ class Projector:
         calls = {key: span for key, span in spans.items() if key not in agents}
         for key in also:
             calls.setdefault(key, _NEVER)
+        self._horizon = groups[0]["horizon"]
         known_days = await days.hold(connection, self._settings.tenants)
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
@@ -206,7 +208,7 @@ class Projector:
     ) -> list[_After]:
         locked = await self._lock(connection, spans)
         events = await self._events(connection, locked)
-        parts = _joined(locked, events)
+        parts = self._unsealed(_joined(locked, events), locked)
         before = await self._before(connection, locked)
         told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
         others = await self._ask(connection, told_of)
@@ -228,6 +230,18 @@ class Projector:
         ]  # fmt: skip
         await self._write_keys(connection, changed)
         return result
+
+    def _unsealed(
+        self, parts: dict[StreamKey, list[StreamKey]], locked: Mapping[StreamKey, _Locked]
+    ) -> dict[StreamKey, list[StreamKey]]:
+        horizon = self._horizon
+        if horizon is None:
+            return parts
+        kept = {
+            root: members for root, members in parts.items() if all(locked[key].first_at >= horizon for key in members)
+        }
+        self._health.count("projector_sealed_calls", len(parts) - len(kept))
+        return kept
 
     async def _ask(
         self, connection: asyncpg.Connection, told_of: Mapping[StreamKey, Sequence[CallEvent]]

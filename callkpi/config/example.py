@@ -18,6 +18,7 @@ from callkpi.config.tree import (
     SourceKind,
     Targets,
     Tenant,
+    Token,
 )
 
 
@@ -25,7 +26,7 @@ def example() -> str:
     """A commented callkpi.toml, made from the settings themselves."""
     lines = ["# callkpi.toml: every key with its default; uncomment what you change.", ""]
     for section in fields(Settings):
-        if section.name not in ("tenants", "sources"):
+        if section.name not in ("tenants", "sources", "tokens"):
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
@@ -68,6 +69,7 @@ def example() -> str:
         ("columns", 'started = "Date"'), ("directions", 'Incoming = "inbound"'), ("outcomes", 'Missed = "no_answer"'),
     ):  # fmt: skip
         lines += [f"# [sources.csv.{table}]", f"# {line}", ""]
+    lines += ["# [tokens.wall]", *_example_lines(Token), ""]
     return "\n".join(lines)
 
 

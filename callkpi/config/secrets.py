@@ -9,6 +9,7 @@ from callkpi.config.tree import Settings
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Every value that must never be seen in a log, a metric or an error."""
     found = {settings.server.api_token, settings.server.metrics_token, settings.database.reader_password}
+    found.update(entry.token for entry in settings.tokens.values())
     for source in settings.sources.values():
         found.update(source.application_tokens, source.secrets)
         found.update((source.token, source.api_key))

@@ -42,6 +42,19 @@ class NumbersShown(StrEnum):
     FULL = "full"
 
 
+class Role(StrEnum):
+    """Who reads. Each role may do what those before it may; the table is callkpi.web.access.RIGHTS."""
+
+    VIEWER = "viewer"
+    SUPERVISOR = "supervisor"
+    MANAGER = "manager"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        return list(Role).index(self)
+
+
 def setting(default: Any, doc: str) -> Any:
     """A field with the sentence that the example file prints above it."""
     if isinstance(default, dict):
@@ -225,8 +238,17 @@ class Server:
     max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
     request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
     max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
-    api_token: str = setting("", "bearer token of /api; without one only this machine may read it")
+    api_token: str = setting("", "bearer token of an admin; without any token only this machine may read")
     metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One reader of the API and the pages."""
+
+    token: str = setting("", "sent as 'Authorization: Bearer …', or opened once as '?token=…' by a browser")
+    role: Role = setting(Role.VIEWER, "viewer, supervisor, manager or admin; see the README")
+    tenants: tuple[str, ...] = setting((), "the call centres that may be read; empty: all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +263,17 @@ class Spool:
     limit_mib: int = setting(
         256, "what may wait in database.data_dir while PostgreSQL is away; more is answered 503; 0: no spool"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept, in whole months before the current one; 0: for ever."""
+
+    journal_months: int = setting(0, "events; a call whose events are gone can't be corrected or rebuilt; 0: for ever")
+    calls_months: int = setting(0, "calls; their figures stay in every report; more than journal_months; 0: for ever")
+    rejected_days: int = setting(0, "payloads that could not be understood, in days; 0: for ever")
+    numbers_months: int = setting(0, "customers' numbers; older calls get pseudonyms instead; 0: for ever")
+    archive_dir: str = setting("", "a directory where months are written (.csv.gz) before they are dropped; empty: not")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +294,12 @@ class Settings:
     server: Server = field(default_factory=Server)
     database: Database = field(default_factory=Database)
     spool: Spool = field(default_factory=Spool)
+    retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
     sources: dict[str, Source] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
 
     def with_zone(self, source: Source) -> Source:
         """*source* with its tenant's zone where it has none of its own."""
