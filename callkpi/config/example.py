@@ -9,9 +9,11 @@ from typing import Any
 
 from callkpi.config.tree import (
     Funnel,
+    Goal,
     Named,
     Queue,
     Report,
+    ReportField,
     Settings,
     ShiftPlan,
     Source,
@@ -31,7 +33,19 @@ def example() -> str:
     lines += [
         "[tenants.default]",
         *_example_lines(
-            Tenant, skip={"queues", "lines", "agents", "business_hours", "special_days", "targets", "shifts", "reports"}
+            Tenant,
+            skip={
+                "queues",
+                "lines",
+                "agents",
+                "business_hours",
+                "special_days",
+                "targets",
+                "shifts",
+                "fields",
+                "goals",
+                "reports",
+            },
         ),
         "",
     ]
@@ -46,6 +60,8 @@ def example() -> str:
         ("agents.1003", Named),
         ("shifts.night", ShiftPlan),
         ("reports.daily", Report),
+        ("fields.campaign", ReportField),
+        ("goals.quick", Goal),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):
