@@ -14,6 +14,7 @@ from callkpi.config.loading import ConfigError, load
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
+    Api,
     Database,
     Log,
     Metrics,
@@ -34,7 +35,7 @@ from callkpi.config.tree import (
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Role",
+    "WEEKDAYS", "Api", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Role",
     "Server", "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "Token",
     "example", "is_open", "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
 ]  # fmt: skip
