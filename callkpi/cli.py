@@ -161,6 +161,14 @@ def _repair_commands(commands: Any) -> None:
         _rejected,
     )
     _takes_config(parser)
+    parser = _add(
+        commands, "erase", "replace a customer's number by a pseudonym everywhere; the figures stay",
+        "callkpi erase +77011234567 --tenant acme --dry-run", _erase,
+    )  # fmt: skip
+    parser.add_argument("number", help="with its country code, or as it is dialled in the tenant's region")
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--dry-run", action="store_true", help="only say where it is")
+    _takes_config(parser)
     parser = _add(commands, "migrate", "bring the database's schema up to date", "callkpi migrate", _migrate)
     _takes_config(parser)
     parser = _add(
@@ -338,6 +346,25 @@ def _backfill(arguments: argparse.Namespace) -> None:
         f"\nRead {taken.rows} rows: {taken.new} new, {taken.corrected} corrected, {taken.rejected} rejected.",
         file=sys.stderr,
     )
+
+
+def _erase(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance, privacy, terminal
+
+    settings = config.load(arguments.config)
+    tenant = terminal.one_tenant(settings, arguments.tenant)
+    try:
+        found = _run(
+            maintenance.erase(settings, tenant, arguments.number, _progress("read"), dry_run=arguments.dry_run)
+        )
+    except privacy.NotErasable as error:
+        raise UsageError(str(error)) from None
+    print("", file=sys.stderr)
+    if arguments.dry_run:
+        print(f"The number is in {found.calls} calls and in {found.rejected} payloads that were not understood.")
+        return
+    print(f"Replaced by {found.pseudonym} in {found.calls} calls, {found.events} events, {found.rejected} payloads.")
+    print("Not reached: archives of retention, backups, and what the sources themselves keep.")
 
 
 def _migrate(arguments: argparse.Namespace) -> None:

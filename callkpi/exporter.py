@@ -430,6 +430,7 @@ def _connected(told: Mapping[str, Any], settings: config.Settings, at: datetime)
 _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "ingest_events": ("callkpi_ingest_events", "Events by what became of them", "result"),
     "ingest_refused": ("callkpi_ingest_refused", "Deliveries refused at the door", "reason"),
+    "ingest_too_old": ("callkpi_ingest_too_old", "Events not taken: older than events are kept", ""),
     "source_unknown_values": (
         "callkpi_source_unknown_values",
         "Values that the source's reference lacks",
@@ -450,9 +451,24 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
     "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
     "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
+    "projector_sealed_calls": ("callkpi_projector_sealed_calls", "Calls left as they are: their events are gone", ""),
+    "retention_partitions": ("callkpi_retention_partitions", "Months of events or calls that were dropped", ""),
+    "retention_calls_pseudonymised": (
+        "callkpi_retention_calls_pseudonymised",
+        "Calls whose customers' numbers were too old",
+        "",
+    ),
+    "retention_failures": ("callkpi_retention_failures", "Rounds of retention that failed", ""),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
-_BY_SOURCE = {"ingest_events", "ingest_refused", "source_unknown_values", "spool_put", "spool_refused"}
+_BY_SOURCE = {
+    "ingest_events",
+    "ingest_refused",
+    "ingest_too_old",
+    "source_unknown_values",
+    "spool_put",
+    "spool_refused",
+}
 _BY_SOURCE |= {"reconcile_rows", "reconcile_requests", "reconcile_errors", "reconcile_surprises"}
 _OWN_HISTOGRAMS = {
     "journal_append_seconds": "Time of one durable append of a group",

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 import asyncpg
 import structlog
 
-from callkpi import config, store
+from callkpi import config, privacy, store
 from callkpi.health import Health
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.model import CallEvent
@@ -60,6 +60,7 @@ class Ingest:
         self._pool = pool
         self._journal = journal
         self._health = health
+        self._forgotten = privacy.Forgotten(settings)
         secrets = config.secrets_of(settings)
         written = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
         self._secrets = sorted((form.encode() for form in written), key=len, reverse=True)
@@ -188,10 +189,24 @@ class Ingest:
     ) -> Receipt:
         if parsed.rejected:
             await self._reject(context, source_type.media_type, parsed.rejected)
+        await self._forget(parsed, context.source)
         await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
         self._note(context, parsed.events, source_type.known_codes, is_voice=is_voice)
         return _receipt(parsed, source_type)
+
+    async def _forget(self, parsed: Parsed, source: str) -> None:
+        """Leave out of *parsed* what is older than events are kept, and numbers that were erased."""
+        try:
+            await self._forgotten.refresh(self._pool)
+        except store.FAILURES as error:
+            raise JournalUnavailable(type(error).__name__) from error
+        told = len(parsed.events)
+        parsed.events = self._forgotten.admit(parsed.events)
+        if old := told - len(parsed.events):
+            parsed.ignored += old
+            self._health.count("ingest_too_old", old, source=source)
+            log.warning("ingest.too_old", source=source, events=old, why="older than retention.journal_months")
 
     def _note(
         self, context: Context, events: Iterable[CallEvent], known: frozenset[str] | None, *, is_voice: bool

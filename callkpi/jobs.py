@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from callkpi import config, reconcile, store
+from callkpi import config, reconcile, retention, store
 from callkpi.health import Health
 from callkpi.projector import Projector
 
@@ -40,4 +40,5 @@ async def project(settings: config.Settings, dsn: str) -> None:
 JOBS = (
     Job("projector", lambda settings: True, project),
     Job("reconciler", lambda settings: bool(settings.portals), reconcile.run),
+    Job("janitor", retention.is_wanted, retention.run),
 )

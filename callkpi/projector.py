@@ -107,6 +107,7 @@ class Projector:
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
+        self._horizon: datetime | None = None  #: calls that began before are sealed: their events may be gone
         self._behind = False  #: the last batch was full: more waits already
         #: Off while calls that were counted before are computed again.
         self.counting = True
@@ -170,6 +171,7 @@ class Projector:
         calls = {key: span for key, span in spans.items() if key not in agents and key not in worked}
         for key in also:
             calls.setdefault(key, _NEVER)
+        self._horizon = groups[0]["horizon"]
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
@@ -195,7 +197,7 @@ class Projector:
     ) -> list[_After]:
         locked = await self._lock(connection, spans)
         events = await self._events(connection, locked)
-        parts = _joined(locked, events)
+        parts = self._unsealed(_joined(locked, events), locked)
         before = await self._before(connection, locked)
         told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
         others = await self._ask(connection, told_of)
@@ -217,6 +219,18 @@ class Projector:
         ]  # fmt: skip
         await self._write_keys(connection, changed)
         return result
+
+    def _unsealed(
+        self, parts: dict[StreamKey, list[StreamKey]], locked: Mapping[StreamKey, _Locked]
+    ) -> dict[StreamKey, list[StreamKey]]:
+        horizon = self._horizon
+        if horizon is None:
+            return parts
+        kept = {
+            root: members for root, members in parts.items() if all(locked[key].first_at >= horizon for key in members)
+        }
+        self._health.count("projector_sealed_calls", len(parts) - len(kept))
+        return kept
 
     async def _ask(
         self, connection: asyncpg.Connection, told_of: Mapping[StreamKey, Sequence[CallEvent]]
@@ -617,6 +631,8 @@ async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey
     told: dict[StreamKey, list[CallEvent]] = defaultdict(list)
     for row in await connection.fetch(store.query("work", "events_of"), *_key_columns(ordered)):
         told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+    # An item without events was erased since: it must not come back.
+    ordered = [key for key in ordered if key in told]
     states = {key: work.fold_work(told[key]) for key in ordered}
     await connection.execute(
         store.query("work", "write_items"),

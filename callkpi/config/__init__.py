@@ -9,7 +9,7 @@ To add a key: a field in ``tree.py``, its check in ``checks.py`` (of a source: `
 """
 
 from callkpi.config.example import example
-from callkpi.config.hours import WEEKDAYS, is_open, parse_hours
+from callkpi.config.hours import WEEKDAYS, hours_of, is_open, parse_hours
 from callkpi.config.loading import ConfigError, load
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
@@ -20,11 +20,14 @@ from callkpi.config.tree import (
     Metrics,
     Named,
     NumbersShown,
+    OnHolidays,
     Queue,
+    Retention,
     Role,
     Server,
     ServiceLevelFormula,
     Settings,
+    ShiftPlan,
     Source,
     SourceKind,
     Spool,
@@ -35,7 +38,34 @@ from callkpi.config.tree import (
 )
 
 __all__ = [
-    "WEEKDAYS", "Api", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Role",
-    "Server", "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "Token",
-    "example", "is_open", "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
-]  # fmt: skip
+    "WEEKDAYS",
+    "Api",
+    "ConfigError",
+    "Database",
+    "Log",
+    "Metrics",
+    "Named",
+    "NumbersShown",
+    "OnHolidays",
+    "Queue",
+    "Retention",
+    "Role",
+    "Server",
+    "ServiceLevelFormula",
+    "Settings",
+    "ShiftPlan",
+    "Source",
+    "SourceKind",
+    "Spool",
+    "Targets",
+    "Tenant",
+    "Token",
+    "example",
+    "hours_of",
+    "is_open",
+    "load",
+    "parse_hours",
+    "rest_secrets",
+    "secrets_of",
+    "with_processes",
+]

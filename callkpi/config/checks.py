@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
+from callkpi.config.shift_checks import calendar_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.tree import Api, Server, Settings, Tenant
 from callkpi.config.words import NAME, guess, is_zone
@@ -20,6 +21,7 @@ def check(settings: Settings, problems: list[str]) -> None:
     problems.extend(_api_problems(settings.api))
     if settings.spool.limit_mib < 0:
         problems.append("spool.limit_mib: must not be negative; 0 means no spool")
+    problems.extend(_retention_problems(settings))
     url = settings.database.url
     if url and not url.startswith(("postgresql://", "postgres://")):
         problems.append("database.url: must begin with postgresql://, e.g. postgresql://callkpi@db/callkpi")
@@ -31,6 +33,25 @@ def check(settings: Settings, problems: list[str]) -> None:
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
     problems.extend(_token_problems(settings))
+
+
+def _retention_problems(settings: Settings) -> Iterator[str]:
+    kept = settings.retention
+    for key in ("journal_months", "calls_months", "rejected_days", "numbers_months"):
+        if getattr(kept, key) < 0:
+            yield f"retention.{key}: must not be negative; 0 means for ever"
+    if kept.calls_months and not 0 < kept.journal_months < kept.calls_months:
+        yield (
+            "retention.calls_months: events go before their calls: set retention.journal_months to "
+            f"1 … {max(kept.calls_months - 1, 1)}, or calls_months to at least {max(kept.journal_months, 1) + 1}"
+        )
+    longest = max((tenant.write_off_days for tenant in settings.tenants.values()), default=0)
+    for key in ("journal_months", "numbers_months"):
+        months = getattr(kept, key)
+        if months and months * 28 < longest:
+            yield f"retention.{key}: {months} is less than a tenant's write_off_days ({longest:g}); make it longer"
+    if kept.archive_dir and not kept.archive_dir.startswith("/"):
+        yield f"retention.archive_dir: {kept.archive_dir!r} must be an absolute path, e.g. /var/backups/callkpi"
 
 
 def _server_problems(server: Server) -> Iterator[str]:
@@ -104,6 +125,4 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
             yield f"{where}.business_hours.{day}: is none of {', '.join(WEEKDAYS)}"
         elif parse_hours(hours) is None:
             yield f'{where}.business_hours.{day}: {hours!r} must be like "09:00-18:00"'
-    for day in tenant.holidays:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
-            yield f'{where}.holidays: {day!r} must be a date like "2026-12-31"'
+    yield from calendar_problems(where, tenant)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from callkpi.config.tree import Named, Queue, Settings, Source, SourceKind, Targets, Tenant, Token
+from callkpi.config.tree import Named, Queue, Settings, ShiftPlan, Source, SourceKind, Targets, Tenant, Token
 
 
 def example() -> str:
@@ -18,16 +18,21 @@ def example() -> str:
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
-        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours", "targets"}),
+        *_example_lines(
+            Tenant, skip={"queues", "lines", "agents", "business_hours", "special_days", "targets", "shifts"}
+        ),
         "",
     ]
     lines += ["# [tenants.default.business_hours]  # a day that is absent is closed; no table: always open"]
     lines += ['# mon = "09:00-18:00"', '# sat = "10:00-14:00"', ""]
+    lines += ["# [tenants.default.special_days]  # days with other business hours; a closed day is in holidays"]
+    lines += ['# "2026-12-31" = "10:00-15:00"', ""]
     for table, cls in (
         ("targets", Targets),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
         ("agents.1003", Named),
+        ("shifts.night", ShiftPlan),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):

@@ -90,6 +90,29 @@ class Targets:
     )
 
 
+class OnHolidays(StrEnum):
+    """What a shift does on a holiday of its call centre."""
+
+    CLOSED = "closed"
+    WORKS = "works"
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftPlan:
+    """A named shift as it is planned: which hours of which days."""
+
+    name: str = setting("", "shown instead of the shift's id")
+    hours: str = setting("", '"20:00-08:00": the next morning where the end is not after the begin')
+    days: tuple[str, ...] = setting((), "the weekdays on which it begins at these hours; none: every day")
+    by_day: dict[str, str] = setting({}, 'weekdays with other hours, sat = "10:00-14:00"; "closed": none')
+    special_days: dict[str, str] = setting({}, 'dates with other hours, "2026-12-31" = "10:00-15:00"; "closed": none')
+    on_holidays: OnHolidays = setting(OnHolidays.CLOSED, "closed or works, on the tenant's holidays and special days")
+    queues: tuple[str, ...] = setting((), "the queues it is about; none: all")
+    team: str = setting("", "the team it is about; empty: all")
+    since: str = setting("", "its first day; empty: always was")
+    until: str = setting("", "its last day; empty: goes on")
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
@@ -112,10 +135,12 @@ class Tenant:
         'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
     )
     holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
+    special_days: dict[str, str] = setting({}, 'days with other business hours, "2026-12-31" = "10:00-15:00"')
     targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
 
     @property
     def zone(self) -> ZoneInfo:
@@ -219,6 +244,17 @@ class Spool:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept, in whole months before the current one; 0: for ever."""
+
+    journal_months: int = setting(0, "events; a call whose events are gone can't be corrected or rebuilt; 0: for ever")
+    calls_months: int = setting(0, "calls; their figures stay in every report; more than journal_months; 0: for ever")
+    rejected_days: int = setting(0, "payloads that could not be understood, in days; 0: for ever")
+    numbers_months: int = setting(0, "customers' numbers; older calls get pseudonyms instead; 0: for ever")
+    archive_dir: str = setting("", "a directory where months are written (.csv.gz) before they are dropped; empty: not")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     format: str = setting("auto", "json, console, or auto: console on a terminal, else json")
     level: str = setting("info", "debug, info, warning or error")
@@ -237,6 +273,7 @@ class Settings:
     api: Api = field(default_factory=Api)
     database: Database = field(default_factory=Database)
     spool: Spool = field(default_factory=Spool)
+    retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     tenants: dict[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})

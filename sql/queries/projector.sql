@@ -10,7 +10,8 @@ DELETE FROM pending WHERE id IN (
     ) AS counted
     WHERE before < $2
 )
-RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at, counted;
+RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at, counted,
+    (SELECT before FROM horizons WHERE what = 'journal') AS horizon;
 
 -- name: roots_of
 -- The calls that these are part of. Served by the primary key.
