@@ -113,7 +113,8 @@ async def some_calls(world: World) -> None:
     [
         ("kpi", "viewer"), ("queues", "viewer"), (f"calls?{ALL_DAY}", "viewer"), ("calls/native/c0", "viewer"),
         ("agents", "supervisor"), ("missed", "supervisor"), (f"calls?{ALL_DAY}&customer=%2B77010000001", "supervisor"),
-        ("calls?agent=Dana", "supervisor"), ("kpi?by=agent", "manager"), ("kpi?agent=Dana", "manager"),
+        ("calls?agent=Dana", "supervisor"), ("shifts", "viewer"), (f"behind?{ALL_DAY}&figure=missed", "viewer"),
+        ("behind?figure=handled&agent=Dana", "manager"), ("kpi?by=agent", "manager"), ("kpi?agent=Dana", "manager"),
         ("export/calls.csv", "manager"), ("audit", "admin"), ("rejected", "admin"),
     ],
 )  # fmt: skip
@@ -244,6 +245,16 @@ async def test_filters_take_ids_and_names(world: World) -> None:
         ):  # fmt: skip
             body = await client.get(f"calls?tenant=acme&{ALL_DAY}&{wanted}")
             assert len(body["calls"]) == count, wanted
+
+
+async def test_the_calls_behind_a_figure_are_as_many_as_it_says(world: World) -> None:
+    await some_calls(world)
+    async with served(world) as client:
+        kpi = (await client.get(f"kpi?tenant=acme&{ALL_DAY}&by=direction"))["total"]
+        for figure in ("offered", "missed", "missed_share", "asa_seconds", "self_served"):
+            body = await client.get(f"behind?tenant=acme&{ALL_DAY}&figure={figure}", "viewer")
+            assert body["value"] == kpi.get(figure, 3) and body["items"]
+            assert NUMBER not in json.dumps(body)
 
 
 # -- exports ----------------------------------------------------------------------------------------------
@@ -439,6 +450,7 @@ async def test_the_description_is_valid_and_every_answer_is_of_its_schema(world:
         number = (await client.get("rejected?tenant=acme"))["items"][0]["id"]
         about = {"call": "native/m"}
         asked: dict[str, tuple[str, Any]] = {
+            "behind": (f"behind?{ALL_DAY}&figure=missed_share", None),
             "call": ("calls/native/c0", None), "rejected_payload": (f"rejected/{number}", None),
             "calls": (f"calls?{ALL_DAY}&limit=2", None), "kpi": (f"kpi?{ALL_DAY}&by=agent", None),
             "claim_missed": ("missed/claim", about), "note_missed": ("missed/note", {**about, "text": "x"}),

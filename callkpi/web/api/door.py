@@ -13,7 +13,7 @@ from callkpi import audit, config, store
 from callkpi.reports import Reports
 from callkpi.web import access
 from callkpi.web.access import LOCAL
-from callkpi.web.api import calls, conditional, exports, figures, lookups, missed, now, openapi
+from callkpi.web.api import behind, calls, conditional, exports, figures, lookups, missed, now, openapi, shifts
 from callkpi.web.api.contract import (
     HEADERS,
     JSON,
@@ -50,7 +50,9 @@ class Api:
         self._tokens, self._addresses = Limits(rate), Limits(ADDRESS_TIMES * rate)
         own: Sequence[Operation] = (
             *figures.operations(reports),
+            *shifts.operations(),
             *calls.operations(pool, reports),
+            *behind.operations(pool, reports),
             *missed.operations(pool, settings, reports),
             *now.operations(pool, reports, watch),
             *exports.operations(pool, reports),

@@ -11,6 +11,7 @@ from callkpi.board import Level
 from callkpi.config import Role, ServiceLevelFormula
 from callkpi.kpi import Figures
 from callkpi.model import Direction, Fate, LegEnd, Outcome
+from callkpi.reporting.behind import FIGURES, Way
 from callkpi.reports import GROUPINGS
 from callkpi.web.access import Right
 
@@ -109,6 +110,12 @@ _REJECTED = {
     "id": COUNT, "source": TEXT, "received_at": TIME, "media_type": TEXT, "reason": TEXT,
     "replayed_at": maybe(TIME), "bytes": COUNT,
 }  # fmt: skip
+_BEHIND = thing(
+    call=TEXT, started_at=TIME, at=TIME, customer=maybe(TEXT), customer_masked=TEXT, queue=TEXT, agent=TEXT, line=TEXT,
+    direction=one_of(list(Direction)), outcome=one_of(list(Outcome)),
+    part={"type": "integer", "description": "what it adds: 1 of counts, milliseconds of times"},
+    whole={"type": "integer", "description": "of a share or a mean: what it adds to the divisor"},
+)  # fmt: skip
 _CLAIM = {"claimed_by": maybe(TEXT), "claimed_until": maybe(TIME)}
 
 SCHEMAS: Mapping[str, Schema] = {
@@ -141,6 +148,18 @@ SCHEMAS: Mapping[str, Schema] = {
         tenant=TEXT, call=TEXT, customer_masked=TEXT, hidden_number=FLAG, notes=listed(_NOTE),
         settlements=listed(thing(at=TIME, fate=one_of((Fate.REACHED, Fate.WRITTEN_OFF)), by=TEXT, reason=TEXT)),
         **_CLAIM,
+    ),
+    "Shifts": thing(
+        tenant=TEXT,
+        shifts=listed(thing(
+            key=TEXT, id=TEXT, name=TEXT, day={"type": "string", "format": "date"}, seconds=SECONDS,
+            queues=listed(TEXT), team=TEXT, running=FLAG, **{"from": TIME, "to": TIME},
+        )),
+    ),
+    "Behind": thing(
+        tenant=TEXT, figure=one_of(list(FIGURES)), way=one_of(list(Way)), counts=TEXT,
+        value={"type": ["number", "null"]}, items=listed(_BEHIND), others=listed(_BEHIND), complete=FLAG,
+        **{"from": TIME, "to": TIME},
     ),
     "Queues": thing(
         more=True, tenant=TEXT, at=TIME, open=FLAG, stale=TEXT, silent=FLAG, silent_seconds=maybe(SECONDS),
