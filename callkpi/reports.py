@@ -20,8 +20,8 @@ from callkpi.names import Names
 GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
-
-_FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
+#: What became of missed calls, as it is shown.
+FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
@@ -135,14 +135,14 @@ class Reports:
 
     async def _add_fates(self, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
-            group.extra.update(dict.fromkeys(_FATES, 0))
+            group.extra.update(dict.fromkeys(FATES, 0))
         window = (query.tenant, query.begin, query.end)
         rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self.written_off(query.tenant))
         for row in rows:
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
-                groups[value].extra.update(_fate_counts(row))
+                groups[value].extra.update(fate_counts(row))
 
     async def _add_pauses(self, query: Query, groups: dict[str, _Group]) -> None:
         begin = kpi.quarter(query.begin)
@@ -208,7 +208,8 @@ def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict
     }
 
 
-def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+    """How often each of FATES is true of the missed calls of a row."""
     fate, calls = row["fate"], row["calls"]
     return {
         "called_back": calls if row["called_back"] else 0,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from callkpi import config
+from callkpi import audit, config
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
 from callkpi.phone import mask
@@ -77,6 +78,40 @@ async def missed(settings: config.Settings, tenant: str, *, as_json: bool) -> No
         for i in items
     ]  # fmt: skip
     print(_grid(["customer", "waits", "calls", "state", "queue/line", "last outcome"], rows))
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """What of the audit is printed."""
+
+    span: tuple[str, str]
+    who: str | None
+    action: str | None
+    limit: int
+    as_json: bool
+
+
+async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
+    """Print the audit, newest first."""
+    utc = config.Tenant()
+    try:
+        span = moment(wanted.span[0], "--from", utc), moment(wanted.span[1], "--to", utc)
+    except BadQuery as error:
+        raise Failed(str(error)) from None
+    async with database(settings) as pool:
+        rows = await audit.read(pool, span=span, who=wanted.who, action=wanted.action, limit=wanted.limit)
+    if wanted.as_json:
+        print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+        return
+    if not rows:
+        print("Nothing was read or changed.")
+        return
+    told = [
+        [row["at"][:19], row["who"], row["role"], row["action"], row["tenant"], row["subject"],
+         " ".join(f"{name}={value}" for name, value in row["details"].items())]
+        for row in rows
+    ]  # fmt: skip
+    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
 
 
 def one_tenant(settings: config.Settings, name: str) -> str:

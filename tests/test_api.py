@@ -113,7 +113,9 @@ async def some_calls(world: World) -> None:
     [
         ("kpi", "viewer"), ("queues", "viewer"), (f"calls?{ALL_DAY}", "viewer"), ("calls/native/c0", "viewer"),
         ("agents", "supervisor"), ("missed", "supervisor"), (f"calls?{ALL_DAY}&customer=%2B77010000001", "supervisor"),
-        ("calls?agent=Dana", "supervisor"), ("shifts", "viewer"), (f"behind?{ALL_DAY}&figure=missed", "viewer"),
+        ("calls?agent=Dana", "supervisor"), ("shifts", "viewer"),
+        ("statistics?by=queue,60min", "viewer"), ("statistics?by=agent", "manager"),
+        ("statistics?team=x", "manager"), (f"behind?{ALL_DAY}&figure=missed", "viewer"),
         ("behind?figure=handled&agent=Dana", "manager"), ("kpi?by=agent", "manager"), ("kpi?agent=Dana", "manager"),
         ("export/calls.csv", "manager"), ("audit", "admin"), ("rejected", "admin"),
     ],
@@ -271,18 +273,22 @@ async def test_exports_have_every_row_once_and_say_so_in_the_audit(
     await some_calls(world)
     async with served(world) as client:
         rows = {}
-        for table in ("calls", "legs", "missed", "statistics"):
-            _, text, answer = await client.ask(f"export/{table}.csv?tenant=acme&{ALL_DAY}")
+        about = dict.fromkeys(("calls", "legs", "missed"), ALL_DAY)
+        about["statistics"] = "period=2026-11-23..2026-11-24&by=queue,day"
+        for table in about:
+            _, text, answer = await client.ask(f"export/{table}.csv?tenant=acme&{about[table]}")
             rows[table] = lines(text)
             disposition = answer.headers["Content-Disposition"]
             assert disposition == f'attachment; filename="{table}-acme-20261123T0000-20261125T0000.csv"'
-            _, text, _ = await client.ask(f"export/{table}.jsonl?tenant=acme&{ALL_DAY}")
+            _, text, _ = await client.ask(f"export/{table}.jsonl?tenant=acme&{about[table]}")
             assert len(text.splitlines()) == len(rows[table])
         assert [row["id"] for row in rows["calls"]][:4] == ["native/c0", "native/x", "native/y", "native/z"]
         assert len({row["id"] for row in rows["calls"]}) == len(rows["calls"]) == 10
         assert (len(rows["legs"]), rows["legs"][0]["agent"], rows["legs"][0]["queue"]) == (7, "Dana", "Sales")
         assert [row["fate"] for row in rows["missed"]] == ["self_served"] * 3
-        assert (rows["statistics"][0]["queue"], rows["statistics"][0]["offered"]) == ("Sales", "10")
+        assert [(row["queue"], row["day"], row["offered"]) for row in rows["statistics"]] == [
+            ("Sales", "2026-11-24", "10")
+        ]
         assert rows["calls"][0]["started_local"] == "2026-11-24 10:00:00"
         told = (await client.get("audit"))["items"]
         ended = [row for row in told if row["action"] == "export_ended" and row["subject"] == "calls.csv"]
@@ -450,6 +456,7 @@ async def test_the_description_is_valid_and_every_answer_is_of_its_schema(world:
         number = (await client.get("rejected?tenant=acme"))["items"][0]["id"]
         about = {"call": "native/m"}
         asked: dict[str, tuple[str, Any]] = {
+            "statistics": ("statistics?period=2026-11-23..2026-11-24&by=queue,60min&against=previous", None),
             "behind": (f"behind?{ALL_DAY}&figure=missed_share", None),
             "call": ("calls/native/c0", None), "rejected_payload": (f"rejected/{number}", None),
             "calls": (f"calls?{ALL_DAY}&limit=2", None), "kpi": (f"kpi?{ALL_DAY}&by=agent", None),
