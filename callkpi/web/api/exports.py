@@ -28,8 +28,8 @@ from callkpi.web.problems import Problem
 
 log = structlog.get_logger()
 
-#: Rows that are read at a time.
-PAGE = 1000
+#: Rows that are read at a time; more would keep webhooks waiting while they are put into words.
+PAGE = 250
 #: Exports that run in one process at the same time.
 AT_ONCE = 4
 #: A client that has not taken a page by then is gone.

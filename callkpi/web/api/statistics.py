@@ -51,7 +51,7 @@ def operations(pool: asyncpg.Pool, settings: config.Settings) -> Sequence[Operat
         Operation(
             path="/api/v1/statistics",
             name="statistics",
-            summary="Figures of a period, split as asked; `share` is of each figure's own basis (see `bases`). By agent "
+            summary="Figures of a period, split as asked; `share` is of each figure's own basis (`bases`). By agent "
             "or team: role manager.",
             subject="Figures",
             parameters=(*QUESTION, choice("against", "Compare with this period.", periods.AGAINST)),
