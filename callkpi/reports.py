@@ -15,6 +15,7 @@ from callkpi import config, kpi, store, work
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Direction, Fate
 from callkpi.names import Names
+from callkpi.phone import mask
 
 #: What a report can be grouped by.
 GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
@@ -175,6 +176,7 @@ class Reports:
         called_back = row["called_back_at"]
         return {
             "customer": row["customer"],
+            "customer_masked": mask(row["customer"]),
             "hidden_number": row["customer"] == "",
             "calls": row["calls"],
             "first_missed_at": row["first_missed_at"].isoformat(),

@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from openapi_spec_validator import validate
 
-from callkpi import config
+from callkpi import config, terminal
 from callkpi.config import Role, Token
 from callkpi.web import access, problems
 from callkpi.web.api import Api, calls
@@ -75,7 +75,7 @@ async def served(world: World, **api: Any) -> AsyncIterator[Client]:
     app = web.Application(middlewares=[problems.middleware, access.middleware])
     access.install(app, settings)
     own = Api(world.pool, settings, board.watch)
-    app.add_routes(own.routes())
+    app.add_routes([*own.routes(), *board.routes()])
     projecting = asyncio.create_task(world.projector.run())
     try:
         async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:
@@ -148,6 +148,19 @@ async def test_whole_numbers_and_names_are_seen_from_their_role_on(world: World)
         assert (body["crm"] == {"contact": "7"}) is may
         assert ("Dana" in json.dumps(body)) is (role is not Role.VIEWER)
         assert "Dana" in json.dumps(listed[role]) or role is Role.VIEWER
+
+
+async def test_a_wall_needs_the_least_role_and_its_own_tenant(world: World) -> None:
+    async with served(world) as client:
+        for who, status in (("viewer", 200), ("nobody", 401)):
+            headers = {"Authorization": f"Bearer {TOKENS.get(who, '')}"}  # type: ignore[call-overload]
+            async with client.http.get("/board/state?tenant=acme", headers=headers) as answer:
+                assert answer.status == status
+        headers = {"Authorization": f"Bearer {ANNA}"}
+        async with client.http.get("/board/state", headers=headers) as answer:
+            assert (await answer.json())["tenant"] == "acme"
+        async with client.http.get("/board/state?tenant=other", headers=headers) as answer:
+            assert answer.status == 400 and "none of acme" in await answer.text()
 
 
 async def test_a_reader_of_one_tenant_does_not_learn_of_another(world: World) -> None:
@@ -437,6 +450,22 @@ async def test_what_was_not_understood_is_kept_for_an_admin(world: World) -> Non
         ]
 
 
+async def test_the_audit_is_printed(world: World, dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    await some_calls(world)
+    async with served(world) as client:
+        await client.get(f"calls?tenant=acme&{ALL_DAY}", "manager")
+        await client.get("calls/native/x?tenant=acme", "manager")
+    settings = dataclasses.replace(world.settings, database=config.Database(url=dsn))
+    for wanted, told in (
+        (("", ""), ["read_numbers", "+770•••0002", "calls=1", "2 customers", "calls=10"]),
+        (("", "2026-01-01"), ["Nothing was read or changed."]),
+    ):
+        await terminal.audited(settings, terminal.AuditQuery(wanted, "manager", None, 10, as_json=False))
+        printed = capsys.readouterr().out
+        places = [printed.index(words) for words in told]
+        assert places == sorted(places) and NUMBER not in printed
+
+
 # -- the description --------------------------------------------------------------------------------------
 
 
@@ -491,4 +520,4 @@ async def test_the_page_of_the_description_needs_no_token_and_no_script(world: W
             assert f'id="{operation.name}"' in page
             assert 429 in statuses(operation)
         assert (await client.ask("docs.css", "nobody"))[0] == 200
-        assert document(client.api.operations) == await client.get("openapi.json")
+        assert document(client.api.operations, "callkpi_8090") == await client.get("openapi.json")

@@ -71,7 +71,7 @@ class Api:
             *exports.operations(pool, settings, reports),
             *lookups.operations(pool),
         )
-        self.operations: tuple[Operation, ...] = (*own, *openapi.operations(own))
+        self.operations: tuple[Operation, ...] = (*own, *openapi.operations(own, access.cookie_name(settings)))
 
     def routes(self) -> list[web.RouteDef]:
         routes = []

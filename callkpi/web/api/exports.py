@@ -7,6 +7,7 @@ time, each once. A client that goes away ends the export at the page that is bei
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -212,7 +213,8 @@ async def _stream(
         _cut(asked.request)
     finally:
         ended = {"rows": sent.rows, "complete": sent.complete}
-        await audit.record(pool, asked.reader, audit.Action.EXPORT_ENDED, asked.tenant, subject, ended)
+        with contextlib.suppress(*store.FAILURES):
+            await audit.record(pool, asked.reader, audit.Action.EXPORT_ENDED, asked.tenant, subject, ended)
     return response
 
 
