@@ -89,14 +89,31 @@ def _serving_commands(commands: Any) -> None:
 
 
 def _reading_commands(commands: Any) -> None:
-    parser = _add(commands, "report", "print KPIs of a window", "callkpi report --from 2026-11-23 --by agent", _report)
+    parser = _add(
+        commands,
+        "report",
+        "print KPIs of a period",
+        "callkpi report --period month:2026-10 --by queue --compare",
+        _report,
+    )
     _takes_config(parser)
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument(
         "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
     )
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
-    parser.add_argument("--by", default="queue", choices=["queue", "agent", "line", "direction", "outcome"])
+    parser.add_argument(
+        "--period", default="", metavar="PERIOD", help="shift:night@2026-11-23, day:…, week:2026-W47, last_month, …"
+    )
+    parser.add_argument(
+        "--by", default="queue", metavar="WHAT,…", help="queue, team, agent, line, source, hour, day, shift, … or none"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WHAT=VALUE", help="only this queue, line, …; may come again"
+    )
+    parser.add_argument(
+        "--compare", nargs="?", const="previous", default="", metavar="WITH", help="previous (default), week or year"
+    )
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
     parser = _add(commands, "missed", "print customers who wait for a call back", "callkpi missed", _missed)
     _takes_config(parser)
@@ -113,6 +130,19 @@ def _reading_commands(commands: Any) -> None:
     parser.add_argument("--action", metavar="NAME", help="only this: read_numbers, export, resolve, …")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="the newest so many (default 100)")
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    parser = _add(
+        commands,
+        "roster",
+        "import who is planned to work when",
+        "callkpi roster import plan.csv --tenant acme",
+        _roster,
+    )
+    parser.add_argument("action", choices=["import"])
+    parser.add_argument("file", type=Path, metavar="FILE", help="a table (CSV) or a calendar (iCalendar)")
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--from", dest="first", default="", metavar="DATE", help="first day that is replaced")
+    parser.add_argument("--to", dest="last", default="", metavar="DATE", help="last day that is replaced")
     parser = _add(commands, "check-config", "say what is wrong with the configuration", "callkpi check-config", _check)
     _takes_config(parser)
     _add(
@@ -242,12 +272,24 @@ def _child(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
+    settings, window = config.load(arguments.config), (arguments.begin, arguments.end)
+    if terminal.is_plain(arguments.by, arguments.period, arguments.only, arguments.compare):
+        _run(terminal.report(settings, arguments.tenant, window, arguments.by, as_json=arguments.json))
+        return
+    asked = terminal.Asked(arguments.period, window, arguments.by, tuple(arguments.only), arguments.compare)
+    _run(terminal.statistics(settings, arguments.tenant, asked, as_json=arguments.json))
+
+
+def _roster(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    window = (arguments.first, arguments.last)
     settings = config.load(arguments.config)
-    _run(
-        terminal.report(
-            settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json
-        )
-    )
+    try:
+        text = arguments.file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{arguments.file}: {error}") from None
+    _run(terminal.import_roster(settings, arguments.tenant, (arguments.file.name, text), window))
 
 
 def _missed(arguments: argparse.Namespace) -> None:
