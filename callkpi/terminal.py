@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from callkpi import config
+from callkpi import audit, config
 from callkpi.config.shift_checks import parse_day
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
@@ -228,6 +228,39 @@ async def summary(settings: config.Settings, asked: Wanted) -> bytes:
     except periods.BadPeriod as error:
         raise Failed(str(error)) from None
     return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
+
+
+class AuditQuery:
+    """What of the audit is printed."""
+
+    span: tuple[str, str]
+    who: str | None
+    action: str | None
+    limit: int
+    as_json: bool
+
+
+async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
+    """Print the audit, newest first."""
+    utc = config.Tenant()
+    try:
+        span = moment(wanted.span[0], "--from", utc), moment(wanted.span[1], "--to", utc)
+    except BadQuery as error:
+        raise Failed(str(error)) from None
+    async with database(settings) as pool:
+        rows = await audit.read(pool, span=span, who=wanted.who, action=wanted.action, limit=wanted.limit)
+    if wanted.as_json:
+        print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+        return
+    if not rows:
+        print("Nothing was read or changed.")
+        return
+    told = [
+        [row["at"][:19], row["who"], row["role"], row["action"], row["tenant"], row["subject"],
+         " ".join(f"{name}={value}" for name, value in row["details"].items())]
+        for row in rows
+    ]  # fmt: skip
+    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
 
 
 async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:

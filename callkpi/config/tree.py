@@ -324,6 +324,18 @@ class Telegram:
     api_url: str = setting("https://api.telegram.org", "another one for a Bot API server of your own")
 
 
+class Api:
+    requests_per_second: float = setting(
+        20.0, "per token, and the fourfold per address, in each web process; faster is answered 429; 0: no limit"
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), 'sites whose pages may read the API with a token of theirs, e.g. "https://crm.example"'
+    )
+    claim_minutes: float = setting(
+        30.0, "a claim of a missed customer ends by itself after this, unless it says another time"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     url: str = setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
@@ -365,6 +377,7 @@ class Metrics:
 @dataclass(frozen=True, slots=True)
 class Settings:
     server: Server = field(default_factory=Server)
+    api: Api = field(default_factory=Api)
     database: Database = field(default_factory=Database)
     mail: Mail = field(default_factory=Mail)
     telegram: Telegram = field(default_factory=Telegram)
