@@ -43,6 +43,7 @@ from callkpi.reporting.summary import (
     Summary,
 )
 from callkpi.reports import Query, Reports, is_meant
+from callkpi.work import HIDDEN, item_of
 
 #: The longest period of which single calls are read: for who waited at once, and which calls changed a figure.
 BY_CALL = timedelta(days=2, hours=2)
@@ -56,7 +57,9 @@ NAMED_CALLS = 20
 REASONS = (
     "abandoned", "short_abandoned", "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected", "failed",
 )  # fmt: skip
-_CUSTOMERS = (Direction.INBOUND, Direction.OUTBOUND)
+_SETTLED = {
+    Fate.REACHED: State.REACHED, Fate.SELF_SERVED: State.SELF_SERVED, Fate.WRITTEN_OFF: State.WRITTEN_OFF,
+}  # fmt: skip
 
 
 async def summarise(
@@ -302,18 +305,24 @@ class _Assembly:
     # -- customers and calls that are left over --------------------------------------------------------
     async def _callbacks(self) -> tuple[CallBack, ...]:
         """Customers whom the period missed; of a long one those who still wait."""
-        rows = await self.db.fetch(store.query("summary", "missed_in"), self.tenant, self.period.begin, self.period.end)
-        customers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in rows:
-            if self.is_meant(row["queue"]):
-                customers[row["customer"] or f"{row['source']}/{row['call_id']}"].append(row)
-        found = [self._callback(misses) for misses in customers.values()]
+        rows = await self.db.fetch(
+            store.query("summary", "missed_in"), self.tenant, self.period.begin, self.period.end, HIDDEN
+        )
+        found = [self._callback(misses) for misses in self._by_customer(rows)]
         if not self.reads_calls:
             found = [item for item in found if item.state.is_open]
         return tuple(sorted(found, key=lambda item: (not item.state.is_open, item.first_missed_at)))
 
+    def _by_customer(self, rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+        """Missed calls that this period is about, of one customer together; a hidden number's each for itself."""
+        customers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in rows:
+            if self.is_meant(row["queue"]):
+                customers[item_of(row["customer"], row["source"], row["call_id"])].append(row)
+        return list(customers.values())
+
     def _callback(self, misses: Sequence[Mapping[str, Any]]) -> CallBack:
-        """One customer: he waits while any of his misses is not settled."""
+        """One customer. What settles his last miss settles those before."""
         last = misses[-1]
         tries = [row["called_back_at"] for row in misses if row["called_back_at"]]
         return CallBack(
@@ -321,14 +330,14 @@ class _Assembly:
             line=self.names.show(self.tenant, "line", last["line"]), outcome=last["outcome"], misses=len(misses),
             first_missed_at=misses[0]["started_at"], last_missed_at=last["started_at"],
             state_at_end=self._state(last, self.told_until), state=self._state(last, self.as_of),
-            called_back_at=max(tries, default=None), settled_at=last["reached_at"],
+            called_back_at=max(tries, default=None), settled_at=last["settled_at"],
             last_call=f"{last['source']}/{last['call_id']}",
         )  # fmt: skip
 
     def _state(self, row: Mapping[str, Any], at: datetime) -> State:
-        """Where a missed customer stood at a moment. What settles his last miss settles those before."""
-        if row["reached_at"] is not None and row["reached_at"] <= at:
-            return State.SELF_SERVED if row["fate"] == Fate.SELF_SERVED else State.REACHED
+        """Where a missed customer stood at a moment."""
+        if row["settled_at"] is not None and row["settled_at"] <= at:
+            return _SETTLED[Fate(row["fate"])]
         if row["started_at"] < written_off_before(self.own, at):
             return State.WRITTEN_OFF
         tried = row["called_back_at"] is not None and row["called_back_at"] <= at
@@ -337,15 +346,15 @@ class _Assembly:
     async def _handover(self) -> HandOver:
         at = self.told_until
         since = written_off_before(self.own, at)
-        rows = await self.db.fetch(store.query("summary", "waiting_at"), self.tenant, since, at)
-        waiting = [row for row in rows if self.is_meant(row["queue"])]
+        rows = await self.db.fetch(store.query("summary", "waited_at"), self.tenant, since, at, HIDDEN)
+        waiting = self._by_customer(rows)
         bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
         calls = [store.call_from_body(row["body"]) for row in bodies]
         return HandOver(
             waiting_customers=len(waiting),
-            of_this_period=sum(row["last_missed_at"] >= self.period.begin for row in waiting),
-            oldest_missed_at=min((row["first_missed_at"] for row in waiting), default=None),
-            still_waiting=sum(row["waits"] for row in waiting),
+            of_this_period=sum(misses[-1]["started_at"] >= self.period.begin for misses in waiting),
+            oldest_missed_at=min((misses[0]["started_at"] for misses in waiting), default=None),
+            still_waiting=sum(self._state(misses[-1], self.as_of).is_open for misses in waiting),
             open_calls=tuple(self._open_call(call, at) for call in calls if self._went_on(call, at)),
         )
 

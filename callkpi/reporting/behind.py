@@ -21,6 +21,7 @@ from callkpi.kpi import Fact, Figures
 from callkpi.model import Direction, Fate
 from callkpi.names import Names
 from callkpi.reports import Query, is_meant
+from callkpi.work import HIDDEN
 
 
 class Way(StrEnum):
@@ -213,7 +214,7 @@ async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str, now: date
     query = asked.query
     if not query.only.keys() <= {"queue", "line", "direction"}:
         raise Unknown(f"{figure}: missed customers have a queue and a line; filter by nothing else")
-    rows = await pool.fetch(store.query("summary", "missed_in"), query.tenant, query.begin, query.end)
+    rows = await pool.fetch(store.query("summary", "missed_in"), query.tenant, query.begin, query.end, HIDDEN)
     written_off = written_off_before(asked.settings.tenants[query.tenant], now)
     items = []
     for row in rows:

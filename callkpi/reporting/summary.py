@@ -132,7 +132,7 @@ class CallBack:
     state_at_end: State  #: when the period ended (or at ``as_of``, where it goes on)
     state: State  #: at ``as_of``
     called_back_at: datetime | None
-    settled_at: datetime | None  #: when somebody spoke to him
+    settled_at: datetime | None  #: when somebody spoke to him, or closed him by hand
     last_call: str  #: source/call id of the last miss
 
 
