@@ -631,6 +631,8 @@ async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey
     told: dict[StreamKey, list[CallEvent]] = defaultdict(list)
     for row in await connection.fetch(store.query("work", "events_of"), *_key_columns(ordered)):
         told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+    # An item without events was erased since: it must not come back.
+    ordered = [key for key in ordered if key in told]
     states = {key: work.fold_work(told[key]) for key in ordered}
     await connection.execute(
         store.query("work", "write_items"),

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi import config, kpi, store
+from callkpi import config, kpi, store, work
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Direction, Fate
 from callkpi.names import Names
@@ -136,7 +136,7 @@ class Reports:
         for group in groups.values():
             group.extra.update(dict.fromkeys(_FATES, 0))
         window = (query.tenant, query.begin, query.end)
-        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self._written_off(query.tenant))
+        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self.written_off(query.tenant))
         for row in rows:
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
@@ -157,10 +157,16 @@ class Reports:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""
         await self.names.refresh(self._pool)
         now = datetime.now(UTC)
-        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self._written_off(tenant), limit)
-        return [self._missed_item(tenant, row, now) for row in rows]
+        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self.written_off(tenant), limit)
+        items = [self._missed_item(tenant, row, now) for row in rows]
+        keys = [_work_item(item) for item in items]
+        found = await self._pool.fetch(store.query("work", "items"), [tenant] * len(keys), keys)
+        states = {row["item"]: row for row in found}
+        for key, item in zip(keys, items, strict=True):
+            item.update(_work_done(states.get(key), item["first_missed_at"], now))
+        return items
 
-    def _written_off(self, tenant: str) -> datetime:
+    def written_off(self, tenant: str) -> datetime:
         """Missed before this and not settled: written off."""
         return datetime.now(UTC) - timedelta(days=self._settings.tenants[tenant].write_off_days)
 
@@ -189,6 +195,25 @@ def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
         if place[name] not in values and names.show(query.tenant, name, place[name]) not in values:
             return False
     return True
+
+
+def _work_item(item: Mapping[str, Any]) -> str:
+    source, _, call_id = item["last_call"].partition("/")
+    return work.item_of(item["customer"], source, call_id)
+
+
+def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict[str, Any]:
+    """Who has the item, and what was noted since the miss that it is about."""
+    if row is None:
+        return {"claimed_by": None, "claimed_until": None, "notes": []}
+    until = row["claimed_until"] if row["claimed_until"] and row["claimed_until"] > now else None
+    begun = datetime.fromisoformat(since)
+    notes = [note for note in orjson.loads(row["body"])["notes"] if datetime.fromisoformat(note["at"]) >= begun]
+    return {
+        "claimed_by": row["claimed_by"] if until else None,
+        "claimed_until": until.isoformat() if until else None,
+        "notes": notes,
+    }
 
 
 def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:

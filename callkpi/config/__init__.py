@@ -14,6 +14,7 @@ from callkpi.config.loading import ConfigError, load
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
+    Api,
     Database,
     Log,
     Metrics,
@@ -38,6 +39,7 @@ from callkpi.config.tree import (
 
 __all__ = [
     "WEEKDAYS",
+    "Api",
     "ConfigError",
     "Database",
     "Log",

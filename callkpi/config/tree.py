@@ -217,6 +217,19 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Api:
+    requests_per_second: float = setting(
+        20.0, "per token, and the fourfold per address, in each web process; faster is answered 429; 0: no limit"
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), 'sites whose pages may read the API with a token of theirs, e.g. "https://crm.example"'
+    )
+    claim_minutes: float = setting(
+        30.0, "a claim of a missed customer ends by itself after this, unless it says another time"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Database:
     url: str = setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
     data_dir: str = setting("", "where the embedded PostgreSQL and the spool live; empty: the user's data directory")
@@ -257,6 +270,7 @@ class Metrics:
 @dataclass(frozen=True, slots=True)
 class Settings:
     server: Server = field(default_factory=Server)
+    api: Api = field(default_factory=Api)
     database: Database = field(default_factory=Database)
     spool: Spool = field(default_factory=Spool)
     retention: Retention = field(default_factory=Retention)

@@ -106,9 +106,9 @@ def application(
     access.install(app, settings)
     app.add_routes(Hooks(ingest, health, settings.server).routes())
     app.add_routes(Probes(pool, Exporter(pool, settings, spool), settings, spool).routes())
-    app.add_routes(Api(pool, settings).routes())
     app.add_routes(ReportPages(pool, settings).routes())
     board = Board(pool, settings)
+    app.add_routes(Api(pool, settings, board.watch).routes())
     app.add_routes(board.routes())
     app.on_shutdown.append(board.close)
     return app
