@@ -19,11 +19,10 @@ from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS
 from callkpi.reporting.renderers.html import anchor, document
 from callkpi.reporting.tables import Cell, kind_of, show
+from callkpi.web.api.calls import WITHOUT_NUMBERS
 
 #: Rows that a page shows.
 MOST = 1000
-#: Facts of an event that name a customer.
-_NUMBERS = ("customer",)
 _HEADLINE = ("offered", "answered", "missed", "missed_share", "service_level", "asa_seconds")
 
 
@@ -220,8 +219,7 @@ def _events(page: Page, events: Sequence[Event], *, raw: bool) -> str:
     heads = [told.text(name) for name in ("w_at", "w_received", "w_kind", "w_detail")]
     rows = []
     for event in events:
-        facts = {key: value for key, value in event.facts.items() if page.reader.agents or key != "agent"}
-        facts = {key: page.reader.customer(value) if key in _NUMBERS else value for key, value in facts.items()}
+        facts = _seen(page.reader, event.facts)
         shown = escape(told.text("comma").join(f"{key} {_plain(value)}" for key, value in facts.items()))
         if event.raw and raw:
             source = escape(json.dumps(event.raw, ensure_ascii=False, indent=1))
@@ -229,6 +227,17 @@ def _events(page: Page, events: Sequence[Event], *, raw: bool) -> str:
             shown += f"<details><summary>{escape(name)}</summary><pre>{source}</pre></details>"
         rows.append([_second(page, event.at), _second(page, event.received_at), escape(event.kind), shown])
     return _table(heads, rows)
+
+
+def _seen(reader: Reader, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What an event says, as far as the reader may know it: the same as the API shows him."""
+    seen = dict(facts)
+    if not reader.numbers:
+        masked = {"customer": reader.customer(facts["customer"])} if "customer" in facts else {}
+        seen = {key: value for key, value in facts.items() if key in WITHOUT_NUMBERS} | masked
+    if not reader.agents:
+        seen.pop("agent", None)
+    return seen
 
 
 def _plain(value: Any) -> str:

@@ -22,7 +22,7 @@ from callkpi.web.problems import Problem
 
 CUSTOMER = text("customer", "Only calls of this number, in any form that is dialled. Needs the role supervisor.")
 #: What of an event holds no number of a customer, whatever the source.
-_WITHOUT_NUMBERS = frozenset(
+WITHOUT_NUMBERS = frozenset(
     {
         "direction", "line", "queue", "agent", "entry", "cause", "code", "hangup_by", "state", "reason", "rank",
         "rating", "untimed", "talk_with_hold", "wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms",
@@ -227,7 +227,7 @@ def event_json(asked: Asked, row: Mapping[str, Any]) -> dict[str, Any]:
     body = json.loads(row["body"])
     if not asked.reader.may(Right.NUMBERS):
         masked = {"customer": mask(body["customer"])} if "customer" in body else {}
-        body = {key: value for key, value in body.items() if key in _WITHOUT_NUMBERS} | masked
+        body = {key: value for key, value in body.items() if key in WITHOUT_NUMBERS} | masked
     if not asked.reader.may(Right.AGENTS):
         body.pop("agent", None)
     if not asked.reader.may(Right.RAW):
