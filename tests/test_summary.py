@@ -14,7 +14,7 @@ import asyncpg
 import orjson
 import pytest
 
-from callkpi import config, simulator
+from callkpi import config, retention, simulator
 from callkpi.model import Fate
 from callkpi.reporting import calendar, periods
 from callkpi.reporting.assemble import summarise, summarise_period
@@ -332,3 +332,19 @@ async def test_who_was_closed_by_hand_waited_until_then(pool: asyncpg.Pool) -> N
         summary = await summary_of(world, ended, as_of=now + timedelta(minutes=1))
         assert [(item.state_at_end, item.state) for item in summary.callbacks] == [("waiting", "written_off")]
         assert (summary.handover.waiting_customers, summary.handover.still_waiting) == (1, 0)
+
+
+async def test_what_is_no_longer_kept_is_neither_missing_nor_silent(pool: asyncpg.Pool) -> None:
+    at = datetime(2026, 8, 15, 6, tzinfo=UTC)
+    async with centre(pool) as world:
+        await world.send_json("native", *call("1", at, answered=5), *call("2", at))
+        await world.project()
+        before = await shift(world, "day", "2026-08-15", LATER)
+        limits = config.Retention(journal_months=1, calls_months=2)
+        await retention.enforce(world.pool, limits, LATER, timedelta())
+        summary = await shift(world, "day", "2026-08-15", LATER)
+        assert (summary.figures, summary.intervals) == (before.figures, before.intervals)
+        assert (summary.notes, summary.ledger) == ((), None)
+        window = Window(summary.period.begin, summary.period.end)
+        behind = await calls_behind(world.pool, world.settings, world.reports.names, "acme", window, "missed")
+        assert (behind.items, behind.kept_since) == ((), datetime(2026, 9, 1, tzinfo=UTC))

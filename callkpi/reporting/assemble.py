@@ -18,7 +18,7 @@ from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.reporting import periods
-from callkpi.reporting.behind import FATES, written_off_before
+from callkpi.reporting.behind import FATES, kept_since, written_off_before
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
 from callkpi.reporting.steps import steps
@@ -89,7 +89,8 @@ async def summarise_period(
     before = periods.comparable(own, period, against)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         await names.refresh(connection)
-        assembly = _Assembly(connection, settings, names, tenant, span_of(own, period), at)
+        kept = await kept_since(connection)
+        assembly = _Assembly(connection, settings, names, tenant, span_of(own, period), at, kept)
         return await assembly.summary(before)
 
 
@@ -111,6 +112,7 @@ class _Assembly:
     tenant: str
     period: Span
     as_of: datetime
+    kept: Mapping[str, datetime]  #: since when calls and the journal are
 
     # -- what is asked ---------------------------------------------------------------------------------
     @property
@@ -128,7 +130,14 @@ class _Assembly:
 
     @property
     def reads_calls(self) -> bool:
-        return self.period.end - self.period.begin <= BY_CALL
+        return self._has("calls") and self.period.end - self.period.begin <= BY_CALL
+
+    @property
+    def reads_events(self) -> bool:
+        return self._has("journal") and self.period.end - self.period.begin <= BY_EVENT
+
+    def _has(self, what: str) -> bool:
+        return what not in self.kept or self.kept[what] <= self.period.begin
 
     def query(self, by: str, **more: str) -> Query:
         return Query(self.tenant, self.period.begin, self.period.end, by, {**self.only, **more})
@@ -391,7 +400,7 @@ class _Assembly:
             yield Note(doubt=Doubt.REJECTED, count=row["payloads"], source=row["source"], begin=row["first_at"],
                        end=row["last_at"])  # fmt: skip
         late = []
-        if self.period.end - self.period.begin <= BY_EVENT:
+        if self.reads_events:
             for note in await self._silences():
                 yield note
             late = await self.db.fetch(

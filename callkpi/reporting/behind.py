@@ -7,7 +7,7 @@ and there are no others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -102,6 +102,7 @@ class Behind:
     counts: str  #: calls | queue entries | handles of agents
     items: tuple[Item, ...]  #: what it counts, oldest first; of LONGEST the longest first
     others: tuple[Item, ...] = ()  #: of a share: what was judged and did not count
+    kept_since: datetime | None = None  #: calls before this are no longer kept, and the list lacks them
 
     @property
     def value(self) -> int | float | None:
@@ -162,7 +163,15 @@ async def calls_behind(
             weight = weigh(figure, fact, asked.formula)
             if weight != NOTHING:
                 items.append(asked.item(row, fact, weight))
-    return _sorted(figure, _COUNTS[grain], items)
+    kept = (await kept_since(pool)).get("calls")
+    found = _sorted(figure, _COUNTS[grain], items)
+    return replace(found, kept_since=kept) if kept is not None and kept > window.begin else found
+
+
+async def kept_since(db: asyncpg.Pool | asyncpg.Connection) -> dict[str, datetime]:
+    """Since when calls and the journal are kept; what is kept for ever is not in it. Figures are always kept."""
+    rows = await db.fetch(store.query("retention", "horizons"), timedelta())
+    return {row["what"]: row["before"] for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,9 @@ def calls(page: Page, behind: Behind, begin: Any, end: Any, only: Mapping[str, S
         f"<h1>{escape(heading)}</h1>", f'<p class="when">{escape(when)}</p>',
         f"<h2>{escape(told.text('w_value', figure=name, value=show(value, told, page.zone)))}</h2>",
     ]  # fmt: skip
+    if behind.kept_since is not None:
+        gone = told.text("w_gone", at=told.moment(behind.kept_since, page.zone))
+        body.append(f'<p class="note">{escape(gone)}</p>')
     for key, items in (("w_others", behind.others), ("w_counted", behind.items)):
         if items or key == "w_counted":
             body += [f"<h2>{escape(told.text(key, n=told.number(len(items))))}</h2>", _items(page, behind, items)]
