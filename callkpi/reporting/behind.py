@@ -34,6 +34,8 @@ class Way(StrEnum):
     LONGEST = "longest"
 
 
+#: The longest window whose calls are looked at one by one.
+LONGEST = timedelta(days=100)
 #: Every figure that has calls behind it.
 FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _EMPTY = Figures()

@@ -13,7 +13,7 @@ from callkpi import audit, config, store
 from callkpi.names import Names
 from callkpi.reporting import calendar, periods
 from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.behind import Unknown, Window, calls_behind
+from callkpi.reporting.behind import LONGEST, Unknown, Window, calls_behind
 from callkpi.reporting.language import LANGUAGES
 from callkpi.reporting.onecall import read_call
 from callkpi.reporting.periods import BadPeriod, Period
@@ -155,6 +155,8 @@ class ReportPages:
         begin, end = moment(query.get("from", ""), "from", own), moment(query.get("to", ""), "to", own)
         if begin is None or end is None or begin >= end:
             raise BadQuery("from, to: both are needed, the first one earlier")
+        if end - begin > LONGEST:
+            raise BadQuery(f"from, to: at most {LONGEST.days} days at a time")
         only = {name: tuple(query.getall(name)) for name in _FILTERS if name in query}
         if "agent" in only:
             access.require(request, Right.AGENT_FIGURES, tenant)
