@@ -120,6 +120,17 @@ def _reading_commands(commands: Any) -> None:
     _takes_config(parser)
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(
+        commands, "audit", "print who has read full numbers and raw payloads, exported and changed what",
+        "callkpi audit --from 2026-11-23 --who anna", _audit,
+    )  # fmt: skip
+    _takes_config(parser)
+    parser.add_argument("--from", dest="begin", default="", metavar="TIME", help="UTC where it has no offset")
+    parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
+    parser.add_argument("--who", metavar="NAME", help="only what this reader did")
+    parser.add_argument("--action", metavar="NAME", help="only this: read_numbers, export, resolve, …")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="the newest so many (default 100)")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
     parser = _add(commands, "check-config", "say what is wrong with the configuration", "callkpi check-config", _check)
     _takes_config(parser)
     _add(
@@ -258,16 +269,16 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from callkpi import terminal
+    from callkpi.reporting import command
 
     ending = arguments.output.suffix.lstrip(".") if arguments.output else ""
     form = arguments.format or (ending if ending in ("txt", "html", "pdf", "xlsx", "csv", "json") else "txt")
     if form in ("pdf", "xlsx") and arguments.output is None:
         raise UsageError(f"--output: a file is needed for {form}")
-    asked = terminal.Asked(
+    asked = command.Asked(
         arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
     )
-    body = _run(terminal.summary(config.load(arguments.config), asked))
+    body = _run(command.summary(config.load(arguments.config), asked))
     if arguments.output is None:
         print(body.decode("utf-8-sig"), end="")
         return
@@ -281,6 +292,18 @@ def _missed(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
     _run(terminal.missed(config.load(arguments.config), arguments.tenant, as_json=arguments.json))
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    if not 1 <= arguments.limit <= 1_000_000:
+        raise UsageError(f"--limit: {arguments.limit} must be 1 to 1000000")
+    settings = config.load(arguments.config)
+    wanted = terminal.AuditQuery(
+        (arguments.begin, arguments.end), arguments.who, arguments.action, arguments.limit, as_json=arguments.json
+    )
+    _run(terminal.audited(settings, wanted))
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from callkpi import config, reconcile, retention, store
 from callkpi.health import Health
 from callkpi.projector import Projector
+from callkpi.reporting import days
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ async def project(settings: config.Settings, dsn: str) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
             group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn))
     finally:
         await pool.close()
 

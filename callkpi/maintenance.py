@@ -20,6 +20,7 @@ from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
 from callkpi.model import Kind
 from callkpi.projector import Projector, StreamKey, asks_about, members_at
+from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
@@ -195,6 +196,7 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         waiting = await connection.fetchrow(store.query("projector", "lag"))
         kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
         findings = await _check_rollups(connection, kept.get("calls"))
+        findings += await days.check(connection)
         findings += await _check_calls(connection, settings, progress, kept.get("journal"))
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")

@@ -1,9 +1,9 @@
 """The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
 
 One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
-hold), the questions about members of queues, calls by key, customers and agents by lock number, rollups and counters
-by key. So any number of projectors can work at the same time, and a crash at any point leaves the batch to be done
-again.
+hold), the days and the questions about members of queues, calls by key, customers and agents by lock number, rollups,
+days and counters by key. So any number of projectors can work at the same time, and a crash at any point leaves the
+batch to be done again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from callkpi import config, kpi, store, work
 from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
 from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Kind, Outcome
+from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 
 log = structlog.get_logger()
@@ -69,6 +70,7 @@ class _Before:
     facts: list[kpi.Fact]
     was_missed: bool
     contact: tuple[object, ...]
+    told: days.Told
 
 
 @dataclass(slots=True)
@@ -82,6 +84,13 @@ class _After:
     #: Facts that are gone and facts that have come, once the rows before are known.
     changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
     counted: bool = True  #: for Prometheus; history is not
+
+    @property
+    def change(self) -> days.Change:
+        """What it adds to the days."""
+        told = days.Told(self.call.source, self.call.fields, self.call.crm)
+        before = [(old.told, old.facts) for old in self.before]
+        return days.Change(self.call.tenant, before, (told, self.facts), self.changed)
 
     @property
     def key(self) -> StreamKey:
@@ -157,6 +166,8 @@ class Projector:
                 return groups
             except _MoreCalls as more:
                 also |= more.keys
+            except days.Unbegun as unbegun:
+                await days.begin(self._pool, self._settings, unbegun.tenants)
         raise TimeoutError("calls kept being joined while they were projected")
 
     async def _batch(self, connection: asyncpg.Connection, also: set[StreamKey]) -> int:
@@ -172,6 +183,7 @@ class Projector:
         for key in also:
             calls.setdefault(key, _NEVER)
         self._horizon = groups[0]["horizon"]
+        known_days = await days.hold(connection, self._settings.tenants)
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
@@ -186,6 +198,7 @@ class Projector:
         await write_work(connection, worked)
         await self._write_fates(connection, after, customers, worked)
         await self._add_rollups(connection, after)
+        await days.add(connection, known_days, (item.change for item in after))
         await self._add_counters(connection, after, agents)
         self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
         self._health.count("projector_calls", len(after))
@@ -306,7 +319,9 @@ class Projector:
             return {}
         starts = [state.started_at for state in known if state.started_at is not None]
         columns = _key_columns([state.key for state in known])
-        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, min(starts), max(starts))
+        by_fields = any(tenant.fields for tenant in self._settings.tenants.values())
+        span = (min(starts), max(starts))
+        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, *span, by_fields)
         return {before.key: before for before in map(_before_from_row, rows)}
 
     async def _write_keys(
@@ -583,7 +598,12 @@ def _before_from_row(row: asyncpg.Record) -> _Before:
             row["queue"] or "",
             (row["started_at"], row["answered_at"]),
         ),
+        told=days.Told(row["source"], _mapping(row["fields"]), _mapping(row["crm"])),
     )
+
+
+def _mapping(text: str | None) -> dict[str, str]:
+    return orjson.loads(text) if text else {}
 
 
 def _contact_of_call(call: Call) -> tuple[object, ...]:

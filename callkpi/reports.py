@@ -15,13 +15,14 @@ from callkpi import config, kpi, store, work
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Direction, Fate
 from callkpi.names import Names
+from callkpi.phone import mask
 
 #: What a report can be grouped by.
 GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
-
-_FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
+#: What became of missed calls, as it is shown.
+FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
@@ -134,14 +135,14 @@ class Reports:
 
     async def _add_fates(self, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
-            group.extra.update(dict.fromkeys(_FATES, 0))
+            group.extra.update(dict.fromkeys(FATES, 0))
         window = (query.tenant, query.begin, query.end)
         rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self.written_off(query.tenant))
         for row in rows:
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
-                groups[value].extra.update(_fate_counts(row))
+                groups[value].extra.update(fate_counts(row))
 
     async def _add_pauses(self, query: Query, groups: dict[str, _Group]) -> None:
         begin = kpi.quarter(query.begin)
@@ -174,6 +175,7 @@ class Reports:
         called_back = row["called_back_at"]
         return {
             "customer": row["customer"],
+            "customer_masked": mask(row["customer"]),
             "hidden_number": row["customer"] == "",
             "calls": row["calls"],
             "first_missed_at": row["first_missed_at"].isoformat(),
@@ -216,7 +218,8 @@ def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict
     }
 
 
-def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+    """How often each of FATES is true of the missed calls of a row."""
     fate, calls = row["fate"], row["calls"]
     return {
         "called_back": calls if row["called_back"] else 0,

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from callkpi import config
+from callkpi import audit, config
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
-from callkpi.names import Names
 from callkpi.phone import mask
-from callkpi.reporting import calendar, periods
 from callkpi.reports import Query, Reports, local_midnight
 from callkpi.web.api import BadQuery, moment
 
@@ -83,34 +81,37 @@ async def missed(settings: config.Settings, tenant: str, *, as_json: bool) -> No
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Which summary is wanted, and how."""
+class AuditQuery:
+    """What of the audit is printed."""
 
-    tenant: str
-    period: str  #: ``night@2026-11-23``, or what :func:`periods.parse` reads
-    against: str
-    language: str
-    form: str  #: a name of renderers.FORMATS
-    numbers: bool = False
+    span: tuple[str, str]
+    who: str | None
+    action: str | None
+    limit: int
+    as_json: bool
 
 
-async def summary(settings: config.Settings, asked: Asked) -> bytes:
-    """A summary in the form that is asked for. Raises Failed."""
-    from callkpi.reporting.assemble import summarise_period
-    from callkpi.reporting.reader import Reader
-    from callkpi.reporting.renderers import FORMATS
-
-    name, now = one_tenant(settings, asked.tenant), datetime.now(UTC)
-    own = settings.tenants[name]
-    shift, _, _ = asked.period.partition("@")
-    text = f"shift:{asked.period}" if shift in calendar.shift_ids(own) else asked.period
+async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
+    """Print the audit, newest first."""
+    utc = config.Tenant()
     try:
-        period = periods.parse(own, name, text, now)
-        async with database(settings) as pool:
-            told = await summarise_period(pool, settings, Names(settings), name, period, now, asked.against)
-    except periods.BadPeriod as error:
+        span = moment(wanted.span[0], "--from", utc), moment(wanted.span[1], "--to", utc)
+    except BadQuery as error:
         raise Failed(str(error)) from None
-    return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
+    async with database(settings) as pool:
+        rows = await audit.read(pool, span=span, who=wanted.who, action=wanted.action, limit=wanted.limit)
+    if wanted.as_json:
+        print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+        return
+    if not rows:
+        print("Nothing was read or changed.")
+        return
+    told = [
+        [row["at"][:19], row["who"], row["role"], row["action"], row["tenant"], row["subject"],
+         " ".join(f"{name}={value}" for name, value in row["details"].items())]
+        for row in rows
+    ]  # fmt: skip
+    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
 
 
 def one_tenant(settings: config.Settings, name: str) -> str:

@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from openapi_spec_validator import validate
 
-from callkpi import config
+from callkpi import config, terminal
 from callkpi.config import Role, Token
 from callkpi.web import access, problems
 from callkpi.web.api import Api, calls
@@ -75,7 +75,7 @@ async def served(world: World, **api: Any) -> AsyncIterator[Client]:
     app = web.Application(middlewares=[problems.middleware, access.middleware])
     access.install(app, settings)
     own = Api(world.pool, settings, board.watch)
-    app.add_routes(own.routes())
+    app.add_routes([*own.routes(), *board.routes()])
     projecting = asyncio.create_task(world.projector.run())
     try:
         async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:
@@ -113,7 +113,10 @@ async def some_calls(world: World) -> None:
     [
         ("kpi", "viewer"), ("queues", "viewer"), (f"calls?{ALL_DAY}", "viewer"), ("calls/native/c0", "viewer"),
         ("agents", "supervisor"), ("missed", "supervisor"), (f"calls?{ALL_DAY}&customer=%2B77010000001", "supervisor"),
-        ("calls?agent=Dana", "supervisor"), ("kpi?by=agent", "manager"), ("kpi?agent=Dana", "manager"),
+        ("calls?agent=Dana", "supervisor"), ("shifts", "viewer"),
+        ("statistics?by=queue,60min", "viewer"), ("statistics?by=agent", "manager"),
+        ("statistics?team=x", "manager"), (f"behind?{ALL_DAY}&figure=missed", "viewer"),
+        ("behind?figure=handled&agent=Dana", "manager"), ("kpi?by=agent", "manager"), ("kpi?agent=Dana", "manager"),
         ("export/calls.csv", "manager"), ("audit", "admin"), ("rejected", "admin"),
     ],
 )  # fmt: skip
@@ -145,6 +148,19 @@ async def test_whole_numbers_and_names_are_seen_from_their_role_on(world: World)
         assert (body["crm"] == {"contact": "7"}) is may
         assert ("Dana" in json.dumps(body)) is (role is not Role.VIEWER)
         assert "Dana" in json.dumps(listed[role]) or role is Role.VIEWER
+
+
+async def test_a_wall_needs_the_least_role_and_its_own_tenant(world: World) -> None:
+    async with served(world) as client:
+        for who, status in (("viewer", 200), ("nobody", 401)):
+            headers = {"Authorization": f"Bearer {TOKENS.get(who, '')}"}  # type: ignore[call-overload]
+            async with client.http.get("/board/state?tenant=acme", headers=headers) as answer:
+                assert answer.status == status
+        headers = {"Authorization": f"Bearer {ANNA}"}
+        async with client.http.get("/board/state", headers=headers) as answer:
+            assert (await answer.json())["tenant"] == "acme"
+        async with client.http.get("/board/state?tenant=other", headers=headers) as answer:
+            assert answer.status == 400 and "none of acme" in await answer.text()
 
 
 async def test_a_reader_of_one_tenant_does_not_learn_of_another(world: World) -> None:
@@ -246,6 +262,16 @@ async def test_filters_take_ids_and_names(world: World) -> None:
             assert len(body["calls"]) == count, wanted
 
 
+async def test_the_calls_behind_a_figure_are_as_many_as_it_says(world: World) -> None:
+    await some_calls(world)
+    async with served(world) as client:
+        kpi = (await client.get(f"kpi?tenant=acme&{ALL_DAY}&by=direction"))["total"]
+        for figure in ("offered", "missed", "missed_share", "asa_seconds", "self_served"):
+            body = await client.get(f"behind?tenant=acme&{ALL_DAY}&figure={figure}", "viewer")
+            assert body["value"] == kpi.get(figure, 3) and body["items"]
+            assert NUMBER not in json.dumps(body)
+
+
 # -- exports ----------------------------------------------------------------------------------------------
 
 
@@ -260,18 +286,22 @@ async def test_exports_have_every_row_once_and_say_so_in_the_audit(
     await some_calls(world)
     async with served(world) as client:
         rows = {}
-        for table in ("calls", "legs", "missed", "statistics"):
-            _, text, answer = await client.ask(f"export/{table}.csv?tenant=acme&{ALL_DAY}")
+        about = dict.fromkeys(("calls", "legs", "missed"), ALL_DAY)
+        about["statistics"] = "period=2026-11-23..2026-11-24&by=queue,day"
+        for table in about:
+            _, text, answer = await client.ask(f"export/{table}.csv?tenant=acme&{about[table]}")
             rows[table] = lines(text)
             disposition = answer.headers["Content-Disposition"]
             assert disposition == f'attachment; filename="{table}-acme-20261123T0000-20261125T0000.csv"'
-            _, text, _ = await client.ask(f"export/{table}.jsonl?tenant=acme&{ALL_DAY}")
+            _, text, _ = await client.ask(f"export/{table}.jsonl?tenant=acme&{about[table]}")
             assert len(text.splitlines()) == len(rows[table])
         assert [row["id"] for row in rows["calls"]][:4] == ["native/c0", "native/x", "native/y", "native/z"]
         assert len({row["id"] for row in rows["calls"]}) == len(rows["calls"]) == 10
         assert (len(rows["legs"]), rows["legs"][0]["agent"], rows["legs"][0]["queue"]) == (7, "Dana", "Sales")
         assert [row["fate"] for row in rows["missed"]] == ["self_served"] * 3
-        assert (rows["statistics"][0]["queue"], rows["statistics"][0]["offered"]) == ("Sales", "10")
+        assert [(row["queue"], row["day"], row["offered"]) for row in rows["statistics"]] == [
+            ("Sales", "2026-11-24", "10")
+        ]
         assert rows["calls"][0]["started_local"] == "2026-11-24 10:00:00"
         told = (await client.get("audit"))["items"]
         ended = [row for row in told if row["action"] == "export_ended" and row["subject"] == "calls.csv"]
@@ -420,6 +450,22 @@ async def test_what_was_not_understood_is_kept_for_an_admin(world: World) -> Non
         ]
 
 
+async def test_the_audit_is_printed(world: World, dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    await some_calls(world)
+    async with served(world) as client:
+        await client.get(f"calls?tenant=acme&{ALL_DAY}", "manager")
+        await client.get("calls/native/x?tenant=acme", "manager")
+    settings = dataclasses.replace(world.settings, database=config.Database(url=dsn))
+    for wanted, told in (
+        (("", ""), ["read_numbers", "+770•••0002", "calls=1", "2 customers", "calls=10"]),
+        (("", "2026-01-01"), ["Nothing was read or changed."]),
+    ):
+        await terminal.audited(settings, terminal.AuditQuery(wanted, "manager", None, 10, as_json=False))
+        printed = capsys.readouterr().out
+        places = [printed.index(words) for words in told]
+        assert places == sorted(places) and NUMBER not in printed
+
+
 # -- the description --------------------------------------------------------------------------------------
 
 
@@ -439,6 +485,8 @@ async def test_the_description_is_valid_and_every_answer_is_of_its_schema(world:
         number = (await client.get("rejected?tenant=acme"))["items"][0]["id"]
         about = {"call": "native/m"}
         asked: dict[str, tuple[str, Any]] = {
+            "statistics": ("statistics?period=2026-11-23..2026-11-24&by=queue,60min&against=previous", None),
+            "behind": (f"behind?{ALL_DAY}&figure=missed_share", None),
             "call": ("calls/native/c0", None), "rejected_payload": (f"rejected/{number}", None),
             "calls": (f"calls?{ALL_DAY}&limit=2", None), "kpi": (f"kpi?{ALL_DAY}&by=agent", None),
             "claim_missed": ("missed/claim", about), "note_missed": ("missed/note", {**about, "text": "x"}),
@@ -472,4 +520,4 @@ async def test_the_page_of_the_description_needs_no_token_and_no_script(world: W
             assert f'id="{operation.name}"' in page
             assert 429 in statuses(operation)
         assert (await client.ask("docs.css", "nobody"))[0] == 200
-        assert document(client.api.operations) == await client.get("openapi.json")
+        assert document(client.api.operations, "callkpi_8090") == await client.get("openapi.json")

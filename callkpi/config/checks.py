@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
-from callkpi.config.shift_checks import calendar_problems
+from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.tree import Api, Server, Settings, Tenant
 from callkpi.config.words import NAME, guess, is_zone
@@ -126,3 +126,4 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
         elif parse_hours(hours) is None:
             yield f'{where}.business_hours.{day}: {hours!r} must be like "09:00-18:00"'
     yield from calendar_problems(where, tenant)
+    yield from reporting_problems(where, tenant)

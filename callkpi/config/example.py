@@ -7,7 +7,19 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from callkpi.config.tree import Named, Queue, Settings, ShiftPlan, Source, SourceKind, Targets, Tenant, Token
+from callkpi.config.tree import (
+    Goal,
+    Named,
+    Queue,
+    ReportField,
+    Settings,
+    ShiftPlan,
+    Source,
+    SourceKind,
+    Targets,
+    Tenant,
+    Token,
+)
 
 
 def example() -> str:
@@ -19,7 +31,18 @@ def example() -> str:
     lines += [
         "[tenants.default]",
         *_example_lines(
-            Tenant, skip={"queues", "lines", "agents", "business_hours", "special_days", "targets", "shifts"}
+            Tenant,
+            skip={
+                "queues",
+                "lines",
+                "agents",
+                "business_hours",
+                "special_days",
+                "targets",
+                "shifts",
+                "fields",
+                "goals",
+            },
         ),
         "",
     ]
@@ -33,6 +56,8 @@ def example() -> str:
         ("lines.7172700100", Named),
         ("agents.1003", Named),
         ("shifts.night", ShiftPlan),
+        ("fields.campaign", ReportField),
+        ("goals.quick", Goal),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):

@@ -113,6 +113,39 @@ class ShiftPlan:
     until: str = setting("", "its last day; empty: goes on")
 
 
+class GoalDirection(StrEnum):
+    AT_LEAST = "at_least"
+    AT_MOST = "at_most"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a KPI should be in a period."""
+
+    kpi: str = setting("", "the KPI by its name in the reports: answered, service_level, aht_seconds, …")
+    target: float = setting(0.0, "the value to reach; shares from 0 to 1, times in seconds")
+    direction: GoalDirection = setting(GoalDirection.AT_LEAST, "at_least or at_most")
+    period: str = setting(
+        "", "shift, day, week, month, quarter or year that it is for; empty: any, for what is no count"
+    )
+    shift: str = setting("", "only for shifts of this id")
+    queue: str = setting("", "only for this queue")
+    team: str = setting("", "only for this team")
+    agent: str = setting("", "only for this agent")
+    line: str = setting("", "only for this line")
+    since: str = setting("", "first day of the periods that it is for; empty: always was")
+    until: str = setting("", "last day; empty: goes on")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportField:
+    """A custom field of calls, or a reference to the CRM, that reports may be split by."""
+
+    name: str = setting("", "shown instead of the field's key")
+    values: tuple[str, ...] = setting((), "the values that are told apart, the others are other; none: the first ones")
+    limit: int = setting(50, "how many values are told apart, the most frequent ones; the others are other")
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
@@ -140,6 +173,8 @@ class Tenant:
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    fields: dict[str, ReportField] = setting({}, "custom fields of calls that reports may be split by, by their key")
+    goals: dict[str, Goal] = setting({}, "goals by an id; targets are the goals of service level and missed share")
     shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
 
     @property

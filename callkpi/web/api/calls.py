@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+import orjson
 
 from callkpi import audit, store
 from callkpi.names import Names
@@ -42,7 +42,7 @@ def operations(pool: asyncpg.Pool, reports: Reports) -> Sequence[Operation]:
             store.query("reports", "list_calls"), asked.tenant, begin, end, *wanted, asked["limit"] + 1, *behind
         )
         shown, complete = rows[: asked["limit"]], len(rows) <= asked["limit"]
-        calls = [call_json(asked, reports.names, json.loads(row["body"])) for row in shown]
+        calls = [call_json(asked, reports.names, orjson.loads(row["body"])) for row in shown]
         last = shown[-1] if shown else None
         place = [each.isoformat() for each in (begin, end)]
         body = {
@@ -60,9 +60,9 @@ def operations(pool: asyncpg.Pool, reports: Reports) -> Sequence[Operation]:
             raise Problem(404, "No such call", "Its id is {source}/{call id} as /api/v1/calls shows it")
         (tenant, source, root), row = found
         await reports.names.refresh(pool)
-        call = call_json(asked, reports.names, json.loads(row["body"]))
+        call = call_json(asked, reports.names, orjson.loads(row["body"]))
         events = [event_json(asked, event) for event in await _events(pool, tenant, source, root)]
-        body = {**call, "facts": _facts(asked, json.loads(row["facts"])), "events": events}
+        body = {**call, "facts": _facts(asked, orjson.loads(row["facts"])), "events": events}
         return Answer(body, seen=_seen(asked, [call]))
 
     return [
@@ -126,7 +126,7 @@ async def onward(pool: asyncpg.Pool, asked: Asked, names: Names, page: int) -> A
             store.query("reports", "calls_onward"), asked.tenant, begin, end, *wanted, page, *behind
         )
         if rows:
-            yield [call_json(asked, names, json.loads(row["body"])) for row in rows]
+            yield [call_json(asked, names, orjson.loads(row["body"])) for row in rows]
         if len(rows) < page:
             return
         behind = (rows[-1]["started_at"], rows[-1]["source"], rows[-1]["call_id"])
@@ -224,7 +224,7 @@ def _names_agent(fact: Mapping[str, Any]) -> bool:
 
 
 def event_json(asked: Asked, row: Mapping[str, Any]) -> dict[str, Any]:
-    body = json.loads(row["body"])
+    body = orjson.loads(row["body"])
     if not asked.reader.may(Right.NUMBERS):
         masked = {"customer": mask(body["customer"])} if "customer" in body else {}
         body = {key: value for key, value in body.items() if key in WITHOUT_NUMBERS} | masked

@@ -13,7 +13,19 @@ from callkpi import audit, config, store
 from callkpi.reports import Reports
 from callkpi.web import access
 from callkpi.web.access import LOCAL
-from callkpi.web.api import calls, conditional, exports, figures, lookups, missed, now, openapi
+from callkpi.web.api import (
+    behind,
+    calls,
+    conditional,
+    exports,
+    figures,
+    lookups,
+    missed,
+    now,
+    openapi,
+    shifts,
+    statistics,
+)  # fmt: skip
 from callkpi.web.api.contract import (
     HEADERS,
     JSON,
@@ -50,13 +62,16 @@ class Api:
         self._tokens, self._addresses = Limits(rate), Limits(ADDRESS_TIMES * rate)
         own: Sequence[Operation] = (
             *figures.operations(reports),
+            *statistics.operations(pool, settings),
+            *shifts.operations(),
             *calls.operations(pool, reports),
+            *behind.operations(pool, reports),
             *missed.operations(pool, settings, reports),
             *now.operations(pool, reports, watch),
-            *exports.operations(pool, reports),
+            *exports.operations(pool, settings, reports),
             *lookups.operations(pool),
         )
-        self.operations: tuple[Operation, ...] = (*own, *openapi.operations(own))
+        self.operations: tuple[Operation, ...] = (*own, *openapi.operations(own, access.cookie_name(settings)))
 
     def routes(self) -> list[web.RouteDef]:
         routes = []

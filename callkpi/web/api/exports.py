@@ -7,26 +7,30 @@ time, each once. A client that goes away ends the export at the page that is bei
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import asyncpg
 import structlog
 from aiohttp import hdrs, web
 
-from callkpi import audit, store
+from callkpi import audit, config, store
 from callkpi.phone import mask
-from callkpi.reports import GROUPINGS, Query, Reports
+from callkpi.reporting.statistics import Statistics
+from callkpi.reports import Reports
 from callkpi.web.access import Right
-from callkpi.web.api import calls, tables
+from callkpi.web.api import calls, statistics, tables
 from callkpi.web.api.contract import HEADERS, WINDOW, Asked, Operation, Parameter, choice, flag
 from callkpi.web.api.figures import FILTERS
+from callkpi.web.api.schemas import figure_names
 from callkpi.web.problems import Problem
 
 log = structlog.get_logger()
 
-#: Rows that are read at a time.
-PAGE = 1000
+#: Rows that are read at a time; more would keep webhooks waiting while they are put into words.
+PAGE = 250
 #: Exports that run in one process at the same time.
 AT_ONCE = 4
 #: A client that has not taken a page by then is gone.
@@ -34,7 +38,7 @@ SEND_SECONDS = 60.0
 _MEDIA = {"csv": "text/csv", "jsonl": "application/jsonl"}
 _BOM = b"\xef\xbb\xbf"
 
-Rows = AsyncIterator[list[tables.Row]]
+Rows = AsyncIterator[Sequence[tables.Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class _Table:
     columns: Callable[[Asked], Sequence[str]]
     rows: Callable[[Asked], Rows]
     parameters: tuple[Parameter, ...]
+    span: Callable[[Asked], tuple[datetime, datetime]] = Asked.window  #: what the file's name says
 
 
 @dataclass(slots=True)
@@ -67,15 +72,15 @@ _OF_CSV = (
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 
 
-def operations(pool: asyncpg.Pool, reports: Reports) -> Sequence[Operation]:
+def operations(pool: asyncpg.Pool, settings: config.Settings, reports: Reports) -> Sequence[Operation]:
     slots = _Slots()
-    return [_operation(pool, table, form, slots) for table in _tables(pool, reports) for form in _MEDIA]
+    return [_operation(pool, table, form, slots) for table in _tables(pool, settings, reports) for form in _MEDIA]
 
 
 def _operation(pool: asyncpg.Pool, table: _Table, form: str, slots: _Slots) -> Operation:
     async def export(asked: Asked) -> web.StreamResponse:
         calls.check_filters(asked)
-        asked.window()  # what can't be used is told before the first byte
+        table.span(asked)  # what can't be used is told before the first byte
         response = _begin(asked, table, form)
         if asked.request.method == hdrs.METH_HEAD:
             return web.Response(headers=response.headers)
@@ -93,7 +98,7 @@ def _operation(pool: asyncpg.Pool, table: _Table, form: str, slots: _Slots) -> O
         summary=table.summary,
         subject="Exports",
         right=Right.EXPORT,
-        parameters=(*WINDOW, *table.parameters, *(_OF_CSV if form == "csv" else ())),
+        parameters=(*table.parameters, *(_OF_CSV if form == "csv" else ())),
         answer=export,
         schema={"type": "string", "description": "Rows in the order of time."},
         media=_MEDIA[form],
@@ -101,7 +106,7 @@ def _operation(pool: asyncpg.Pool, table: _Table, form: str, slots: _Slots) -> O
     )
 
 
-def _tables(pool: asyncpg.Pool, reports: Reports) -> Sequence[_Table]:
+def _tables(pool: asyncpg.Pool, settings: config.Settings, reports: Reports) -> Sequence[_Table]:
     async def call_rows(asked: Asked) -> Rows:
         await reports.names.refresh(pool)
         async for page in calls.onward(pool, asked, reports.names, PAGE):
@@ -127,20 +132,23 @@ def _tables(pool: asyncpg.Pool, reports: Reports) -> Sequence[_Table]:
             if len(rows) < PAGE:
                 return
 
-    async def figure_rows(asked: Asked) -> Rows:
-        begin, end = asked.window()
-        yield (await reports.figures(Query(asked.tenant, begin, end, asked["by"])))["rows"]
+    figures = Statistics(pool, settings)
 
-    by = choice("by", "What the rows are.", GROUPINGS, "queue")
-    of_calls = (*FILTERS, calls.CUSTOMER, _NUMBERS)
+    async def figure_rows(asked: Asked) -> Rows:
+        yield statistics.flat(await statistics.answered(figures, asked))
+
+    of_calls = (*WINDOW, *FILTERS, calls.CUSTOMER, _NUMBERS)
     return [
         _Table("calls", "The calls of a window, a row each.", lambda _: tables.CALL_COLUMNS, call_rows, of_calls),
         _Table("legs", "Each ring and conversation of these calls.", lambda _: tables.LEG_COLUMNS, leg_rows, of_calls),
         _Table(
             "missed", "The missed calls of a window and what became of each customer.",
-            lambda _: tables.MISSED_COLUMNS, missed_rows, (_NUMBERS,),
+            lambda _: tables.MISSED_COLUMNS, missed_rows, (*WINDOW, _NUMBERS),
         ),
-        _Table("statistics", "The KPIs of a window.", _figure_columns, figure_rows, (by,)),
+        _Table(
+            "statistics", "Figures of a period, split as asked.", _figure_columns, figure_rows, statistics.QUESTION,
+            span=_span_of_period,
+        ),
     ]  # fmt: skip
 
 
@@ -165,13 +173,16 @@ def _missed_row(asked: Asked, reports: Reports, row: asyncpg.Record) -> tables.R
 
 
 def _figure_columns(asked: Asked) -> Sequence[str]:
-    from callkpi.web.api.schemas import figure_names
+    return (*statistics.splits(asked), "begin", *figure_names())
 
-    return (asked["by"], *figure_names(asked["by"]))
+
+def _span_of_period(asked: Asked) -> tuple[datetime, datetime]:
+    period = statistics.period_of(asked)
+    return period.begin, period.end
 
 
 def _begin(asked: Asked, table: _Table, form: str) -> web.StreamResponse:
-    begin, end = (at.astimezone(asked.zone.zone).strftime("%Y%m%dT%H%M") for at in asked.window())
+    begin, end = (at.astimezone(asked.zone.zone).strftime("%Y%m%dT%H%M") for at in table.span(asked))
     name = f"{table.name}-{asked.tenant}-{begin}-{end}.{form}"
     return web.StreamResponse(
         headers={
@@ -202,7 +213,8 @@ async def _stream(
         _cut(asked.request)
     finally:
         ended = {"rows": sent.rows, "complete": sent.complete}
-        await audit.record(pool, asked.reader, audit.Action.EXPORT_ENDED, asked.tenant, subject, ended)
+        with contextlib.suppress(*store.FAILURES):
+            await audit.record(pool, asked.reader, audit.Action.EXPORT_ENDED, asked.tenant, subject, ended)
     return response
 
 

@@ -10,7 +10,6 @@ import asyncpg
 
 from callkpi import audit, config, work
 from callkpi.model import Fate
-from callkpi.phone import mask
 from callkpi.reports import Reports
 from callkpi.web.access import Right
 from callkpi.web.api.contract import KEY, TENANT, Answer, Asked, Operation, Schema, Seen, limit
@@ -47,7 +46,7 @@ def operations(pool: asyncpg.Pool, settings: config.Settings, reports: Reports) 
 
     async def missed(asked: Asked) -> Answer:
         found = await reports.missed(asked.tenant, asked["limit"] + 1)
-        items = [{**item, "customer_masked": mask(item["customer"])} for item in found[: asked["limit"]]]
+        items = found[: asked["limit"]]
         numbers = sum(bool(item["customer"]) for item in items)
         seen = Seen(audit.Action.READ_NUMBERS, asked.tenant, f"{numbers} customers") if numbers else None
         body = {"tenant": asked.tenant, "items": items, "complete": len(found) <= asked["limit"]}

@@ -34,11 +34,11 @@ _STATUSES = {
 _ALWAYS = (406, 429, 503)
 
 
-def operations(own: Sequence[Operation]) -> Sequence[Operation]:
-    """The operations that tell of *own*."""
+def operations(own: Sequence[Operation], cookie: str) -> Sequence[Operation]:
+    """The operations that tell of *own*; *cookie* is what browsers are known by."""
 
     async def described(_asked: Asked) -> Answer:
-        return Answer(document((*own, *told)))
+        return Answer(document((*own, *told), cookie))
 
     async def docs(_asked: Asked) -> web.Response:
         return web.Response(text=page((*own, *told)), content_type="text/html", headers=PAGE_HEADERS)
@@ -64,7 +64,7 @@ def operations(own: Sequence[Operation]) -> Sequence[Operation]:
     return told
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
+def document(operations: Sequence[Operation], cookie: str) -> dict[str, Any]:
     """The OpenAPI document of *operations*."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -90,8 +90,8 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "cookie": {
-                    "type": "apiKey", "in": "cookie", "name": "callkpi_8090",
-                    "description": "Set by opening a page once with ?token=…; the number is the daemon's port.",
+                    "type": "apiKey", "in": "cookie", "name": cookie,
+                    "description": "Set by opening a page once with ?token=…, or by /signin.",
                 },
             },
         },

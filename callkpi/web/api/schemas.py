@@ -11,6 +11,7 @@ from callkpi.board import Level
 from callkpi.config import Role, ServiceLevelFormula
 from callkpi.kpi import Figures
 from callkpi.model import Direction, Fate, LegEnd, Outcome
+from callkpi.reporting.behind import FIGURES, Way
 from callkpi.reports import GROUPINGS
 from callkpi.web.access import Right
 
@@ -68,10 +69,9 @@ _PAUSES = dict.fromkeys(("pauses", "resumes", "logins", "logouts"), COUNT)
 _NOTE = thing(at=TIME, by=TEXT, text=TEXT)
 
 
-def figure_names(by: str) -> Sequence[str]:
-    """The columns of a table of figures by one dimension."""
-    extra: Mapping[str, Schema] = _PAUSES if by == "agent" else {"calls": COUNT} if by == "outcome" else _FATES
-    return (*_figures(), *extra)
+def figure_names() -> Sequence[str]:
+    """The columns of a table of figures."""
+    return ("contacts", *_figures(), *_FATES)
 
 
 _ROW = thing(**_figures(), optional={**dict.fromkeys(GROUPINGS, TEXT), **_FATES, **_PAUSES, "calls": COUNT})
@@ -109,6 +109,20 @@ _REJECTED = {
     "id": COUNT, "source": TEXT, "received_at": TIME, "media_type": TEXT, "reason": TEXT,
     "replayed_at": maybe(TIME), "bytes": COUNT,
 }  # fmt: skip
+_PERIOD = thing(kind=TEXT, text=TEXT, name=TEXT, begin=TIME, end=TIME, until=TIME, partial=FLAG)
+_OF_PERIOD = thing(contacts=COUNT, **_figures(), optional=_FATES)
+_NUMBERS = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
+_BESIDE = {
+    "figures": _OF_PERIOD, "share": _NUMBERS, "of_total": _NUMBERS,
+    "previous": {"anyOf": [_OF_PERIOD, {"type": "null"}]}, "change": maybe(_NUMBERS), "change_ratio": maybe(_NUMBERS),
+    "goals": listed({"type": "object"}),
+}  # fmt: skip
+_BEHIND = thing(
+    call=TEXT, started_at=TIME, at=TIME, customer=maybe(TEXT), customer_masked=TEXT, queue=TEXT, agent=TEXT, line=TEXT,
+    direction=one_of(list(Direction)), outcome=one_of(list(Outcome)),
+    part={"type": "integer", "description": "what it adds: 1 of counts, milliseconds of times"},
+    whole={"type": "integer", "description": "of a share or a mean: what it adds to the divisor"},
+)  # fmt: skip
 _CLAIM = {"claimed_by": maybe(TEXT), "claimed_until": maybe(TIME)}
 
 SCHEMAS: Mapping[str, Schema] = {
@@ -141,6 +155,27 @@ SCHEMAS: Mapping[str, Schema] = {
         tenant=TEXT, call=TEXT, customer_masked=TEXT, hidden_number=FLAG, notes=listed(_NOTE),
         settlements=listed(thing(at=TIME, fate=one_of((Fate.REACHED, Fate.WRITTEN_OFF)), by=TEXT, reason=TEXT)),
         **_CLAIM,
+    ),
+    "Statistics": thing(
+        tenant=TEXT, timezone=TEXT, period=_PERIOD, compared_with={"anyOf": [_PERIOD, {"type": "null"}]},
+        by=listed(TEXT), only={"type": "object", "additionalProperties": listed(TEXT)}, counts=TEXT,
+        bases={"type": "object", "additionalProperties": TEXT},
+        rows=listed(thing(
+            optional={"begin": TIME}, key={"type": "object", "additionalProperties": TEXT}, counts=TEXT, **_BESIDE
+        )),
+        total=thing(**_BESIDE),
+    ),
+    "Shifts": thing(
+        tenant=TEXT,
+        shifts=listed(thing(
+            key=TEXT, id=TEXT, name=TEXT, day={"type": "string", "format": "date"}, seconds=SECONDS,
+            queues=listed(TEXT), team=TEXT, running=FLAG, **{"from": TIME, "to": TIME},
+        )),
+    ),
+    "Behind": thing(
+        tenant=TEXT, figure=one_of(list(FIGURES)), way=one_of(list(Way)), counts=TEXT,
+        value={"type": ["number", "null"]}, items=listed(_BEHIND), others=listed(_BEHIND), complete=FLAG,
+        **{"from": TIME, "to": TIME},
     ),
     "Queues": thing(
         more=True, tenant=TEXT, at=TIME, open=FLAG, stale=TEXT, silent=FLAG, silent_seconds=maybe(SECONDS),
