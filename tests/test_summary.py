@@ -348,3 +348,27 @@ async def test_what_is_no_longer_kept_is_neither_missing_nor_silent(pool: asyncp
         window = Window(summary.period.begin, summary.period.end)
         behind = await calls_behind(world.pool, world.settings, world.reports.names, "acme", window, "missed")
         assert (behind.items, behind.kept_since) == ((), datetime(2026, 9, 1, tzinfo=UTC))
+
+
+async def test_goals_of_the_whole_of_a_queue_and_of_an_agent(pool: asyncpg.Pool) -> None:
+    at = datetime(2026, 11, 23, 16, tzinfo=UTC)
+    goals = {
+        "answered": config.Goal(kpi="answered", target=2, shift="night"),
+        "vip": config.Goal(kpi="missed", target=0, direction=config.GoalDirection.AT_MOST, queue="vip"),
+        "dana": config.Goal(kpi="handled", target=3, agent="Dana"),
+        "weekly": config.Goal(kpi="answered", target=100, period="week"),
+    }
+    async with centre(pool, goals=goals) as world:
+        await world.send_json(
+            "native", *call("1", at, answered=5), *call("2", at, answered=5), *call("3", at, queue="vip")
+        )
+        await world.project()
+        summary = await shift(world, "night", "2026-11-23", LATER)
+        told = {(goal.figure, goal.queue, goal.agent): (goal.value, goal.is_reached) for goal in summary.goals}
+        assert told == {
+            ("answered", "", ""): (2, True),
+            ("service_level", "", ""): (2 / 3, False),
+            ("missed_share", "", ""): (1 / 3, False),
+            ("missed", "vip", ""): (1, False),
+            ("handled", "", "Dana"): (2, False),
+        }

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -17,7 +17,7 @@ from callkpi.funnel import Thresholds
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
-from callkpi.reporting import periods
+from callkpi.reporting import goals, periods
 from callkpi.reporting.behind import FATES, kept_since, written_off_before
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
@@ -178,7 +178,7 @@ class _Assembly:
             handover=await self._handover(),
             notes=tuple([note async for note in self._notes(figures, callbacks)]),
             before=await self._before(reports, before),
-            goals=self._goals(figures),
+            goals=self._goals(figures, queues, agents),
             service_level_seconds=self._service_level_seconds(("", *self.own.queues)),
             service_level_formula=self.own.service_level_formula.value,
             ledger=await self._ledger() if self.reads_calls else None,
@@ -194,13 +194,31 @@ class _Assembly:
         query = Query(self.tenant, span.begin, span.end, "direction", self.only)
         return Before(period=span, figures=(await reports.figures(query))["total"])
 
-    def _goals(self, figures: Mapping[str, Any]) -> tuple[Goal, ...]:
-        targets = self.own.targets
-        told = (("service_level", targets.service_level, True), ("missed_share", targets.missed_share, False))
-        return tuple(
-            Goal(figure=name, queue="", target=target, at_least=at_least, value=figures[name])
-            for name, target, at_least in told
-        )
+    def _goals(
+        self, figures: Mapping[str, Any], queues: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str, Any]]
+    ) -> tuple[Goal, ...]:
+        """The goals of the whole, of each queue and of each agent, as the settings have them."""
+        whole = self._scope("queue", self.period.queues[0]) if len(self.period.queues) == 1 else {}
+        found = [self._goal(goal, figures) for goal in self._wanted(whole)]
+        for kind, rows in (("queue", queues), ("agent", agents)):
+            for row in rows:
+                wanted = self._wanted(self._scope(kind, row[kind]))
+                found += [self._goal(goal, row, **{kind: row[kind]}) for goal in wanted]
+        return tuple(found)
+
+    def _scope(self, kind: str, shown: str) -> dict[str, tuple[str, ...]]:
+        return {kind: (shown, *self.names.ids(self.tenant, kind, shown))}
+
+    def _wanted(self, scope: Mapping[str, tuple[str, ...]]) -> list[config.Goal]:
+        period = self.period
+        shift = period.id if period.kind == "shift" else ""
+        subject = goals.Subject(period.kind, date.fromisoformat(period.day), shift, scope, None)
+        return [goal for _, goal in goals.of(self.own, subject)]
+
+    def _goal(self, goal: config.Goal, figures: Mapping[str, Any], queue: str = "", agent: str = "") -> Goal:
+        at_least = goal.direction is config.GoalDirection.AT_LEAST
+        value = figures.get(goal.kpi)
+        return Goal(figure=goal.kpi, queue=queue, agent=agent, target=goal.target, at_least=at_least, value=value)
 
     # -- queues and agents -----------------------------------------------------------------------------
     def _service_level_seconds(self, ids: Iterable[str]) -> float | None:

@@ -202,10 +202,15 @@ class Goal:
     """What was wanted, and whether it came. At least or at most, as the figure goes."""
 
     figure: str  #: name in the glossary
-    queue: str  #: shown name; "" for all calls
+    queue: str  #: shown name; "" where it is not of one
     target: float
     at_least: bool
     value: Number
+    agent: str = ""  #: shown name; "" where it is not of one
+
+    @property
+    def is_of_all(self) -> bool:
+        return not (self.queue or self.agent)
 
     @property
     def is_reached(self) -> bool | None:
