@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from callkpi import config, store
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Figures
-from callkpi.model import AgentState, Call, Direction
+from callkpi.model import AgentState, Call, Direction, agent_key
 from callkpi.names import Names
 
 Place = tuple[str, str]
@@ -23,7 +23,7 @@ Place = tuple[str, str]
 Label = Callable[[str, str], str]
 
 #: What an agent does, the most present first: of two that are told of one person the first one counts.
-AGENT_STATES = ("talking", "ringing", "available", "busy", "paused", "offline")
+AGENT_STATES = ("talking", "hold", "ringing", "wrap_up", "available", "busy", "paused", "offline")
 
 
 class Reading(Protocol):
@@ -152,13 +152,13 @@ def _agents(rows: Iterable[Any], calls: Iterable[Call], names: Names) -> dict[st
     """State by tenant, person and queue. Who talks, talks in every queue of his; who is in none, where he talks."""
     told: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for row in rows:
-        states = told[row["tenant"], names.show(row["tenant"], "agent", row["agent"])]
+        states = told[row["tenant"], names.show(row["tenant"], "agent", agent_key(row["source"], row["agent"]))]
         states[row["queue"]] = _most_present(filter(None, (row["state"], states.get(row["queue"]))))
     for call in calls:
         for leg in call.legs:
             if not leg.is_open or not leg.agent:
                 continue
-            states = told[call.tenant, names.show(call.tenant, "agent", leg.agent)]
+            states = told[call.tenant, names.show(call.tenant, "agent", agent_key(call.source, leg.agent))]
             does = "talking" if leg.answered_at else "ringing"
             for queue in list(states) or [leg.queue]:
                 states[queue] = _while_on_the_phone(states.get(queue), does)

@@ -90,6 +90,7 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
             done += groups
             progress(done, 0)
         month = following
+    await projector.drain()
     projector.counting = True
 
 
@@ -241,5 +242,6 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
 
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:
-    """Without what the clock alone changes between two folds: open becomes expired."""
-    return {**body, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}
+    """Without what the clock alone changes between two folds: open becomes expired; and no holds are none."""
+    legs = [{"holds": [], **leg} for leg in body["legs"]]
+    return {**body, "legs": legs, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}

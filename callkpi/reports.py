@@ -13,8 +13,10 @@ import orjson
 
 from callkpi import config, kpi, store
 from callkpi.kpi import Fact, Figures, Grain
-from callkpi.model import Direction, Fate
+from callkpi.model import Direction, Fate, agent_id, agent_key
 from callkpi.names import Names
+from callkpi.presence import Times
+from callkpi.timekeeping import Label, settle, times_by
 
 #: What a report can be grouped by.
 GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
@@ -121,10 +123,15 @@ class Reports:
 
     def _is_meant(self, query: Query, place: Mapping[str, Any]) -> bool:
         """Whether the filters of the query let a place through, each by id or by name."""
-        return all(
-            wanted in (place[name], self.names.show(query.tenant, name, place[name]))
-            for name, wanted in query.only.items()
-        )
+        return all(wanted in self._called(query.tenant, name, place) for name, wanted in query.only.items())
+
+    def _called(self, tenant: str, name: str, place: Mapping[str, Any]) -> set[str]:
+        """What one dimension of a place may be called: its id, its shown name."""
+        value = place["agent" if name == "team" else name]
+        shown = {self.names.show(tenant, name, value)}
+        if name == "team":
+            return shown
+        return shown | ({value, agent_id(value)} if name == "agent" else {value})
 
     async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
         """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
@@ -148,11 +155,24 @@ class Reports:
         begin = kpi.quarter(query.begin)
         rows = await self._pool.fetch(store.query("reports", "agent_rows"), query.tenant, begin, query.end)
         for row in rows:
-            value = self.names.show(query.tenant, "agent", row["agent"])
+            value = self.names.show(query.tenant, query.by, agent_key(row["source"], row["agent"]))
             if not query.only or value in groups:
                 groups[value].extra.update({name: row[name] for name in _PAUSES})
         for group in groups.values():
             group.extra.update(dict.fromkeys(_PAUSES, 0))
+
+    async def times_in_state(self, tenant: str, begin: datetime, end: datetime) -> dict[str, Times]:
+        """How long every person was in every state in [begin, end), up to now, by the name that he is shown by.
+
+        People of whom nothing is known in the window are not there.
+        """
+        await self.names.refresh(self._pool)
+        return await self._times(tenant, begin, end, lambda key: self.names.show(tenant, "agent", key))
+
+    async def _times(self, tenant: str, begin: datetime, end: datetime, label: Label) -> dict[str, Times]:
+        await settle(self._pool, self._settings)
+        ringing = self._settings.tenants[tenant].ringing_counts
+        return await times_by(self._pool, tenant, (begin, end), label, ringing)
 
     async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""

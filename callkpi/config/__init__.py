@@ -14,12 +14,15 @@ from callkpi.config.loading import ConfigError, load
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
+    Agent,
     Database,
     Log,
     Metrics,
     Named,
     NumbersShown,
+    Person,
     Queue,
+    RingingCounts,
     Server,
     ServiceLevelFormula,
     Settings,
@@ -27,12 +30,13 @@ from callkpi.config.tree import (
     SourceKind,
     Spool,
     Targets,
+    Team,
     Tenant,
     with_processes,
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Server",
-    "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
-    "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
+    "WEEKDAYS", "Agent", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Person", "Queue",
+    "RingingCounts", "Server", "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Team",
+    "Tenant", "example", "is_open", "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
 ]  # fmt: skip

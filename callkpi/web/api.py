@@ -11,7 +11,7 @@ import asyncpg
 from aiohttp import web
 
 from callkpi import config, store
-from callkpi.model import Direction, Outcome
+from callkpi.model import Direction, Outcome, agent_key
 from callkpi.phone import mask, normalise
 from callkpi.reports import GROUPINGS, Query, Reports, local_midnight
 from callkpi.web.access import refuse
@@ -147,7 +147,7 @@ class Api:
         shown["customer_masked"] = mask(body.get("customer", ""))
         shown["line_name"] = names.show(tenant, "line", body.get("line", ""))
         for leg in shown.get("legs", ()):
-            leg["agent_name"] = names.show(tenant, "agent", leg.get("agent", ""))
+            leg["agent_name"] = names.show(tenant, "agent", agent_key(body["source"], leg.get("agent", "")))
         for entry in shown.get("entries", ()):
             entry["queue_name"] = names.show(tenant, "queue", entry.get("queue", ""))
         return shown
