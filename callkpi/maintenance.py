@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, embedded, kpi, migrations, store
+from callkpi import config, embedded, kpi, migrations, store, timekeeping
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
@@ -163,9 +163,12 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         waiting = await connection.fetchrow(store.query("projector", "lag"))
         findings = await _check_rollups(connection)
+        findings += await timekeeping.check(connection, settings)
         findings += await _check_calls(connection, settings, progress)
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
+    elif findings and await connection.fetchval(store.query("agents", "has_pending")):
+        findings.append("times of agents wait to be computed: run again when they are")
     return findings
 
 
@@ -238,7 +241,7 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
-    return ""
+    return await timekeeping.check_legs(connection, key, stored)
 
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:

@@ -141,6 +141,12 @@ class Names:
             return configured
         return self._departments.get(tenant, {}).get(agent, "")
 
+    def teams(self, tenant: str) -> Mapping[str, str]:
+        """Agent's key or bare id to his team, of those who have one."""
+        people, departments = self._people.get(tenant), self._departments.get(tenant, {})
+        keys = {*self._known.get((tenant, "agent"), {}), *(people.teams if people else ()), *departments}
+        return {key: team for key in sorted(keys) if (team := self.team(tenant, key))}
+
     def ids(self, tenant: str, kind: str, shown: str) -> list[str]:
         """The ids that are shown as *shown*, itself included."""
         table = self._known.get((tenant, kind), {})

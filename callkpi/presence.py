@@ -28,7 +28,7 @@ QUARTER_MS = 900_000
 #: Of two that are told of one person the first one counts.
 BASES = (AgentState.AVAILABLE.value, AgentState.BUSY.value, AgentState.PAUSED.value)
 PHONES = (AgentState.TALKING.value, AgentState.HOLD.value, AgentState.RINGING.value, AgentState.WRAP_UP.value)
-#: Seconds of a person, one measure each: the columns of table agent_quarters. ``outside`` is talk, hold and wrap-up,
+#: Seconds of a person, one measure each: the columns of table agent_times. ``outside`` is talk, hold and wrap-up,
 #: ``outside_ringing`` is ringing, while no source says that he is logged in; they are in the states as well.
 MEASURES = (
     "available_ms", "ringing_ms", "talking_ms", "hold_ms", "wrap_up_ms", "paused_ms", "busy_ms", "logged_in_ms",

@@ -20,7 +20,7 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, kpi, store, timekeeping
+from callkpi import config, kpi, store, timekeeping, views
 from callkpi.funnel import Contact, FateOf, Thresholds, fates, fold
 from callkpi.health import Health
 from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Fate, Kind, Outcome, agent_key
@@ -159,10 +159,18 @@ class Projector:
                 async with self._pool.acquire() as connection, connection.transaction():
                     groups = await self._batch(connection, also)
                 self._names |= self._uncommitted_names
+                if any(kind == "agent" for _, kind, _ in self._uncommitted_names):
+                    await self._publish_names()
                 return groups
             except _MoreCalls as more:
                 also |= more.keys
         raise TimeoutError("calls kept being joined while they were projected")
+
+    async def _publish_names(self) -> None:
+        """An agent is new: his id may be one that another source uses as well, which views have to tell apart."""
+        async with self._pool.acquire() as connection:
+            if await connection.fetch(store.query("agents", "twins")):
+                await views.publish_names(connection, self._settings)
 
     async def _batch(self, connection: asyncpg.Connection, also: set[StreamKey]) -> int:
         begin = time.perf_counter()

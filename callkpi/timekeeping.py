@@ -182,6 +182,20 @@ class _Settling:
             raw = [{**row, **{name: orjson.loads(row[name]) for name in _JSON}} for row in come]
             await self._execute("write_quarters", store.to_json(raw))
 
+    async def differences(self, run: _Run) -> list[str]:
+        """Stored quarters of a run from an agent's beginning that are not what is told."""
+        columns = [[part] for part in run.id]
+        spans = [[from_ms(run.since)], [from_ms(run.until)]]
+        stored = {to_ms(row["at"]): row for row in await self._fetch("quarters_between", *columns, *spans)}
+        told = (await self._told([run])).get((run.id, run.since), _NOTHING)
+        findings = []
+        for at, row in quarters(run.since, run.until, {}, told, self.lapse(run.id.tenant)):
+            was = stored.pop(at, None)
+            wrong = was is not None if row is None else was is None or any(was[name] != row[name] for name in row)
+            if wrong:
+                findings.append(f"time in state of {agent_key(*run.id[1:])} at {from_ms(at)}: is not what was told")
+        return findings + [f"time in state of {agent_key(*run.id[1:])} at {from_ms(at)}: is nobody's" for at in stored]
+
     async def _told(self, runs: Sequence[_Run]) -> Mapping[_Place, Material]:
         columns = [[*part] for part in zip(*(run.id for run in runs), strict=True)]
         since = [from_ms(run.since) for run in runs]
@@ -293,6 +307,31 @@ def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+# -- checking ---------------------------------------------------------------------------------------------
+
+
+async def check(connection: asyncpg.Connection, settings: config.Settings) -> list[str]:
+    """Quarters that are not what the journal and the legs give, of every agent from his first moment on."""
+    horizon = await connection.fetchval(store.query("agents", "horizon"))
+    if horizon is None:
+        return []
+    settling, findings = _Settling(connection, settings), []
+    for row in await connection.fetch(store.query("agents", "ids")):
+        who = Id(row["tenant"], row["source"], row["agent"])
+        first = await connection.fetchval(store.query("agents", "first_of"), *who)
+        if first is not None:
+            since = first // QUARTER_MS * QUARTER_MS
+            findings += await settling.differences(_Run(who, since, max(to_ms(horizon), since)))
+    return findings
+
+
+async def check_legs(connection: asyncpg.Connection, key: tuple[str, str, str], body: str) -> str:
+    """What is wrong with the stored legs of a call; "" is nothing."""
+    rows = await connection.fetch(store.query("agents", "legs"), *([part] for part in key))
+    stored = sorted(tuple(row.values()) for row in rows)
+    return "" if stored == leg_rows({"body": body}) else f"call {key[1]}/{key[2]}: its legs are stored otherwise"
+
+
 # -- reading ----------------------------------------------------------------------------------------------
 
 Label = Callable[[str], str]
@@ -300,13 +339,13 @@ Label = Callable[[str], str]
 _Of = tuple[str, str]
 
 
-async def times_by(
+async def people(
     db: asyncpg.Pool | asyncpg.Connection,
     tenant: str,
     window: tuple[datetime, datetime],
     label: Label,
     ringing: config.RingingCounts,
-) -> dict[str, Times]:
+) -> dict[str, tuple[list[str], Times]]:
     """Time in state in a window up to now, by the label of agents' keys: ids with one label are one person.
 
     Whole quarters are sums, where a person has one id; the edges, and several ids, are laid out span by span.
@@ -327,14 +366,14 @@ async def times_by(
     for row in await db.fetch(store.query("agents", "spans_at"), tenant, edges):
         since, until = (to_ms(at) - to_ms(row["at"]) for at in (begin, end))
         layers[row["at"]][row["source"], row["agent"]] = clipped(_spans(row["spans"]), since, until)
-    people: dict[str, list[_Of]] = defaultdict(list)
+    known: dict[str, list[_Of]] = defaultdict(list)
     for who in sorted({*totals, *(who for spans in layers.values() for who in spans)}):
-        people[label(agent_key(*who))].append(who)
-    several = [who for ids in people.values() if len(ids) > 1 for who in ids]
+        known[label(agent_key(*who))].append(who)
+    several = [who for ids in known.values() if len(ids) > 1 for who in ids]
     for row in await _spans_of(db, tenant, several, inner):
         layers[row["at"]][row["source"], row["agent"]] = _spans(row["spans"])
     result = {}
-    for name, ids in people.items():
+    for name, ids in known.items():
         whole, by_reason = Counter[str](), Counter[str]()
         if len(ids) == 1:
             whole.update(totals.get(ids[0], {}))
@@ -345,7 +384,7 @@ async def times_by(
             by_reason.update(paused)
         if any(whole.values()):
             length = to_ms(end) - to_ms(begin) if whole["logged_in_ms"] else 0
-            result[name] = Times(whole, by_reason, length, ringing)
+            result[name] = [agent_key(*who) for who in ids], Times(whole, by_reason, length, ringing)
     return result
 
 

@@ -55,7 +55,7 @@ async def _tell(connection: asyncpg.Connection, name: str, tenant: config.Tenant
     await connection.execute(
         store.query("views", "tell_tenant"), name, tenant.timezone, tenant.service_level_formula.value,
         tenant.service_level_seconds, timedelta(days=tenant.write_off_days), working_day(tenant),
-        tenant.numbers_in_views.value,
+        tenant.numbers_in_views.value, tenant.ringing_counts.value,
     )  # fmt: skip
 
 
@@ -65,6 +65,7 @@ async def _tell_names(connection: asyncpg.Connection, name: str, names: Names) -
         for kind in ("queue", "line", "agent")
         for key, shown in {**names.named(name, kind), **names.learnt(name, kind)}.items()
     ]
+    named += [("team", key, team) for key, team in names.teams(name).items()]
     columns = [list(column) for column in zip(*named, strict=True)] or [[], [], []]
     await connection.execute(store.query("views", "tell_names"), name, *columns)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from callkpi.config.tree import Named, Queue, Settings, Source, SourceKind, Targets, Tenant
+from callkpi.config.tree import Agent, Named, Person, Queue, Settings, Source, SourceKind, Targets, Team, Tenant
 
 
 def example() -> str:
@@ -18,7 +18,7 @@ def example() -> str:
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
-        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours", "targets"}),
+        *_example_lines(Tenant, skip={"queues", "lines", "agents", "people", "teams", "business_hours", "targets"}),
         "",
     ]
     lines += ["# [tenants.default.business_hours]  # a day that is absent is closed; no table: always open"]
@@ -27,7 +27,9 @@ def example() -> str:
         ("targets", Targets),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
-        ("agents.1003", Named),
+        ("agents.1003", Agent),
+        ("people.dana", Person),
+        ("teams.sales", Team),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):

@@ -228,6 +228,7 @@ class Log:
 class Metrics:
     max_agents: int = setting(500, 'agents with series of their own per tenant; the rest are agent="other"')
     max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
+    max_teams: int = setting(100, 'teams with series of their own per tenant; the rest are team="other"')
     max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
 
 

@@ -18,6 +18,7 @@ from callkpi.web.access import refuse
 from callkpi.web.problems import problem
 
 _DIMENSIONS = ("queue", "agent", "line", "direction", "outcome")
+_FILTERS = (*_DIMENSIONS, "team")
 MAX_WINDOW = timedelta(days=3660)
 MAX_CALLS = 1000
 
@@ -64,13 +65,13 @@ class Api:
     # -- answers -------------------------------------------------------------------------------------
     async def kpi(self, request: web.Request) -> Any:
         """KPIs of a window, rows by one dimension; the others filter."""
-        _known(request, {"tenant", "from", "to", "by", "token", *_DIMENSIONS})
+        _known(request, {"tenant", "from", "to", "by", "token", *_FILTERS})
         tenant = self._tenant(request)
         begin, end = self._window(request, tenant)
         by = request.query.get("by", "queue")
         if by not in GROUPINGS:
             raise BadQuery(f"by: {by!r} is none of {', '.join(GROUPINGS)}")
-        only = {name: request.query[name] for name in _DIMENSIONS if name in request.query}
+        only = {name: request.query[name] for name in _FILTERS if name in request.query}
         return await self._reports.figures(Query(tenant, begin, end, by, only))
 
     async def missed(self, request: web.Request) -> Any:

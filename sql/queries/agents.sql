@@ -55,7 +55,7 @@ ON CONFLICT (tenant, source, call_id, n) DO UPDATE SET
 -- name: present_at
 -- Agents of whom something goes on at the end of the quarter that begins at $1. Served by the primary key, and for
 -- calls that go on by agent_legs_open.
-SELECT tenant, source, agent FROM agent_quarters q WHERE q.at = $1::timestamptz AND q.held::text <> '{}'
+SELECT tenant, source, agent FROM agent_times q WHERE q.at = $1::timestamptz AND q.held::text <> '{}'
 UNION
 SELECT tenant, source, agent FROM agent_legs WHERE end_ms = 9000000000000000;
 
@@ -83,25 +83,25 @@ CROSS JOIN LATERAL (
 ) AS s;
 
 -- name: quarters_between
--- Quarters of these agents as they were written last. Served by agent_quarters_by_agent.
+-- Quarters of these agents as they were written last. Served by agent_times_by_agent.
 SELECT s.* FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
     AS wanted (tenant, source, agent, since, until)
 CROSS JOIN LATERAL (
-    SELECT wanted.since, q.* FROM agent_quarters q
+    SELECT wanted.since, q.* FROM agent_times q
     WHERE q.tenant = wanted.tenant AND q.source = wanted.source AND q.agent = wanted.agent
         AND q.at >= wanted.since - interval '15 minutes' AND q.at < wanted.until OFFSET 0
 ) AS s;
 
 -- name: delete_quarters
 -- Quarters in which nothing is left.
-DELETE FROM agent_quarters q
+DELETE FROM agent_times q
 USING unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS gone (tenant, source, agent, at)
 WHERE (q.tenant, q.source, q.agent, q.at) = (gone.tenant, gone.source, gone.agent, gone.at);
 
 -- name: write_quarters
 -- Quarters that are new or have changed.
-INSERT INTO agent_quarters
-SELECT * FROM json_populate_recordset(NULL::agent_quarters, $1::json)
+INSERT INTO agent_times
+SELECT * FROM json_populate_recordset(NULL::agent_times, $1::json)
 ON CONFLICT (tenant, at, source, agent) DO UPDATE SET
     available_ms = excluded.available_ms, ringing_ms = excluded.ringing_ms, talking_ms = excluded.talking_ms,
     hold_ms = excluded.hold_ms, wrap_up_ms = excluded.wrap_up_ms, paused_ms = excluded.paused_ms,
@@ -115,32 +115,32 @@ SELECT source, agent, sum(available_ms)::bigint AS available_ms, sum(ringing_ms)
     sum(talking_ms)::bigint AS talking_ms, sum(hold_ms)::bigint AS hold_ms, sum(wrap_up_ms)::bigint AS wrap_up_ms,
     sum(paused_ms)::bigint AS paused_ms, sum(busy_ms)::bigint AS busy_ms, sum(logged_in_ms)::bigint AS logged_in_ms,
     sum(outside_ms)::bigint AS outside_ms, sum(outside_ringing_ms)::bigint AS outside_ringing_ms
-FROM agent_quarters WHERE tenant = $1 AND at >= $2::timestamptz AND at < $3::timestamptz
+FROM agent_times WHERE tenant = $1 AND at >= $2::timestamptz AND at < $3::timestamptz
 GROUP BY source, agent;
 
 -- name: reasons
 -- Their pauses by reason.
 SELECT q.source, q.agent, p.key AS reason, sum(p.value::bigint)::bigint AS ms
-FROM agent_quarters q CROSS JOIN LATERAL json_each_text(q.paused) AS p
+FROM agent_times q CROSS JOIN LATERAL json_each_text(q.paused) AS p
 WHERE q.tenant = $1 AND q.at >= $2::timestamptz AND q.at < $3::timestamptz AND q.paused_ms > 0
 GROUP BY q.source, q.agent, p.key;
 
 -- name: spans_at
 -- What every agent id did in some quarters. Served by the primary key.
-SELECT source, agent, at, spans FROM agent_quarters WHERE tenant = $1 AND at = ANY ($2::timestamptz[]);
+SELECT source, agent, at, spans FROM agent_times WHERE tenant = $1 AND at = ANY ($2::timestamptz[]);
 
 -- name: spans_of
--- What some agent ids did in each of many quarters. Served by agent_quarters_by_agent.
+-- What some agent ids did in each of many quarters. Served by agent_times_by_agent.
 SELECT q.source, q.agent, q.at, q.spans
 FROM unnest($2::text[], $3::text[]) AS wanted (source, agent)
-JOIN agent_quarters q ON q.tenant = $1 AND q.source = wanted.source AND q.agent = wanted.agent
+JOIN agent_times q ON q.tenant = $1 AND q.source = wanted.source AND q.agent = wanted.agent
 WHERE q.at >= $4::timestamptz AND q.at < $5::timestamptz;
 
 -- name: ids
 -- Every agent id that has a state or a leg, for checking.
 SELECT tenant, source, agent FROM agent_legs
 UNION SELECT tenant, source, agent FROM agent_states
-UNION SELECT tenant, source, agent FROM agent_quarters;
+UNION SELECT tenant, source, agent FROM agent_times;
 
 -- name: has_pending
 -- Whether anything waits to be computed.
@@ -157,3 +157,11 @@ SELECT n.tenant, n.name FROM names n JOIN (
     AND twins.bare = regexp_replace(n.name, '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}:', '')
 WHERE n.kind = 'agent' AND n.name ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}:'
 ORDER BY n.number;
+
+-- name: first_of
+-- The first moment that is known of an agent, in milliseconds since 1970.
+SELECT least(
+    (SELECT min(begin_ms) FROM agent_legs WHERE (tenant, source, agent) = ($1, $2, $3)),
+    (SELECT floor(extract(epoch FROM min(at)) * 1000)::bigint FROM journal
+     WHERE tenant = $1 AND source = $2 AND call_id = 'agent:' || $3 AND kind = 'agent_state')
+);

@@ -310,7 +310,7 @@ FROM pending;
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
 TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups, member_questions,
-    agent_pending, agent_legs, agent_quarters, agent_horizon;
+    agent_pending, agent_legs, agent_times, agent_horizon;
 
 -- name: requeue_journal
 -- Put every call of one month of the journal up for projection.
