@@ -96,7 +96,7 @@ def _reading_commands(commands: Any) -> None:
         "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
     )
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
-    parser.add_argument("--by", default="queue", choices=["queue", "agent", "line", "direction", "outcome"])
+    parser.add_argument("--by", default="queue", choices=["queue", "agent", "team", "line", "direction", "outcome"])
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
     parser = _add(
         commands, "summary", "print the summary of a shift or a period, or write it into a file",

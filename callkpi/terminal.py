@@ -31,7 +31,14 @@ _COLUMNS = {
     "direction": ("offered", "answered", "missed", "made", "reached", "open", "expired"),
     "outcome": ("calls",),
     "agent": ("handled", "answered", "made", "reached", "ring_no_answer", "transferred", "pauses"),
+    "team": ("handled", "answered", "made", "reached", "ring_no_answer", "transferred", "pauses"),
 }
+#: What people are shown with besides: seconds as durations, shares in per cent.
+_STATES = {
+    "logged_in_seconds": "logged in", "available_seconds": "free", "ringing_seconds": "ringing",
+    "wrap_up_seconds": "wrap-up", "paused_seconds": "paused",
+}  # fmt: skip
+_PEOPLE = ("agent", "team")
 _TIMES = {
     "talk_seconds": "talk",
     "asa_seconds": "ASA",
@@ -124,12 +131,15 @@ def one_tenant(settings: config.Settings, name: str) -> str:
 
 def _table(by: str, rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> str:
     counts = _COLUMNS[by]
-    shares = () if by in ("agent", "outcome") else ("missed_share", "service_level")
-    times = (
-        [] if by == "outcome" else [key for key in _TIMES if by != "agent" or key in ("talk_seconds", "aht_seconds")]
+    shares = (
+        ("occupancy", "utilisation") if by in _PEOPLE else () if by == "outcome" else ("missed_share", "service_level")
     )
+    titles = {**_TIMES, **_STATES}
+    times = [] if by == "outcome" else list(_TIMES)
+    if by in _PEOPLE:
+        times = ["talk_seconds", "aht_seconds", *_STATES]
     head = [by, *(c.replace("_", " ") for c in counts), *(s.replace("_", " ") for s in shares),
-            *(_TIMES[t] for t in times)]  # fmt: skip
+            *(titles[t] for t in times)]  # fmt: skip
 
     def line(label: str, row: dict[str, Any]) -> list[Any]:
         return [

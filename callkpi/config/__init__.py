@@ -14,6 +14,7 @@ from callkpi.config.loading import ConfigError, load
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
+    Agent,
     Api,
     Database,
     Goal,
@@ -23,9 +24,11 @@ from callkpi.config.tree import (
     Named,
     NumbersShown,
     OnHolidays,
+    Person,
     Queue,
     ReportField,
     Retention,
+    RingingCounts,
     Role,
     Server,
     ServiceLevelFormula,
@@ -35,6 +38,7 @@ from callkpi.config.tree import (
     SourceKind,
     Spool,
     Targets,
+    Team,
     Tenant,
     Token,
     with_processes,
@@ -42,6 +46,7 @@ from callkpi.config.tree import (
 
 __all__ = [
     "WEEKDAYS",
+    "Agent",
     "Api",
     "ConfigError",
     "Database",
@@ -52,9 +57,11 @@ __all__ = [
     "Named",
     "NumbersShown",
     "OnHolidays",
+    "Person",
     "Queue",
     "ReportField",
     "Retention",
+    "RingingCounts",
     "Role",
     "Server",
     "ServiceLevelFormula",
@@ -64,6 +71,7 @@ __all__ = [
     "SourceKind",
     "Spool",
     "Targets",
+    "Team",
     "Tenant",
     "Token",
     "example",

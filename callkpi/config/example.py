@@ -8,8 +8,10 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from callkpi.config.tree import (
+    Agent,
     Goal,
     Named,
+    Person,
     Queue,
     ReportField,
     Settings,
@@ -17,6 +19,7 @@ from callkpi.config.tree import (
     Source,
     SourceKind,
     Targets,
+    Team,
     Tenant,
     Token,
 )
@@ -36,6 +39,8 @@ def example() -> str:
                 "queues",
                 "lines",
                 "agents",
+                "people",
+                "teams",
                 "business_hours",
                 "special_days",
                 "targets",
@@ -54,7 +59,9 @@ def example() -> str:
         ("targets", Targets),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
-        ("agents.1003", Named),
+        ("agents.1003", Agent),
+        ("people.dana", Person),
+        ("teams.sales", Team),
         ("shifts.night", ShiftPlan),
         ("fields.campaign", ReportField),
         ("goals.quick", Goal),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -15,8 +15,9 @@ import orjson
 from callkpi import config, hours, kpi, store
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Fact, Figures, Grain
-from callkpi.model import Call, Direction, Fate, Outcome
+from callkpi.model import Call, Direction, Fate, Outcome, agent_key
 from callkpi.names import Names
+from callkpi.presence import Times
 from callkpi.reporting import goals, periods
 from callkpi.reporting.behind import FATES, kept_since, written_off_before
 from callkpi.reporting.calendar import Shift
@@ -43,6 +44,7 @@ from callkpi.reporting.summary import (
     Summary,
 )
 from callkpi.reports import Query, Reports, is_meant
+from callkpi.timekeeping import settle
 from callkpi.work import HIDDEN, item_of
 
 #: The longest period of which single calls are read: for who waited at once, and which calls changed a figure.
@@ -87,6 +89,7 @@ async def summarise_period(
     own = settings.tenants[tenant]
     period = replace(period, until=max(period.begin, min(period.end, at)))
     before = periods.comparable(own, period, against)
+    await settle(pool, settings)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         await names.refresh(connection)
         kept = await kept_since(connection)
@@ -242,15 +245,7 @@ class _Assembly:
             for row in (await reports.figures(self.query("agent", queue=queue)))["rows"]:
                 if row["answered"]:
                     by_queue[row["agent"]][queue] = row["answered"]
-        lines = []
-        for row in rows:
-            figures = {key: value for key, value in row.items() if key != "agent"}
-            taken = by_queue[row["agent"]]
-            outside = row["answered"] - sum(taken.values())
-            lines.append(
-                AgentLine(agent=row["agent"], figures=figures, by_queue={**taken, **({"": outside} if outside else {})})
-            )
-        return lines
+        return [_agent_line(row, by_queue[row["agent"]]) for row in rows]
 
     # -- over time -------------------------------------------------------------------------------------
     async def _intervals(self) -> list[Interval]:
@@ -395,9 +390,10 @@ class _Assembly:
         answered = call.answered_at is not None and call.answered_at <= at
         entries = [entry.queue for entry in call.entries if entry.entered_at <= at]
         talked = [leg.agent for leg in call.legs if leg.answered_at is not None and leg.answered_at <= at]
+        agent = self.agent(agent_key(call.source, talked[-1])) if talked else ""
         return OpenCall(
             call=f"{call.source}/{call.call_id}", began_at=call.started_at, customer=call.customer,
-            queue=self.queue(entries[-1]) if entries else "", agent=self.agent(talked[-1]) if talked else "",
+            queue=self.queue(entries[-1]) if entries else "", agent=agent,
             was="talking" if answered else "waiting" if call.direction is Direction.INBOUND else "calling",
             became=call.outcome.value,
         )  # fmt: skip
@@ -457,6 +453,21 @@ class _Assembly:
                 if until - since >= limit:
                     notes.append(Note(doubt=Doubt.SILENT, source=row["source"], begin=since, end=until))
         return notes
+
+
+#: What :meth:`callkpi.presence.Times.as_row` adds to the row of a person.
+_TIMES = frozenset(Times().as_row())
+_TOLD_TIMES = tuple(each.name for each in fields(AgentLine) if each.name in _TIMES)
+
+
+def _agent_line(row: Mapping[str, Any], by_queue: Mapping[str, int]) -> AgentLine:
+    """A person's work, and how his time was spent where a source tells his states."""
+    outside = row["answered"] - sum(by_queue.values())
+    told = {name: row[name] for name in _TOLD_TIMES} if row.get("logged_in_seconds") else {}
+    return AgentLine(
+        agent=row["agent"], figures={key: value for key, value in row.items() if key != "agent" and key not in _TIMES},
+        by_queue={**by_queue, **({"": outside} if outside else {})}, **told,
+    )  # fmt: skip
 
 
 _INTERVAL_SUMS = (

@@ -105,8 +105,13 @@ class AgentLine:
     by_queue: Mapping[str, int]  #: inbound calls that he answered, by shown queue; "" for those without one
     logged_in_seconds: float | None = None
     available_seconds: float | None = None
+    ringing_seconds: float | None = None
+    talking_seconds: float | None = None
     paused_seconds: float | None = None
+    busy_seconds: float | None = None
+    paused_by_reason: Mapping[str, float] | None = None
     occupancy: float | None = None
+    utilisation: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ QUEUE = (
     "aht_seconds", "still_waiting",
 )  # fmt: skip
 AGENT = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds", "aht_seconds", "pauses")
-AGENT_TIMES = ("logged_in_seconds", "available_seconds", "paused_seconds", "occupancy")
+AGENT_TIMES = ("logged_in_seconds", "available_seconds", "paused_seconds", "busy_seconds", "occupancy", "utilisation")
 
 
 _A_DAY = timedelta(hours=25)
@@ -74,7 +74,7 @@ def kind_of(figure: str) -> Kind:
     """How the figure is written."""
     if figure.endswith("_seconds"):
         return Kind.SECONDS
-    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy")
+    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation")
     return Kind.SHARE if figure in shares else Kind.COUNT
 
 
@@ -183,7 +183,7 @@ class _Maker:
 
     def agents(self) -> Table:
         lines = self._summary.agents
-        times = [name for name in AGENT_TIMES if any(getattr(line, name) is not None for line in lines)]
+        times = [name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)]
         names = [
             name for name in AGENT if name in ("handled", "answered") or any(line.figures.get(name) for line in lines)
         ]

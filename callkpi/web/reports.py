@@ -10,6 +10,7 @@ import asyncpg
 from aiohttp import web
 
 from callkpi import audit, config, store
+from callkpi.model import agent_key
 from callkpi.names import Names
 from callkpi.reporting import calendar, periods
 from callkpi.reporting.assemble import summarise_period
@@ -181,7 +182,12 @@ class ReportPages:
             await self._record(request, tenant, audit.Action.READ_RAW, subject, 1)
         elif page.reader.numbers:
             await self._record(request, tenant, audit.Action.READ_NUMBERS, subject, 1)
-        return _html(report_pages.call(page, *found, raw=raw))
+
+        def shown(kind: str, name: str) -> str:
+            return self._names.show(tenant, kind, agent_key(id["source"], name) if kind == "agent" else name)
+
+        await self._names.refresh(self._pool)
+        return _html(report_pages.call(page, *found, shown, raw=raw))
 
     async def _record(self, request: web.Request, tenant: str, action: audit.Action, subject: str, count: int) -> None:
         details: Mapping[str, object] = {"count": count, "path": request.path}

@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 
 from callkpi import audit, store
+from callkpi.model import agent_id, agent_key
 from callkpi.names import Names
 from callkpi.phone import mask, normalise
 from callkpi.reports import Reports
@@ -110,7 +111,11 @@ def filters(asked: Asked, names: Names) -> tuple[Any, ...]:
     """The filters as the queries over calls take them."""
 
     def ids(kind: str) -> list[str] | None:
-        return None if asked[kind] is None else names.ids(asked.tenant, kind, asked[kind])
+        if asked[kind] is None:
+            return None
+        found = names.ids(asked.tenant, kind, asked[kind])
+        # Legs have the source's own ids.
+        return [agent_id(key) for key in found] if kind == "agent" else found
 
     customer = asked["customer"]
     number = None if customer is None else normalise(customer, asked.zone.region)
@@ -208,7 +213,7 @@ def call_json(asked: Asked, names: Names, body: dict[str, Any]) -> dict[str, Any
     for leg in shown.get("legs", ()):
         if not asked.reader.may(Right.AGENTS):
             leg["agent"] = ""
-        leg["agent_name"] = names.show(asked.tenant, "agent", leg["agent"])
+        leg["agent_name"] = names.show(asked.tenant, "agent", agent_key(body["source"], leg["agent"]))
     for entry in shown.get("entries", ()):
         entry["queue_name"] = names.show(asked.tenant, "queue", entry.get("queue", ""))
     return shown
