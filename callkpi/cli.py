@@ -89,8 +89,16 @@ def _serving_commands(commands: Any) -> None:
 
 
 def _reading_commands(commands: Any) -> None:
-    parser = _add(commands, "report", "print KPIs of a window", "callkpi report --from 2026-11-23 --by agent", _report)
+    parser = _add(
+        commands, "report", "print KPIs of a window; report send: send a configured report",
+        "callkpi report --from 2026-11-23 --by agent; callkpi report send --dry-run", _report,
+    )  # fmt: skip
     _takes_config(parser)
+    parser.add_argument("action", nargs="?", default="show", choices=["show", "send"], help="default: show")
+    parser.add_argument("--report", default="", metavar="NAME", help="send: which; default: all of the tenant")
+    parser.add_argument("--dry-run", action="store_true", help="send: only say what would go to whom")
+    parser.add_argument("--period", default="", help="shift:night@2026-11-23, day:2026-11-23, month:2026-10, …")
+    parser.add_argument("--again", action="store_true", help="send: also what was sent, failed or is in doubt")
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument(
         "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
@@ -183,6 +191,13 @@ def _repair_commands(commands: Any) -> None:
     )
     _takes_config(parser)
     parser = _add(
+        commands, "crm-funnel", "print what the daemon would write into a portal's CRM",
+        "callkpi crm-funnel --source portal --dry-run", _crm_funnel,
+    )  # fmt: skip
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url")
+    parser.add_argument("--dry-run", action="store_true", required=True, help="nothing is sent; the daemon writes")
+    _takes_config(parser)
+    parser = _add(
         commands,
         "replay-rejected",
         "take payloads that were rejected, after a fix",
@@ -258,6 +273,9 @@ def _child(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    if arguments.action == "send":
+        _send_report(arguments)
+        return
     from callkpi import terminal
 
     settings = config.load(arguments.config)
@@ -266,6 +284,28 @@ def _report(arguments: argparse.Namespace) -> None:
             settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json
         )
     )
+
+
+def _send_report(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance, terminal
+    from callkpi.delivery import by_hand
+    from callkpi.reporting.periods import BadPeriod
+
+    settings = config.load(arguments.config)
+    tenant = terminal.one_tenant(settings, arguments.tenant)
+
+    async def send() -> None:
+        async with maintenance.database(settings, role="courier-command") as pool:
+            async for line in by_hand.send(
+                pool, settings, tenant, arguments.report, arguments.period,
+                dry_run=arguments.dry_run, again=arguments.again,
+            ):  # fmt: skip
+                print(line)
+
+    try:
+        _run(send())
+    except (by_hand.NothingToSend, BadPeriod) as error:
+        raise UsageError(str(error)) from None
 
 
 def _summary(arguments: argparse.Namespace) -> None:
@@ -315,6 +355,12 @@ def _check(arguments: argparse.Namespace) -> None:
         sys.exit(2)
     sources = ", ".join(f"{name} ({source.kind})" for name, source in settings.sources.items()) or "none"
     print(f"The configuration is good. Tenants: {', '.join(settings.tenants)}. Sources: {sources}.")
+    for name, source in settings.funnels.items():
+        how = "only logged (dry_run)" if source.funnel.dry_run else "written"
+        print(
+            f"The call funnel of tenant {source.tenant} is {how} into the CRM of {name}, "
+            f'pipeline "{source.funnel.pipeline}"; its webhook needs the rights telephony and crm.'
+        )
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
 
 
@@ -407,6 +453,16 @@ def _backfill(arguments: argparse.Namespace) -> None:
         f"\nRead {taken.rows} rows: {taken.new} new, {taken.corrected} corrected, {taken.rejected} rejected.",
         file=sys.stderr,
     )
+
+
+def _crm_funnel(arguments: argparse.Namespace) -> None:
+    from callkpi import log
+    from callkpi.crm import preview
+
+    settings = config.load(arguments.config)
+    log.configure(settings, role="crm-funnel")
+    for line in _run(preview.preview(settings, arguments.source)):
+        print(line)
 
 
 def _erase(arguments: argparse.Namespace) -> None:
