@@ -344,16 +344,16 @@ def _send_report(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from callkpi import terminal
+    from callkpi.reporting import command
 
     ending = arguments.output.suffix.lstrip(".") if arguments.output else ""
     form = arguments.format or (ending if ending in ("txt", "html", "pdf", "xlsx", "csv", "json") else "txt")
     if form in ("pdf", "xlsx") and arguments.output is None:
         raise UsageError(f"--output: a file is needed for {form}")
-    asked = terminal.Wanted(
+    asked = command.Asked(
         arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
     )
-    body = _run(terminal.summary(config.load(arguments.config), asked))
+    body = _run(command.summary(config.load(arguments.config), asked))
     if arguments.output is None:
         print(body.decode("utf-8-sig"), end="")
         return

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, embedded, kpi, migrations, privacy, store
+from callkpi import config, embedded, kpi, migrations, privacy, store, timekeeping
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
@@ -91,6 +91,7 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
             done += groups
             progress(done, 0)
         month = following
+    await projector.drain()
     projector.counting = True
 
 
@@ -215,9 +216,12 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
         findings = await _check_rollups(connection, kept.get("calls"))
         findings += await days.check(connection, kept.get("calls"))
+        findings += await timekeeping.check(connection, settings)
         findings += await _check_calls(connection, settings, progress, kept.get("journal"))
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
+    elif findings and await connection.fetchval(store.query("agents", "has_pending")):
+        findings.append("times of agents wait to be computed: run again when they are")
     return findings
 
 
@@ -303,9 +307,10 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
-    return ""
+    return await timekeeping.check_legs(connection, key, stored)
 
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:
-    """Without what the clock alone changes between two folds: open becomes expired."""
-    return {**body, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}
+    """Without what the clock alone changes between two folds: open becomes expired; and no holds are none."""
+    legs = [{"holds": [], **leg} for leg in body["legs"]]
+    return {**body, "legs": legs, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}

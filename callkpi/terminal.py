@@ -14,9 +14,8 @@ from callkpi import audit, config
 from callkpi.config.shift_checks import parse_day
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
-from callkpi.names import Names
 from callkpi.phone import mask
-from callkpi.reporting import calendar, periods, rosters
+from callkpi.reporting import periods, rosters
 from callkpi.reporting.statistics import BadQuestion, Question, Statistics
 from callkpi.reports import GROUPINGS, Query, Reports, local_midnight
 from callkpi.web.api import BadQuery, moment
@@ -37,7 +36,14 @@ _COLUMNS = {
     "direction": ("offered", "answered", "missed", "made", "reached", "open", "expired"),
     "outcome": ("calls",),
     "agent": ("handled", "answered", "made", "reached", "ring_no_answer", "transferred", "pauses"),
+    "team": ("handled", "answered", "made", "reached", "ring_no_answer", "transferred", "pauses"),
 }
+#: What people are shown with besides: seconds as durations, shares in per cent.
+_STATES = {
+    "logged_in_seconds": "logged in", "available_seconds": "free", "ringing_seconds": "ringing",
+    "wrap_up_seconds": "wrap-up", "paused_seconds": "paused",
+}  # fmt: skip
+_PEOPLE = ("agent", "team")
 _TIMES = {
     "talk_seconds": "talk",
     "asa_seconds": "ASA",
@@ -200,36 +206,6 @@ async def missed(settings: config.Settings, tenant: str, *, as_json: bool) -> No
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which summary is wanted, and how."""
-
-    tenant: str
-    period: str  #: ``night@2026-11-23``, or what :func:`periods.parse` reads
-    against: str
-    language: str
-    form: str  #: a name of renderers.FORMATS
-    numbers: bool = False
-
-
-async def summary(settings: config.Settings, asked: Wanted) -> bytes:
-    """A summary in the form that is asked for. Raises Failed."""
-    from callkpi.reporting.assemble import summarise_period
-    from callkpi.reporting.reader import Reader
-    from callkpi.reporting.renderers import FORMATS
-
-    name, now = one_tenant(settings, asked.tenant), datetime.now(UTC)
-    own = settings.tenants[name]
-    shift, _, _ = asked.period.partition("@")
-    text = f"shift:{asked.period}" if shift in calendar.shift_ids(own) else asked.period
-    try:
-        period = periods.parse(own, name, text, now)
-        async with database(settings) as pool:
-            told = await summarise_period(pool, settings, Names(settings), name, period, now, asked.against)
-    except periods.BadPeriod as error:
-        raise Failed(str(error)) from None
-    return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
-
-
 class AuditQuery:
     """What of the audit is printed."""
 
@@ -301,12 +277,15 @@ def one_tenant(settings: config.Settings, name: str) -> str:
 
 def _table(by: str, rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> str:
     counts = _COLUMNS[by]
-    shares = () if by in ("agent", "outcome") else ("missed_share", "service_level")
-    times = (
-        [] if by == "outcome" else [key for key in _TIMES if by != "agent" or key in ("talk_seconds", "aht_seconds")]
+    shares = (
+        ("occupancy", "utilisation") if by in _PEOPLE else () if by == "outcome" else ("missed_share", "service_level")
     )
+    titles = {**_TIMES, **_STATES}
+    times = [] if by == "outcome" else list(_TIMES)
+    if by in _PEOPLE:
+        times = ["talk_seconds", "aht_seconds", *_STATES]
     head = [by, *(c.replace("_", " ") for c in counts), *(s.replace("_", " ") for s in shares),
-            *(_TIMES[t] for t in times)]  # fmt: skip
+            *(titles[t] for t in times)]  # fmt: skip
 
     def line(label: str, row: dict[str, Any]) -> list[Any]:
         return [

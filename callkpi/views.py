@@ -39,7 +39,7 @@ async def publish(connection: asyncpg.Connection, settings: config.Settings) -> 
         await names.refresh(connection)
         for name, tenant in settings.tenants.items():
             await _tell(connection, name, tenant)
-            await _tell_names(connection, name, tenant, names)
+            await _tell_names(connection, name, names)
     await publish_shifts(connection, settings, datetime.now(UTC))
     await _admit_reader(connection, settings.database.reader_password)
 
@@ -51,8 +51,8 @@ async def publish_names(connection: asyncpg.Connection, settings: config.Setting
         await connection.execute(store.query("views", "forget_names"))
         names = Names(settings)
         await names.refresh(connection)
-        for name, tenant in settings.tenants.items():
-            await _tell_names(connection, name, tenant, names)
+        for name in settings.tenants:
+            await _tell_names(connection, name, names)
 
 
 async def publish_shifts(connection: asyncpg.Connection, settings: config.Settings, now: datetime) -> None:
@@ -72,18 +72,17 @@ async def _tell(connection: asyncpg.Connection, name: str, tenant: config.Tenant
     await connection.execute(
         store.query("views", "tell_tenant"), name, tenant.timezone, tenant.service_level_formula.value,
         tenant.service_level_seconds, timedelta(days=tenant.write_off_days), working_day(tenant),
-        tenant.numbers_in_views.value,
+        tenant.numbers_in_views.value, tenant.ringing_counts.value,
     )  # fmt: skip
 
 
-async def _tell_names(connection: asyncpg.Connection, name: str, tenant: config.Tenant, names: Names) -> None:
+async def _tell_names(connection: asyncpg.Connection, name: str, names: Names) -> None:
     named = [
-        (kind, key, entry.name)
-        for kind, table in (("queue", tenant.queues), ("line", tenant.lines), ("agent", tenant.agents))
-        for key, entry in table.items()
-        if entry.name
+        (kind, key, shown)
+        for kind in ("queue", "line", "agent")
+        for key, shown in {**names.named(name, kind), **names.learnt(name, kind)}.items()
     ]
-    named += [(kind, key, shown) for kind in ("line", "agent") for key, shown in names.learnt(name, kind).items()]
+    named += [("team", key, team) for key, team in names.teams(name).items()]
     columns = [list(column) for column in zip(*named, strict=True)] or [[], [], []]
     await connection.execute(store.query("views", "tell_names"), name, *columns)
 

@@ -31,7 +31,10 @@ TOKENS = {"pbx": "pbx-secret", "qlog": "qlog-secret", "native": "native-secret",
 PORTAL_TOKEN = "portal-secret"
 
 #: Tables that must be equal however the same events came.
-PROJECTION = ("calls", "rollups", "day_rollups", "missed_calls", "agent_states", "agent_rollups", "work_items")
+PROJECTION = (
+    "calls", "rollups", "day_rollups", "missed_calls", "agent_states", "agent_rollups", "agent_legs", "agent_times",
+    "work_items",
+)  # fmt: skip
 
 
 def test_settings(**tenant: Any) -> config.Settings:

@@ -14,6 +14,7 @@ from callkpi.config.loading import ConfigError, load
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
+    Agent,
     Api,
     Database,
     Funnel,
@@ -27,10 +28,12 @@ from callkpi.config.tree import (
     Named,
     NumbersShown,
     OnHolidays,
+    Person,
     Queue,
     Report,
     ReportField,
     Retention,
+    RingingCounts,
     Role,
     Server,
     ServiceLevelFormula,
@@ -40,6 +43,7 @@ from callkpi.config.tree import (
     SourceKind,
     Spool,
     Targets,
+    Team,
     Telegram,
     Tenant,
     Token,
@@ -48,6 +52,7 @@ from callkpi.config.tree import (
 
 __all__ = [
     "WEEKDAYS",
+    "Agent",
     "Api",
     "ConfigError",
     "Database",
@@ -62,10 +67,12 @@ __all__ = [
     "Named",
     "NumbersShown",
     "OnHolidays",
+    "Person",
     "Queue",
     "Report",
     "ReportField",
     "Retention",
+    "RingingCounts",
     "Role",
     "Server",
     "ServiceLevelFormula",
@@ -75,6 +82,7 @@ __all__ = [
     "SourceKind",
     "Spool",
     "Targets",
+    "Team",
     "Telegram",
     "Tenant",
     "Token",

@@ -8,9 +8,11 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from callkpi.config.tree import (
+    Agent,
     Funnel,
     Goal,
     Named,
+    Person,
     Queue,
     Report,
     ReportField,
@@ -19,6 +21,7 @@ from callkpi.config.tree import (
     Source,
     SourceKind,
     Targets,
+    Team,
     Tenant,
     Token,
 )
@@ -38,6 +41,8 @@ def example() -> str:
                 "queues",
                 "lines",
                 "agents",
+                "people",
+                "teams",
                 "business_hours",
                 "special_days",
                 "targets",
@@ -57,11 +62,13 @@ def example() -> str:
         ("targets", Targets),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
-        ("agents.1003", Named),
+        ("agents.1003", Agent),
+        ("people.dana", Person),
+        ("teams.sales", Team),
         ("shifts.night", ShiftPlan),
-        ("reports.daily", Report),
         ("fields.campaign", ReportField),
         ("goals.quick", Goal),
+        ("reports.daily", Report),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):

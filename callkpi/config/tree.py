@@ -75,6 +75,34 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Agent(Named):
+    team: str = setting("", "key of the agent's team")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom several sources know by ids of their own."""
+
+    name: str = setting("", "shown everywhere; the table's own key where absent")
+    ids: tuple[str, ...] = setting((), 'of every source: "pbx:58" is id 58 of source pbx, "1003" that of any source')
+    team: str = setting("", "key of the person's team")
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    name: str = setting("", "shown instead of the table's own key")
+    agents: tuple[str, ...] = setting((), 'who is in it, by id as in people: "pbx:58", "1003"; or say team there')
+
+
+class RingingCounts(StrEnum):
+    """What a ringing phone is for the occupancy."""
+
+    AVAILABLE = "available"
+    WORK = "work"
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True)
 class Targets:
     """What a call centre wants to reach; the board is coloured by it."""
 
@@ -190,10 +218,17 @@ class Tenant:
     targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
-    agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
-    reports: dict[str, Report] = setting({}, "summaries that are sent")
+    agents: dict[str, Agent] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    people: dict[str, Person] = setting({}, "people by a key of yours, with all their ids")
+    teams: dict[str, Team] = setting({}, "teams by a key of yours; none: a portal's departments")
+    agent_state_hours: float = setting(16.0, "an agent of whom no state is told for as long is offline")
+    agents_offline_at: str = setting("", 'when those who forgot to log out are offline, "22:00" of the local clock')
+    ringing_counts: RingingCounts = setting(
+        RingingCounts.AVAILABLE, "in the occupancy a ringing phone is available, work or out"
+    )
     fields: dict[str, ReportField] = setting({}, "custom fields of calls that reports may be split by, by their key")
     goals: dict[str, Goal] = setting({}, "goals by an id; targets are the goals of service level and missed share")
+    reports: dict[str, Report] = setting({}, "summaries that are sent")
     shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
 
     @property
@@ -310,6 +345,19 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Api:
+    requests_per_second: float = setting(
+        20.0, "per token, and the fourfold per address, in each web process; faster is answered 429; 0: no limit"
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), 'sites whose pages may read the API with a token of theirs, e.g. "https://crm.example"'
+    )
+    claim_minutes: float = setting(
+        30.0, "a claim of a missed customer ends by itself after this, unless it says another time"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Mail:
     server: str = setting("", "HOST:PORT of the SMTP server; 587 with starttls, 465 with tls")
     security: str = setting("starttls", "starttls, tls, or none for a server on this machine")
@@ -322,18 +370,6 @@ class Mail:
 class Telegram:
     token: str = setting("", "of the bot that sends reports, as @BotFather gives it")
     api_url: str = setting("https://api.telegram.org", "another one for a Bot API server of your own")
-
-
-class Api:
-    requests_per_second: float = setting(
-        20.0, "per token, and the fourfold per address, in each web process; faster is answered 429; 0: no limit"
-    )
-    cors_origins: tuple[str, ...] = setting(
-        (), 'sites whose pages may read the API with a token of theirs, e.g. "https://crm.example"'
-    )
-    claim_minutes: float = setting(
-        30.0, "a claim of a missed customer ends by itself after this, unless it says another time"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +407,7 @@ class Log:
 class Metrics:
     max_agents: int = setting(500, 'agents with series of their own per tenant; the rest are agent="other"')
     max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
+    max_teams: int = setting(100, 'teams with series of their own per tenant; the rest are team="other"')
     max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
 
 

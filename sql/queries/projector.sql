@@ -312,7 +312,7 @@ FROM pending;
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
 TRUNCATE pending, call_keys, calls, rollups, day_rollups, day_spans, missed_calls, agent_states, agent_rollups,
-    member_questions, work_items;
+    member_questions, work_items, agent_pending, agent_legs, agent_times, agent_horizon;
 
 -- name: requeue_journal
 -- Put every call of one month of the journal up for projection.

@@ -27,10 +27,10 @@ GROUP BY 1, 2, 3, 5;
 
 -- name: agent_rows
 -- Pauses and log-ins of a window of whole quarters of an hour.
-SELECT agent, sum(pauses)::bigint AS pauses, sum(resumes)::bigint AS resumes,
+SELECT source, agent, sum(pauses)::bigint AS pauses, sum(resumes)::bigint AS resumes,
        sum(logins)::bigint AS logins, sum(logouts)::bigint AS logouts
 FROM agent_rollups WHERE tenant = $1 AND at >= $2::timestamptz AND at < $3::timestamptz
-GROUP BY agent;
+GROUP BY source, agent;
 
 -- name: open_missed
 -- Customers nobody has spoken to since we missed them, oldest first. One row per customer; a hidden number can't
@@ -101,7 +101,7 @@ ORDER BY started_at, source, call_id LIMIT $5;
 
 -- name: agents_now
 -- The state of a tenant's agents in every queue, since when, and why. Served by the primary key.
-SELECT tenant, agent, queue, state, reason, at FROM agent_states WHERE tenant = $1;
+SELECT tenant, source, agent, queue, state, reason, at FROM agent_states WHERE tenant = $1;
 
 -- name: rejected_page
 -- Payloads that could not be understood, newest first. Served by the primary key.
@@ -129,7 +129,7 @@ SELECT tenant, body FROM calls WHERE outcome = 'open';
 
 -- name: agent_states
 -- The state of every agent in every queue.
-SELECT tenant, agent, queue, state, reason FROM agent_states;
+SELECT tenant, source, agent, queue, state, reason FROM agent_states;
 
 -- name: counters
 -- Every counter.

@@ -13,8 +13,9 @@ DELETE FROM view_names;
 -- name: tell_tenant
 -- What the views need to know of one tenant.
 INSERT INTO view_tenants
-    (tenant, timezone, service_level_formula, service_level_seconds, write_off, working_day, numbers)
-VALUES ($1, $2, $3, $4, $5, $6, $7);
+    (tenant, timezone, service_level_formula, service_level_seconds, write_off, working_day, numbers,
+     ringing_counts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: tell_names
 -- What people call queues, lines and agents.

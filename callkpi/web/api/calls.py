@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 
 from callkpi import audit, store
+from callkpi.model import agent_id, agent_key
 from callkpi.names import Names
 from callkpi.phone import mask, normalise
 from callkpi.reports import Reports
@@ -22,7 +23,7 @@ from callkpi.web.problems import Problem
 
 CUSTOMER = text("customer", "Only calls of this number, in any form that is dialled. Needs the role supervisor.")
 #: What of an event holds no number of a customer, whatever the source.
-_WITHOUT_NUMBERS = frozenset(
+WITHOUT_NUMBERS = frozenset(
     {
         "direction", "line", "queue", "agent", "entry", "cause", "code", "hangup_by", "state", "reason", "rank",
         "rating", "untimed", "talk_with_hold", "wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms",
@@ -110,7 +111,11 @@ def filters(asked: Asked, names: Names) -> tuple[Any, ...]:
     """The filters as the queries over calls take them."""
 
     def ids(kind: str) -> list[str] | None:
-        return None if asked[kind] is None else names.ids(asked.tenant, kind, asked[kind])
+        if asked[kind] is None:
+            return None
+        found = names.ids(asked.tenant, kind, asked[kind])
+        # Legs have the source's own ids.
+        return [agent_id(key) for key in found] if kind == "agent" else found
 
     customer = asked["customer"]
     number = None if customer is None else normalise(customer, asked.zone.region)
@@ -208,7 +213,7 @@ def call_json(asked: Asked, names: Names, body: dict[str, Any]) -> dict[str, Any
     for leg in shown.get("legs", ()):
         if not asked.reader.may(Right.AGENTS):
             leg["agent"] = ""
-        leg["agent_name"] = names.show(asked.tenant, "agent", leg["agent"])
+        leg["agent_name"] = names.show(asked.tenant, "agent", agent_key(body["source"], leg["agent"]))
     for entry in shown.get("entries", ()):
         entry["queue_name"] = names.show(asked.tenant, "queue", entry.get("queue", ""))
     return shown
@@ -227,7 +232,7 @@ def event_json(asked: Asked, row: Mapping[str, Any]) -> dict[str, Any]:
     body = orjson.loads(row["body"])
     if not asked.reader.may(Right.NUMBERS):
         masked = {"customer": mask(body["customer"])} if "customer" in body else {}
-        body = {key: value for key, value in body.items() if key in _WITHOUT_NUMBERS} | masked
+        body = {key: value for key, value in body.items() if key in WITHOUT_NUMBERS} | masked
     if not asked.reader.may(Right.AGENTS):
         body.pop("agent", None)
     if not asked.reader.may(Right.RAW):

@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 
 from callkpi import live, store
+from callkpi.model import agent_key
 from callkpi.names import Names
 from callkpi.reports import Reports
 from callkpi.web.access import Right
@@ -75,7 +76,7 @@ def agents_now(tenant: str, states: Sequence[Any], calls: Sequence[Any], names: 
     """Each person once, by the most present of his states; *since* and *reason* as the source told them."""
     told: dict[tuple[str, str], tuple[datetime, str]] = {}
     for row in states:
-        place = (names.show(tenant, "agent", row["agent"]), row["queue"])
+        place = (names.show(tenant, "agent", agent_key(row["source"], row["agent"])), row["queue"])
         if place not in told or told[place][0] < row["at"]:
             told[place] = (row["at"], row["reason"])
     people = live.agents(states, [store.call_from_body(row["body"]) for row in calls], names).get(tenant, {})
