@@ -82,9 +82,9 @@ def now(reading: Reading, settings: config.Settings, names: Names, label: Label)
             place.missed += row["customers"]
             place.missed_oldest = max(place.missed_oldest, (reading.at - row["oldest"]).total_seconds())
     people: dict[str, Counter[str]] = {tenant: Counter() for tenant in settings.tenants}
-    for tenant, states in _agents(reading.agent_states, calls, names).items():
+    for tenant, states in agents(reading.agent_states, calls, names).items():
         for by_queue in states.values():
-            people.setdefault(tenant, Counter())[_most_present(by_queue.values())] += 1
+            people.setdefault(tenant, Counter())[most_present(by_queue.values())] += 1
             for shown, state in _by_label(tenant, by_queue, label).items():
                 queues[tenant, shown].agents[state] += 1
     return Now(dict(queues), people)
@@ -148,12 +148,12 @@ def _talks_in(call: Call) -> str | None:
 # -- agents -----------------------------------------------------------------------------------------------
 
 
-def _agents(rows: Iterable[Any], calls: Iterable[Call], names: Names) -> dict[str, dict[str, dict[str, str]]]:
+def agents(rows: Iterable[Any], calls: Iterable[Call], names: Names) -> dict[str, dict[str, dict[str, str]]]:
     """State by tenant, person and queue. Who talks, talks in every queue of his; who is in none, where he talks."""
     told: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for row in rows:
         states = told[row["tenant"], names.show(row["tenant"], "agent", row["agent"])]
-        states[row["queue"]] = _most_present(filter(None, (row["state"], states.get(row["queue"]))))
+        states[row["queue"]] = most_present(filter(None, (row["state"], states.get(row["queue"]))))
     for call in calls:
         for leg in call.legs:
             if not leg.is_open or not leg.agent:
@@ -175,7 +175,8 @@ def _while_on_the_phone(state: str | None, does: str) -> str:
     return str(state)
 
 
-def _most_present(states: Iterable[str]) -> str:
+def most_present(states: Iterable[str]) -> str:
+    """Of several states of one person the one that counts."""
     return min(states, key=lambda state: AGENT_STATES.index(state) if state in AGENT_STATES else len(AGENT_STATES))
 
 
@@ -184,5 +185,5 @@ def _by_label(tenant: str, by_queue: Mapping[str, str], label: Label) -> dict[st
     shown: dict[str, str] = {}
     for queue, state in by_queue.items():
         name = label(tenant, queue)
-        shown[name] = _most_present(filter(None, (state, shown.get(name))))
+        shown[name] = most_present(filter(None, (state, shown.get(name))))
     return shown

@@ -11,10 +11,11 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi import config, kpi, store
+from callkpi import config, kpi, store, work
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Direction, Fate
 from callkpi.names import Names
+from callkpi.phone import mask
 
 #: What a report can be grouped by.
 GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
@@ -33,7 +34,8 @@ class Query:
     begin: datetime
     end: datetime
     by: str
-    only: Mapping[str, str] = field(default_factory=dict)  #: dimension -> value, by id or by name
+    #: dimension -> value, by id or by name; any of several values
+    only: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def grain(self) -> Grain:
@@ -51,10 +53,12 @@ class _Group:
 class Reports:
     """Reads of the store that answer with the glossary's names."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool | asyncpg.Connection, settings: config.Settings, names: Names | None = None
+    ) -> None:
         self._pool = pool
         self._settings = settings
-        self.names = Names(settings)
+        self.names = names or Names(settings)
 
     async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
@@ -120,11 +124,7 @@ class Reports:
         groups[value].figures.add(place["outcome"], measures, longest_wait_ms)
 
     def _is_meant(self, query: Query, place: Mapping[str, Any]) -> bool:
-        """Whether the filters of the query let a place through, each by id or by name."""
-        return all(
-            wanted in (place[name], self.names.show(query.tenant, name, place[name]))
-            for name, wanted in query.only.items()
-        )
+        return is_meant(self.names, query, place)
 
     async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
         """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
@@ -137,7 +137,7 @@ class Reports:
         for group in groups.values():
             group.extra.update(dict.fromkeys(FATES, 0))
         window = (query.tenant, query.begin, query.end)
-        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self._written_off(query.tenant))
+        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self.written_off(query.tenant))
         for row in rows:
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
@@ -158,10 +158,16 @@ class Reports:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""
         await self.names.refresh(self._pool)
         now = datetime.now(UTC)
-        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self._written_off(tenant), limit)
-        return [self._missed_item(tenant, row, now) for row in rows]
+        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self.written_off(tenant), limit)
+        items = [self._missed_item(tenant, row, now) for row in rows]
+        keys = [_work_item(item) for item in items]
+        found = await self._pool.fetch(store.query("work", "items"), [tenant] * len(keys), keys)
+        states = {row["item"]: row for row in found}
+        for key, item in zip(keys, items, strict=True):
+            item.update(_work_done(states.get(key), item["first_missed_at"], now))
+        return items
 
-    def _written_off(self, tenant: str) -> datetime:
+    def written_off(self, tenant: str) -> datetime:
         """Missed before this and not settled: written off."""
         return datetime.now(UTC) - timedelta(days=self._settings.tenants[tenant].write_off_days)
 
@@ -169,6 +175,7 @@ class Reports:
         called_back = row["called_back_at"]
         return {
             "customer": row["customer"],
+            "customer_masked": mask(row["customer"]),
             "hidden_number": row["customer"] == "",
             "calls": row["calls"],
             "first_missed_at": row["first_missed_at"].isoformat(),
@@ -181,6 +188,34 @@ class Reports:
             "outcome": row["outcome"],
             "last_call": row["last_call"],
         }
+
+
+def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
+    """Whether the filters of a query let a place through, each by id or by name."""
+    for name, wanted in query.only.items():
+        values = (wanted,) if isinstance(wanted, str) else wanted
+        if place[name] not in values and names.show(query.tenant, name, place[name]) not in values:
+            return False
+    return True
+
+
+def _work_item(item: Mapping[str, Any]) -> str:
+    source, _, call_id = item["last_call"].partition("/")
+    return work.item_of(item["customer"], source, call_id)
+
+
+def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict[str, Any]:
+    """Who has the item, and what was noted since the miss that it is about."""
+    if row is None:
+        return {"claimed_by": None, "claimed_until": None, "notes": []}
+    until = row["claimed_until"] if row["claimed_until"] and row["claimed_until"] > now else None
+    begun = datetime.fromisoformat(since)
+    notes = [note for note in orjson.loads(row["body"])["notes"] if datetime.fromisoformat(note["at"]) >= begun]
+    return {
+        "claimed_by": row["claimed_by"] if until else None,
+        "claimed_until": until.isoformat() if until else None,
+        "notes": notes,
+    }
 
 
 def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:

@@ -10,12 +10,13 @@ from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from callkpi import config
+from callkpi import audit, config
 from callkpi.config.shift_checks import parse_day
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
+from callkpi.names import Names
 from callkpi.phone import mask
-from callkpi.reporting import periods, rosters
+from callkpi.reporting import calendar, periods, rosters
 from callkpi.reporting.statistics import BadQuestion, Question, Statistics
 from callkpi.reports import GROUPINGS, Query, Reports, local_midnight
 from callkpi.web.api import BadQuery, moment
@@ -196,6 +197,70 @@ async def missed(settings: config.Settings, tenant: str, *, as_json: bool) -> No
         for i in items
     ]  # fmt: skip
     print(_grid(["customer", "waits", "calls", "state", "queue/line", "last outcome"], rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which summary is wanted, and how."""
+
+    tenant: str
+    period: str  #: ``night@2026-11-23``, or what :func:`periods.parse` reads
+    against: str
+    language: str
+    form: str  #: a name of renderers.FORMATS
+    numbers: bool = False
+
+
+async def summary(settings: config.Settings, asked: Wanted) -> bytes:
+    """A summary in the form that is asked for. Raises Failed."""
+    from callkpi.reporting.assemble import summarise_period
+    from callkpi.reporting.reader import Reader
+    from callkpi.reporting.renderers import FORMATS
+
+    name, now = one_tenant(settings, asked.tenant), datetime.now(UTC)
+    own = settings.tenants[name]
+    shift, _, _ = asked.period.partition("@")
+    text = f"shift:{asked.period}" if shift in calendar.shift_ids(own) else asked.period
+    try:
+        period = periods.parse(own, name, text, now)
+        async with database(settings) as pool:
+            told = await summarise_period(pool, settings, Names(settings), name, period, now, asked.against)
+    except periods.BadPeriod as error:
+        raise Failed(str(error)) from None
+    return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
+
+
+class AuditQuery:
+    """What of the audit is printed."""
+
+    span: tuple[str, str]
+    who: str | None
+    action: str | None
+    limit: int
+    as_json: bool
+
+
+async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
+    """Print the audit, newest first."""
+    utc = config.Tenant()
+    try:
+        span = moment(wanted.span[0], "--from", utc), moment(wanted.span[1], "--to", utc)
+    except BadQuery as error:
+        raise Failed(str(error)) from None
+    async with database(settings) as pool:
+        rows = await audit.read(pool, span=span, who=wanted.who, action=wanted.action, limit=wanted.limit)
+    if wanted.as_json:
+        print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+        return
+    if not rows:
+        print("Nothing was read or changed.")
+        return
+    told = [
+        [row["at"][:19], row["who"], row["role"], row["action"], row["tenant"], row["subject"],
+         " ".join(f"{name}={value}" for name, value in row["details"].items())]
+        for row in rows
+    ]  # fmt: skip
+    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
 
 
 async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:

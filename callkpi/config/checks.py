@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
+from callkpi.config.report_checks import report_problems
 from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
-from callkpi.config.tree import Server, Settings, Tenant
+from callkpi.config.tree import Api, Server, Settings, Tenant
 from callkpi.config.words import NAME, guess, is_zone
 
 
@@ -18,9 +19,11 @@ def check(settings: Settings, problems: list[str]) -> None:
         problems.append(f"log.format: {settings.log.format!r} is none of auto, json, console")
     if settings.log.level not in ("debug", "info", "warning", "error"):
         problems.append(f"log.level: {settings.log.level!r} is none of debug, info, warning, error")
+    problems.extend(_api_problems(settings.api))
     if settings.spool.limit_mib < 0:
         problems.append("spool.limit_mib: must not be negative; 0 means no spool")
     problems.extend(_retention_problems(settings))
+    problems.extend(report_problems(settings))
     url = settings.database.url
     if url and not url.startswith(("postgresql://", "postgres://")):
         problems.append("database.url: must begin with postgresql://, e.g. postgresql://callkpi@db/callkpi")
@@ -57,9 +60,21 @@ def _server_problems(server: Server) -> Iterator[str]:
     host, _, port = server.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         yield f"server.listen: {server.listen!r} must be HOST:PORT, e.g. 127.0.0.1:8090"
+    if server.public_url and not re.fullmatch(r"https?://[^\s?#]+", server.public_url):
+        yield f"server.public_url: {server.public_url!r} must be an address, e.g. https://callkpi.example.com"
     for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds", "max_viewers"):
         if getattr(server, key) <= 0:
             yield f"server.{key}: must be above 0"
+
+
+def _api_problems(api: Api) -> Iterator[str]:
+    if api.requests_per_second < 0:
+        yield "api.requests_per_second: must not be negative; 0 means no limit"
+    if not 1 <= api.claim_minutes <= 24 * 60:
+        yield "api.claim_minutes: must be 1 to 1440"
+    for origin in api.cors_origins:
+        if not re.fullmatch(r"https?://[^/\s*]+", origin):
+            yield f"api.cors_origins: {origin!r} must be like https://crm.example, without a path"
 
 
 #: Names of readers that no token gives: who has server.api_token, and who is on this machine.
