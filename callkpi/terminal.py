@@ -230,6 +230,7 @@ async def summary(settings: config.Settings, asked: Wanted) -> bytes:
     return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
 
 
+@dataclass(frozen=True, slots=True)
 class AuditQuery:
     """What of the audit is printed."""
 

@@ -244,7 +244,9 @@ class Statistics:
                 "by: what is by source or a custom field within days is read from the calls, at most"
                 f" {MOST_CALLS.days} days at a time; ask for a shorter period, {advice}"
             )
-        columns = sorted(_columns(question.dimensions) | ({"agent"} if "team" in layer.only else set()))
+        columns = sorted(
+            _columns(question.dimensions) | ({"agent"} if layer.only.keys() & {"agent", "team"} else set())
+        )
         filters = self._filters(question.tenant, layer.only)
         tenant = self._settings.tenants[question.tenant]
         wanted_teams = {name for team in layer.only.get("team", ()) for name in team_names(tenant, team)}
@@ -259,6 +261,8 @@ class Statistics:
             for slot in layer.cut.slots:
                 table.rows[_key(question, slot, {})] = _Row(slot=slot, grain=layer.grain)
         for record in records:
+            if "agent" in layer.only and not self._is_meant(question.tenant, {"agent": layer.only["agent"]}, record):
+                continue
             if wanted_teams and self._shown(question.tenant, "team", record) not in wanted_teams:
                 continue
             if "queue" in question.dimensions and not record["queue"]:
@@ -280,10 +284,13 @@ class Statistics:
         return self.names.show(tenant, name, record[name])
 
     def _filters(self, tenant: str, only: Mapping[str, tuple[str, ...]]) -> list[list[str] | None]:
-        """The columns' values that are let through, in the order of the query's parameters."""
+        """The columns' values that are let through, in the order of the query's parameters.
+
+        Agents are looked at by name afterwards: a person may have ids that nobody wrote down.
+        """
         result: list[list[str] | None] = []
         for name in ("queue", "agent", "line", "direction", "outcome", "source"):
-            wanted = only.get(name)
+            wanted = only.get(name) if name != "agent" else None
             result.append(
                 None if wanted is None else [id for value in wanted for id in self.names.ids(tenant, name, value)]
             )
