@@ -324,6 +324,7 @@ class Telegram:
     api_url: str = setting("https://api.telegram.org", "another one for a Bot API server of your own")
 
 
+@dataclass(frozen=True, slots=True)
 class Api:
     requests_per_second: float = setting(
         20.0, "per token, and the fourfold per address, in each web process; faster is answered 429; 0: no limit"
