@@ -305,3 +305,24 @@ async def test_the_terminal_prints_a_period_beside_the_one_before(
         assert "goal of total: answered at least 4: 1, missed" in printed
         with pytest.raises(Failed, match=r"--period: .2026-1. is no month"):
             await terminal.statistics(settings, "", dataclasses.replace(asked, period="month:2026-1"), as_json=True)
+
+
+async def test_a_period_that_has_not_begun_has_no_figures_and_no_change(world: World) -> None:
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    month = periods.parse(world.settings.tenants["acme"], "acme", "month:2026-12", now)
+    for by in ((), ("day",), ("queue", "shift")):
+        answer = await ask(world, month, *by, against="previous")
+        assert answer["rows"] == []
+        assert (answer["total"]["figures"]["offered"], answer["total"]["change_ratio"]["offered"]) == (0, None)
+        assert {goal["reached"] for goal in answer["total"]["goals"]} == {None}
+
+
+async def test_what_only_the_calls_can_tell_is_asked_for_weeks_not_for_years(world: World) -> None:
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    year = periods.parse(world.settings.tenants["acme"], "acme", "year:2025", now)
+    with pytest.raises(BadQuestion, match="ask again when the sums of days are filled"):
+        await ask(world, year, "source", "month")
+    await days.fill(world.pool, world.settings)
+    assert (await ask(world, year, "source", "month"))["rows"] == []
+    with pytest.raises(BadQuestion, match="at most 40 days at a time; ask for a shorter period, or by day"):
+        await ask(world, year, "source", "hour")
