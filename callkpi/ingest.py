@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ class Ingest:
         if not source_type.authentic(delivery, payload, settings):
             self._health.count("ingest_refused", source=name, label="unauthorised")
             raise Unauthorised(name)
+        if settings.funnel.enabled:
+            await self._count_echoes(name, source_type.crm_items(payload))
         context = Context(name, settings.tenant, settings, delivery.received_at)
         parsed = source_type.parse(payload, context)
         try:
@@ -91,6 +94,14 @@ class Ingest:
         except JournalUnavailable:
             await self._to_spool(name, delivery)
             return _receipt(parsed, source_type)
+
+    async def _count_echoes(self, name: str, items: Sequence[tuple[int, bool]]) -> None:
+        """Deliveries that tell of items which we wrote ourselves. They are ignored as all of the CRM's are."""
+        if items:
+            columns = [[number for number, _ in items], [is_new for _, is_new in items]]
+            with contextlib.suppress(*store.FAILURES):  # A count is not worth a sender's patience.
+                count = await self._pool.fetchval(store.query("crm", "echoes"), name, *columns, timeout=2)
+                self._health.count("crm_echoes", count, source=name)
 
     async def _to_spool(self, name: str, delivery: Delivery) -> None:
         """Keep a delivery for when the journal is back. Raises JournalUnavailable where that can't be."""

@@ -179,7 +179,23 @@ async def notes(settings: config.Settings) -> list[str]:
         return []
     async with database(settings, role="doctor") as pool:
         rows = {row["source"]: row for row in await pool.fetch(store.query("reconcile", "sources"))}
-    return [_note(name, rows.get(name)) for name in settings.portals]
+        funnels = {row["source"]: row for row in await pool.fetch(store.query("crm", "funnels"))}
+    told = [_note(name, rows.get(name)) for name in settings.portals]
+    return told + [_funnel_note(name, source, funnels.get(name)) for name, source in settings.funnels.items()]
+
+
+def _funnel_note(name: str, source: config.Source, row: Any) -> str:
+    if row is None:
+        return f"{name}: the call funnel has never been written; the daemon writes it"
+    what = "a dry run of the call funnel" if source.funnel.dry_run else "the call funnel"
+    if row["problem"]:
+        return f"{name}: {what} does not go on: {row['problem']}"
+    if row["last_success_at"] is None:
+        return f"{name}: {what} has not been written yet; the daemon's log says why"
+    told = f"{name}: {what} was compared last {row['last_success_at']:%Y-%m-%d %H:%M:%S} UTC"
+    if row["pipeline"] is not None:
+        told += f", pipeline number {row['pipeline']}"
+    return told + (f"; {row['backlog']} items wait" if row["backlog"] else "")
 
 
 def _note(name: str, row: Any) -> str:

@@ -14,8 +14,9 @@ from callkpi import audit, config
 from callkpi.config.shift_checks import parse_day
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
+from callkpi.names import Names
 from callkpi.phone import mask
-from callkpi.reporting import periods, rosters
+from callkpi.reporting import calendar, periods, rosters
 from callkpi.reporting.statistics import BadQuestion, Question, Statistics
 from callkpi.reports import GROUPINGS, Query, Reports, local_midnight
 from callkpi.web.api import BadQuery, moment
@@ -230,6 +231,37 @@ async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
         for row in rows
     ]  # fmt: skip
     print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which summary is wanted, and how."""
+
+    tenant: str
+    period: str  #: ``night@2026-11-23``, or what :func:`periods.parse` reads
+    against: str
+    language: str
+    form: str  #: a name of renderers.FORMATS
+    numbers: bool = False
+
+
+async def summary(settings: config.Settings, asked: Wanted) -> bytes:
+    """A summary in the form that is asked for. Raises Failed."""
+    from callkpi.reporting.assemble import summarise_period
+    from callkpi.reporting.reader import Reader
+    from callkpi.reporting.renderers import FORMATS
+
+    name, now = one_tenant(settings, asked.tenant), datetime.now(UTC)
+    own = settings.tenants[name]
+    shift, _, _ = asked.period.partition("@")
+    text = f"shift:{asked.period}" if shift in calendar.shift_ids(own) else asked.period
+    try:
+        period = periods.parse(own, name, text, now)
+        async with database(settings) as pool:
+            told = await summarise_period(pool, settings, Names(settings), name, period, now, asked.against)
+    except periods.BadPeriod as error:
+        raise Failed(str(error)) from None
+    return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
 
 
 async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
+from callkpi.config.report_checks import report_problems
 from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.tree import Api, Server, Settings, Tenant
@@ -22,6 +23,7 @@ def check(settings: Settings, problems: list[str]) -> None:
     if settings.spool.limit_mib < 0:
         problems.append("spool.limit_mib: must not be negative; 0 means no spool")
     problems.extend(_retention_problems(settings))
+    problems.extend(report_problems(settings))
     url = settings.database.url
     if url and not url.startswith(("postgresql://", "postgres://")):
         problems.append("database.url: must begin with postgresql://, e.g. postgresql://callkpi@db/callkpi")
@@ -58,6 +60,8 @@ def _server_problems(server: Server) -> Iterator[str]:
     host, _, port = server.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         yield f"server.listen: {server.listen!r} must be HOST:PORT, e.g. 127.0.0.1:8090"
+    if server.public_url and not re.fullmatch(r"https?://[^\s?#]+", server.public_url):
+        yield f"server.public_url: {server.public_url!r} must be an address, e.g. https://callkpi.example.com"
     for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds", "max_viewers"):
         if getattr(server, key) <= 0:
             yield f"server.{key}: must be above 0"

@@ -8,9 +8,11 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from callkpi.config.tree import (
+    Funnel,
     Goal,
     Named,
     Queue,
+    Report,
     ReportField,
     Settings,
     ShiftPlan,
@@ -42,6 +44,7 @@ def example() -> str:
                 "shifts",
                 "fields",
                 "goals",
+                "reports",
             },
         ),
         "",
@@ -56,12 +59,15 @@ def example() -> str:
         ("lines.7172700100", Named),
         ("agents.1003", Named),
         ("shifts.night", ShiftPlan),
+        ("reports.daily", Report),
         ("fields.campaign", ReportField),
         ("goals.quick", Goal),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):
         lines += [f"# [sources.{name}]", f'# kind = "{kind}"', *_source_lines(kind), ""]
+        if kind is SourceKind.BITRIX24:
+            lines += [f"# [sources.{name}.funnel]", *_example_lines(Funnel), ""]
     for kind in SourceKind:
         if kind not in (SourceKind.BITRIX24, SourceKind.ASTERISK, SourceKind.NATIVE):
             lines += [f"# [sources.{kind}]", f'# kind = "{kind}"', *_source_lines(kind), ""]
@@ -101,7 +107,7 @@ _KEYS: Mapping[SourceKind, tuple[str, ...]] = {
 
 def _source_lines(kind: SourceKind) -> list[str]:
     some = {key for keys in _KEYS.values() for key in keys}
-    return _example_lines(Source, skip={"kind", *some} - set(_KEYS[kind]))
+    return _example_lines(Source, skip={"kind", "funnel", *some} - set(_KEYS[kind]))
 
 
 def _example_lines(cls: Any, skip: typing.Collection[str] = ()) -> list[str]:
@@ -117,6 +123,8 @@ def _example_lines(cls: Any, skip: typing.Collection[str] = ()) -> list[str]:
 def _toml(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, str):
         return "'" + str(value) + "'" if "\\" in value else f'"{value}"'
     return '""  # none' if value is None or value == {} else repr(value)

@@ -36,7 +36,7 @@ class ServiceLevelFormula(StrEnum):
 
 
 class NumbersShown(StrEnum):
-    """How the SQL views show customers' numbers."""
+    """How customers' numbers are shown where people look at them."""
 
     MASKED = "masked"
     FULL = "full"
@@ -147,6 +147,24 @@ class ReportField:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """A summary that is sent when its period is over."""
+
+    period: str = setting("shift", "shift (every one), shift:ID, day, week, month or quarter")
+    to: tuple[str, ...] = setting(
+        (),
+        "mailto:name@example.com, telegram:CHAT, bitrix24:SOURCE/chat42 or SOURCE/feed, folder:/directory, https://…",
+    )
+    language: str = setting("en", "en, ru or kk")
+    files: tuple[str, ...] = setting(("pdf",), "what goes with it: pdf, xlsx, csv, html, json")
+    wait_minutes: float = setting(15.0, "late events have this long after the end of the period")
+    corrections_days: float = setting(
+        3.0, "if late events change its figures after that, a correction is sent; 0: none"
+    )
+    secret: str = setting("", "of https receivers: key of the signature in the header X-Callkpi-Signature")
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
 
@@ -173,6 +191,7 @@ class Tenant:
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    reports: dict[str, Report] = setting({}, "summaries that are sent")
     fields: dict[str, ReportField] = setting({}, "custom fields of calls that reports may be split by, by their key")
     goals: dict[str, Goal] = setting({}, "goals by an id; targets are the goals of service level and missed share")
     shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
@@ -180,6 +199,41 @@ class Tenant:
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
+
+
+class FunnelItems(StrEnum):
+    """Which calls become items of the pipeline in the CRM."""
+
+    MISSED = "missed"
+    OFFERED = "offered"
+
+
+class Language(StrEnum):
+    EN = "en"
+    RU = "ru"
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """The call funnel as a pipeline of its own in a Bitrix24 portal."""
+
+    enabled: bool = setting(False, "write the call funnel into the portal's CRM; rest_url then needs the right crm")
+    dry_run: bool = setting(True, "only log and count what would be written; false: write it")
+    pipeline: str = setting("Call funnel", "name of the pipeline of deals that is made for it")
+    language: Language = setting(Language.EN, "en or ru: names of stages and items")
+    items: FunnelItems = setting(
+        FunnelItems.MISSED, "missed: an item per missed customer; offered: answered calls are items as well"
+    )
+    numbers: NumbersShown = setting(
+        NumbersShown.MASKED, "numbers in the items' titles: masked, or full for who dials from them"
+    )
+    responsible: dict[str, str] = setting(
+        {},
+        "who is responsible for a new item: portal user's number by agent:ID, line:ID, queue:ID or *; none: the "
+        "owner of the webhook",
+    )
+    lookback_hours: float = setting(24.0, "calls that began earlier get no new item")
+    every_seconds: float = setting(30.0, "how often the funnel is compared with what was written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +270,7 @@ class Source:
     recheck_hours: float = setting(48.0, "bitrix24: calls that old may still be registered late or corrected")
     nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
     requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
+    funnel: Funnel = field(default_factory=Funnel, metadata={"doc": "bitrix24: the call funnel in the portal's CRM"})
 
     @property
     def zone(self) -> ZoneInfo:
@@ -237,6 +292,9 @@ class Server:
     max_body_bytes: int = setting(16 * 1024 * 1024, "a larger request is refused with 413")
     max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
     request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
+    public_url: str = setting(
+        "", "address under which people reach this server, for links: https://callkpi.example.com"
+    )
     max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
     api_token: str = setting("", "bearer token of an admin; without any token only this machine may read")
     metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")
@@ -262,6 +320,21 @@ class Api:
     claim_minutes: float = setting(
         30.0, "a claim of a missed customer ends by itself after this, unless it says another time"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    server: str = setting("", "HOST:PORT of the SMTP server; 587 with starttls, 465 with tls")
+    security: str = setting("starttls", "starttls, tls, or none for a server on this machine")
+    user: str = setting("", "who logs in; empty: nobody does")
+    password: str = setting("", "and by what")
+    sender: str = setting("", "the address that reports come from")
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    token: str = setting("", "of the bot that sends reports, as @BotFather gives it")
+    api_url: str = setting("https://api.telegram.org", "another one for a Bot API server of your own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +380,8 @@ class Settings:
     server: Server = field(default_factory=Server)
     api: Api = field(default_factory=Api)
     database: Database = field(default_factory=Database)
+    mail: Mail = field(default_factory=Mail)
+    telegram: Telegram = field(default_factory=Telegram)
     spool: Spool = field(default_factory=Spool)
     retention: Retention = field(default_factory=Retention)
     log: Log = field(default_factory=Log)
@@ -321,9 +396,18 @@ class Settings:
         return source if source.timezone or tenant is None else replace(source, timezone=tenant.timezone)
 
     @property
+    def sends_reports(self) -> bool:
+        return any(tenant.reports for tenant in self.tenants.values())
+
+    @property
     def portals(self) -> dict[str, Source]:
         """The sources that may be asked by REST."""
         return {name: source for name, source in self.sources.items() if source.rest_url}
+
+    @property
+    def funnels(self) -> dict[str, Source]:
+        """The portals whose CRM gets the call funnel, or a dry run of it."""
+        return {name: source for name, source in self.portals.items() if source.funnel.enabled}
 
     @property
     def data_dir(self) -> Path:

@@ -20,7 +20,7 @@ from callkpi.config import ServiceLevelFormula
 from callkpi.kpi import Fact, Figures
 from callkpi.model import Direction, Fate
 from callkpi.names import Names
-from callkpi.reports import Query
+from callkpi.reports import Query, is_meant
 
 
 class Way(StrEnum):
@@ -138,7 +138,7 @@ async def calls_behind(
     tenant: str,
     window: Window,
     figure: str,
-    only: Mapping[str, str] | None = None,
+    only: Mapping[str, str | tuple[str, ...]] | None = None,
     now: datetime | None = None,
 ) -> Behind:
     """What *figure* of a tenant's *window* counts: the same as :meth:`Reports.figures` with the same filters.
@@ -175,8 +175,7 @@ class _Asked:
         return self.settings.tenants[self.query.tenant].service_level_formula
 
     def means(self, place: Mapping[str, Any]) -> bool:
-        """Whether the filters let a place through, each by id or by name."""
-        return all(wanted in (place[name], self.shown(name, place[name])) for name, wanted in self.query.only.items())
+        return is_meant(self.names, self.query, place)
 
     def shown(self, kind: str, name: str) -> str:
         return self.names.show(self.query.tenant, kind, name)

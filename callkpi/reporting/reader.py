@@ -14,6 +14,7 @@ class Reader:
     """The one whom a report is made for. By default one who may see nothing that is not everybody's."""
 
     numbers: bool = False  #: sees the whole numbers of customers; else masked ones
+    agents: bool = False  #: sees the figures of single agents
     root: str | None = None  #: address before ``/reports/…`` ("https://kpi.example", or "../.."); None: no links
     query: Mapping[str, str] = field(default_factory=dict)  #: goes along with every link, e.g. the language
 
@@ -21,9 +22,9 @@ class Reader:
         """A customer's number as this reader may see it; "" where it was hidden."""
         return number if self.numbers else mask(number)
 
-    def link(self, path: str, **parameters: str) -> str:
+    def link(self, path: str, parameters: Mapping[str, str | tuple[str, ...]] | None = None) -> str:
         """The address of *path* below the root; "" for a reader without links."""
         if self.root is None:
             return ""
-        asked = urlencode({**parameters, **self.query})
+        asked = urlencode({**(parameters or {}), **self.query}, doseq=True)
         return f"{self.root}/{path}" + (f"?{asked}" if asked else "")

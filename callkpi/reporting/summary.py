@@ -23,6 +23,9 @@ from callkpi.config import ServiceLevelFormula
 from callkpi.kpi import Fact, Grain
 from callkpi.reporting.behind import FIGURES, NOTHING, Weight, weigh
 
+#: What a headline counts.
+CALLS, ENTRIES = "calls", "queue entries"
+
 #: Grows when a key changes its meaning or goes; a new key does not count.
 SCHEMA = 1
 
@@ -31,30 +34,20 @@ Number = int | float | None
 FigureRow = Mapping[str, Number]
 
 
-class PeriodKind(StrEnum):
-    SHIFT = "shift"
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    CUSTOM = "custom"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
+class Span:
     """The window that is summed up, [begin, end), and what people call it."""
 
-    kind: PeriodKind
-    id: str  #: of a shift: its id in the configuration, e.g. "night"; else the kind's name
-    name: str  #: as the configuration calls it; "" where it has no name
+    kind: str  #: shift, day, week, month, quarter, year, days or interval
+    id: str  #: of a shift: its id in the configuration, e.g. "night"; else the kind
+    name: str  #: as the configuration calls the shift; of others "2026-W47"
+    text: str  #: as :func:`callkpi.reporting.periods.parse` reads it: "shift:night@2026-11-23"
     day: str  #: local date on which it begins, ISO 8601
     begin: datetime  #: UTC
     end: datetime  #: UTC, not in it
     timezone: str  #: IANA zone of the call centre
-
-    @property
-    def key(self) -> str:
-        """``night@2026-11-23``: what the command line and addresses call it."""
-        return f"{self.id}@{self.day}"
+    queues: tuple[str, ...] = ()  #: the queues it is about; none: all
+    team: str = ""  #: the team it is about; "": all
 
 
 class State(StrEnum):
@@ -73,7 +66,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A step of the period by the call centre's clock; whole calls that began in it."""
+    """A step of the period by the call centre's clock; what began in it, as in the headline."""
 
     begin: datetime
     end: datetime
@@ -200,7 +193,7 @@ class Note:
 class Before:
     """The comparable period before, up to the same point of it where this one still goes on."""
 
-    period: Period
+    period: Span
     figures: FigureRow
 
 
@@ -236,9 +229,10 @@ class Summary:
 
     schema: int = SCHEMA
     tenant: str
-    period: Period
+    period: Span
     as_of: datetime  #: when it was computed, UTC
-    figures: FigureRow  #: whole calls
+    counts: str  #: what the headline counts: calls, or queue entries where the period is about some queues only
+    figures: FigureRow
     fates: Mapping[str, int]  #: missed calls by what became of their customers, at ``as_of``
     reasons: tuple[Reason, ...]  #: most first
     intervals: tuple[Interval, ...]
@@ -246,7 +240,7 @@ class Summary:
     most_waiting: Peak | None  #: the instant at which most callers waited; None of long periods
     queues: tuple[QueueLine, ...]
     agents: tuple[AgentLine, ...]
-    callbacks: tuple[CallBack, ...]  #: open ones first, oldest first
+    callbacks: tuple[CallBack, ...]  #: open ones first, oldest first; of long periods the open ones alone
     handover: HandOver
     notes: tuple[Note, ...]
     before: Before | None
@@ -262,11 +256,13 @@ class Summary:
     @property
     def fingerprint(self) -> str:
         """Equal while the figures are: of everything that counts, and of nothing that time alone changes."""
-        told = (self.tenant, self.period.key, self.period.begin, self.period.end, _figures_of(self))
-        return hashlib.sha256(orjson.dumps(told, option=_CANONICAL)).hexdigest()[:16]
+        rows = [
+            (*place, {name: None if value is None else round(float(value), 6) for name, value in row.items()})
+            for place, row in sorted(_figures_of(self).items())
+        ]
+        told = (self.tenant, self.period.text, self.period.begin, self.period.end, rows)
+        return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
-
-_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 #: Fates of missed customers change as the day goes on, without any figure having been wrong.
 _FATES = frozenset({"called_back", "reached_after_miss", "self_served", "still_waiting", "written_off"})
@@ -279,7 +275,7 @@ class Place(NamedTuple):
     """Whose figure it is."""
 
     grain: str  #: call, entry or handle
-    name: str  #: shown queue of entries, shown agent of handles, "" of calls
+    name: str  #: shown queue of entries, shown agent of handles, "" of the headline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +308,8 @@ def changes(old: Summary, new: Summary) -> list[Change]:
 
 def _figures_of(summary: Summary) -> dict[Place, dict[str, Number]]:
     """Every figure that a correction can change."""
-    told = {Place(Grain.CALL.value, ""): summary.figures}
+    headline = Grain.CALL if summary.counts == CALLS else Grain.ENTRY
+    told = {Place(headline.value, ""): summary.figures}
     told |= {Place(Grain.ENTRY.value, line.queue): line.figures for line in summary.queues}
     told |= {Place(Grain.HANDLE.value, line.agent): line.figures for line in summary.agents}
     return {place: {k: v for k, v in row.items() if k not in _FATES} for place, row in told.items()}
@@ -350,9 +347,7 @@ def _because_of(
 
 def _lies_in(fact: Fact, place: Place) -> bool:
     grain, name = place
-    if fact.key.grain != grain:
-        return False
-    return grain == Grain.CALL or name == (fact.key.queue if grain == Grain.ENTRY else fact.key.agent)
+    return fact.key.grain == grain and name in ("", fact.key.agent if grain == Grain.HANDLE else fact.key.queue)
 
 
 # -- as data, and back -------------------------------------------------------------------------------------

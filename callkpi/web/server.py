@@ -23,6 +23,7 @@ from callkpi.web.api import Api
 from callkpi.web.board import Board
 from callkpi.web.hooks import Hooks
 from callkpi.web.probes import Probes
+from callkpi.web.reports import ReportPages
 
 log = structlog.get_logger()
 
@@ -107,6 +108,7 @@ def application(
     app.add_routes(signin.routes())
     app.add_routes(Hooks(ingest, health, settings.server).routes())
     app.add_routes(Probes(pool, Exporter(pool, settings, spool), settings, spool).routes())
+    app.add_routes(ReportPages(pool, settings).routes())
     board = Board(pool, settings)
     app.add_routes(Api(pool, settings, board.watch).routes())
     app.add_routes(board.routes())

@@ -1,13 +1,13 @@
 -- name: interval_rows
--- Sums of whole calls per quarter of an hour. Served by the primary key.
-SELECT at, outcome,
+-- Sums of one grain per quarter of an hour. Served by the primary key.
+SELECT at, queue, outcome,
     sum(contacts)::bigint AS contacts, sum(offered)::bigint AS offered, sum(answered)::bigint AS answered,
     sum(missed)::bigint AS missed, sum(within_sl)::bigint AS within_sl,
     sum(abandoned_within)::bigint AS abandoned_within, sum(waits_answered)::bigint AS waits_answered,
     sum(wait_answered_ms)::bigint AS wait_answered_ms, max(longest_wait_ms)::bigint AS longest_wait_ms
 FROM rollups
-WHERE tenant = $1 AND grain = 'call' AND at >= $2::timestamptz AND at < $3::timestamptz
-GROUP BY at, outcome;
+WHERE tenant = $1 AND grain = $2 AND at >= $3::timestamptz AND at < $4::timestamptz
+GROUP BY at, queue, outcome;
 
 -- name: facts_of_calls
 -- What each call of a window counts as, with the call that it is of. Served by calls_by_time; a call is at most two days
@@ -37,7 +37,8 @@ ORDER BY started_at, source, call_id;
 -- Customers missed before $3, not before $2, to whom nobody had spoken at $3: the work list of that moment, one row a
 -- customer (each call of a hidden number), with whether he still waits. Served by missed_by_time.
 SELECT min(started_at) AS first_missed_at, max(started_at) AS last_missed_at,
-    bool_or(fate IN ('waiting', 'called_back')) AS waits
+    bool_or(fate IN ('waiting', 'called_back')) AS waits,
+    (array_agg(queue ORDER BY started_at DESC))[1] AS queue
 FROM missed_calls
 WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
     AND (reached_at IS NULL OR reached_at >= $3::timestamptz)
@@ -77,3 +78,10 @@ GROUP BY source, call_id ORDER BY min(at), source, call_id;
 SELECT c.source, c.call_id FROM calls c JOIN reconcile_found f USING (source, call_id)
 WHERE c.tenant = $1 AND c.started_at >= $2::timestamptz AND c.started_at < $3::timestamptz
 ORDER BY c.started_at, c.source, c.call_id;
+
+-- name: open_at
+-- Calls that had begun at a moment and had not ended. Served by calls_by_time; a call is at most two days long.
+SELECT body FROM calls
+WHERE tenant = $1 AND started_at > $2::timestamptz - interval '2 days' AND started_at < $2::timestamptz
+    AND (ended_at IS NULL OR ended_at > $2::timestamptz) AND direction IN ('inbound', 'outbound')
+ORDER BY started_at, source, call_id;

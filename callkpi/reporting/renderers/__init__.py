@@ -5,14 +5,12 @@ To add a form: a module with such a function, and a line in :data:`FORMATS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from callkpi.reporting.reader import Reader
+from callkpi.reporting.renderers import csv, html, json, pdf, txt, xlsx
 from callkpi.reporting.summary import Summary
-
-#: What languages there are; what one lacks is said in the language that its readers know best.
-LANGUAGES = ("en", "ru", "kk")
 
 Render = Callable[[Summary, str, Reader], bytes]
 
@@ -26,7 +24,20 @@ class Format:
     render: Render
 
     def file_name(self, summary: Summary) -> str:
-        """``acme-night-2026-11-23.pdf``; ASCII, so that every mailbox and disk takes it."""
-        parts = (summary.tenant, summary.period.id, summary.period.day)
-        safe = ("".join(c if c.isascii() and (c.isalnum() or c in "._") else "_" for c in part) for part in parts)
-        return "-".join(safe) + f".{self.name}"
+        """``acme-shift-night-2026-11-23.pdf``; ASCII, so that every mailbox and disk takes it."""
+        text = f"{summary.tenant}-{summary.period.text}"
+        return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text) + f".{self.name}"
+
+
+#: Every form by its name.
+FORMATS: Mapping[str, Format] = {
+    each.name: each
+    for each in (
+        Format("html", "text/html", html.render),
+        Format("pdf", "application/pdf", pdf.render),
+        Format("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", xlsx.render),
+        Format("csv", "text/csv", csv.render),
+        Format("json", "application/json", json.render),
+        Format("txt", "text/plain", txt.render),
+    )
+}
