@@ -33,7 +33,7 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi: 
 
 
 #: Tries a second from one address: enough for fingers, not for guessing.
-_TRIES = 1.0
+_TRIES = 2.0
 
 
 def routes() -> list[web.RouteDef]:
