@@ -162,12 +162,13 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
     """The doctor's findings on an open store, from one snapshot of it."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         waiting = await connection.fetchrow(store.query("projector", "lag"))
+        unsettled = await connection.fetchval(store.query("agents", "has_pending"))
         findings = await _check_rollups(connection)
         findings += await timekeeping.check(connection, settings)
         findings += await _check_calls(connection, settings, progress)
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
-    elif findings and await connection.fetchval(store.query("agents", "has_pending")):
+    elif findings and unsettled:
         findings.append("times of agents wait to be computed: run again when they are")
     return findings
 
