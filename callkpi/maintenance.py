@@ -242,7 +242,7 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
-    return await timekeeping.check_legs(connection, key, stored)
+    return await timekeeping.check_legs(connection, key)
 
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:
