@@ -213,6 +213,7 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
     """The doctor's findings on an open store, from one snapshot of it."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         waiting = await connection.fetchrow(store.query("projector", "lag"))
+        unsettled = await connection.fetchval(store.query("agents", "has_pending"))
         kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
         findings = await _check_rollups(connection, kept.get("calls"))
         findings += await days.check(connection, kept.get("calls"))
@@ -220,7 +221,7 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         findings += await _check_calls(connection, settings, progress, kept.get("journal"))
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
-    elif findings and await connection.fetchval(store.query("agents", "has_pending")):
+    elif findings and unsettled:
         findings.append("times of agents wait to be computed: run again when they are")
     return findings
 
@@ -307,7 +308,7 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
-    return await timekeeping.check_legs(connection, key, stored)
+    return await timekeeping.check_legs(connection, key)
 
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:

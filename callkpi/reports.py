@@ -283,15 +283,6 @@ def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict
     }
 
 
-def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
-    """Whether the filters of a query let a place through, each by id or by name."""
-    for name, wanted in query.only.items():
-        values = (wanted,) if isinstance(wanted, str) else wanted
-        if place[name] not in values and names.show(query.tenant, name, place[name]) not in values:
-            return False
-    return True
-
-
 def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
     """How often each of FATES is true of the missed calls of a row."""
     fate, calls = row["fate"], row["calls"]

@@ -163,6 +163,11 @@ def call_from_body(text: str) -> Call:
     return Call(**raw)
 
 
+def legs_from_json(text: str) -> tuple[Leg, ...]:
+    """The legs of a call's body."""
+    return tuple(_leg(item) for item in orjson.loads(text))
+
+
 def _entry(raw: dict[str, Any]) -> Entry:
     _revive(raw, ("entered_at", "left_at"))
     raw["outcome"] = Outcome(raw["outcome"])

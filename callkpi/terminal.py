@@ -239,37 +239,6 @@ async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
     print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which summary is wanted, and how."""
-
-    tenant: str
-    period: str  #: ``night@2026-11-23``, or what :func:`periods.parse` reads
-    against: str
-    language: str
-    form: str  #: a name of renderers.FORMATS
-    numbers: bool = False
-
-
-async def summary(settings: config.Settings, asked: Wanted) -> bytes:
-    """A summary in the form that is asked for. Raises Failed."""
-    from callkpi.reporting.assemble import summarise_period
-    from callkpi.reporting.reader import Reader
-    from callkpi.reporting.renderers import FORMATS
-
-    name, now = one_tenant(settings, asked.tenant), datetime.now(UTC)
-    own = settings.tenants[name]
-    shift, _, _ = asked.period.partition("@")
-    text = f"shift:{asked.period}" if shift in calendar.shift_ids(own) else asked.period
-    try:
-        period = periods.parse(own, name, text, now)
-        async with database(settings) as pool:
-            told = await summarise_period(pool, settings, Names(settings), name, period, now, asked.against)
-    except periods.BadPeriod as error:
-        raise Failed(str(error)) from None
-    return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
-
-
 async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:
     """Read a roster from a *file* (its name, its text), in place of what was planned for the same time."""
     name = one_tenant(settings, tenant)

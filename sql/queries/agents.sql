@@ -25,11 +25,11 @@ INSERT INTO agent_horizon (until) VALUES ($1) ON CONFLICT (one) DO UPDATE SET un
 
 -- name: calls
 -- These calls as they are now; none of those that became part of another. Served by the primary keys.
-SELECT k.tenant, k.source, k.call_id, c.body
+SELECT k.tenant, k.source, k.call_id, c.outcome, c.last_event_at, c.legs
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 JOIN call_keys k USING (tenant, source, call_id)
 CROSS JOIN LATERAL (
-    SELECT e.body FROM calls e
+    SELECT e.outcome, e.last_event_at, e.body -> 'legs' AS legs FROM calls e
     WHERE e.tenant = k.tenant AND e.source = k.source AND e.call_id = k.call_id AND e.started_at = k.started_at OFFSET 0
 ) AS c;
 
