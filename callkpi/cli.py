@@ -247,6 +247,8 @@ def _check(arguments: argparse.Namespace) -> None:
     sources = ", ".join(f"{name} ({source.kind})" for name, source in settings.sources.items()) or "none"
     print(f"The configuration is good. Tenants: {', '.join(settings.tenants)}. Sources: {sources}.")
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
+    for doubt in config.doubled(settings):
+        print(f"Note: {doubt}", file=sys.stderr)
 
 
 def _example(_arguments: argparse.Namespace) -> None:

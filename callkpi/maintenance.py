@@ -12,14 +12,14 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, embedded, kpi, migrations, store
+from callkpi import config, embedded, kpi, migrations, same_call_check, store
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
-from callkpi.model import Kind
-from callkpi.projector import Projector, StreamKey, asks_about, members_at
+from callkpi.model import Kind, StreamKey
+from callkpi.projector import Projector, asks_about, members_at
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
@@ -139,12 +139,12 @@ async def doctor(settings: config.Settings, progress: Progress) -> list[str]:
 
 
 async def notes(settings: config.Settings) -> list[str]:
-    """What an operator should know of sources whose portal is asked; nothing of it is a difference."""
-    if not settings.portals:
-        return []
+    """What an operator should know of his sources; nothing of it is a difference."""
+    told = config.doubled(settings)
     async with database(settings, role="doctor") as pool:
         rows = {row["source"]: row for row in await pool.fetch(store.query("reconcile", "sources"))}
-    return [_note(name, rows.get(name)) for name in settings.portals]
+        told += await same_call_check.notes(pool, settings)
+    return [*(_note(name, rows.get(name)) for name in settings.portals), *told]
 
 
 def _note(name: str, row: Any) -> str:
@@ -163,6 +163,7 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         waiting = await connection.fetchrow(store.query("projector", "lag"))
         findings = await _check_rollups(connection)
         findings += await _check_calls(connection, settings, progress)
+        findings += await same_call_check.check(connection, settings)
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
     return findings
@@ -232,7 +233,9 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     others = await members_at(connection, StreamKey(*key), asked)
     told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
     canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
-    stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
+    stored = await same_call_check.side_body(connection, settings, key)
+    if stored is None:
+        stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
     limits = Thresholds(tenant)
     folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
@@ -242,4 +245,4 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:
     """Without what the clock alone changes between two folds: open becomes expired."""
-    return {**body, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}
+    return {"twins": [], **body, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}

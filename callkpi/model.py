@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 #: Events that tell of an agent rather than of a call live in a stream of that agent.
 AGENT_STREAM = "agent:"
@@ -39,6 +40,14 @@ class Kind(StrEnum):
 
 
 KIND_RANK: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(Kind)}
+
+
+class StreamKey(NamedTuple):
+    """What events are about: a call (or an agent) as its source names it."""
+
+    tenant: str
+    source: str
+    call_id: str
 
 
 class Direction(StrEnum):
@@ -237,6 +246,20 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """The same call as another source told of it; its facts are counted nowhere."""
+
+    source: str
+    call_id: str
+    rule: str  #: by which the two are one: id, number
+    started_at: datetime
+    outcome: Outcome
+    talk_ms: int | None = None
+    line: str = ""
+    agents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """The fold of a call's events: see :func:`callkpi.funnel.fold`."""
 
@@ -265,6 +288,7 @@ class Call:
     crm: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()  #: doubts about the data, e.g. "conflicting_end"
+    twins: tuple[Twin, ...] = ()  #: what other sources told of this call
 
     @property
     def is_open(self) -> bool:

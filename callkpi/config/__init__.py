@@ -11,6 +11,7 @@ To add a key: a field in ``tree.py``, its check in ``checks.py`` (of a source: `
 from callkpi.config.example import example
 from callkpi.config.hours import WEEKDAYS, is_open, parse_hours
 from callkpi.config.loading import ConfigError, load
+from callkpi.config.same_call_checks import doubled
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
@@ -20,6 +21,7 @@ from callkpi.config.tree import (
     Named,
     NumbersShown,
     Queue,
+    SameCall,
     Server,
     ServiceLevelFormula,
     Settings,
@@ -32,7 +34,7 @@ from callkpi.config.tree import (
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Server",
-    "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
-    "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
+    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "SameCall", "Server",
+    "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "doubled", "example",
+    "is_open", "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
+from callkpi.config.same_call_checks import same_call_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.tree import Server, Settings, Tenant
 from callkpi.config.words import NAME, is_zone
@@ -27,6 +28,7 @@ def check(settings: Settings, problems: list[str]) -> None:
         problems.append("database.reader_password: must be at least 12 letters, digits and signs of ASCII")
     for name, tenant in settings.tenants.items():
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
+        problems.extend(same_call_problems(f"tenants.{name}.same_call", name, settings))
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
 

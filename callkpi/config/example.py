@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from callkpi.config.tree import Named, Queue, Settings, Source, SourceKind, Targets, Tenant
+from callkpi.config.tree import Named, Queue, SameCall, Settings, Source, SourceKind, Targets, Tenant
 
 
 def example() -> str:
@@ -18,13 +18,14 @@ def example() -> str:
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
-        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours", "targets"}),
+        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours", "targets", "same_call"}),
         "",
     ]
     lines += ["# [tenants.default.business_hours]  # a day that is absent is closed; no table: always open"]
     lines += ['# mon = "09:00-18:00"', '# sat = "10:00-14:00"', ""]
     for table, cls in (
         ("targets", Targets),
+        ("same_call", SameCall),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
         ("agents.1003", Named),

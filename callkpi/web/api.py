@@ -110,12 +110,15 @@ class Api:
             place = await self._pool.fetchrow(store.query("reports", "key_of"), tenant, source, call_id)
             if place is None or place["started_at"] is None:
                 continue
-            key = (tenant, source, place["root"])
+            key = (tenant, place["source"], place["root"])
             row = await self._pool.fetchrow(store.query("reports", "call_at"), *key, place["started_at"])
             if row is not None:
                 await self._reports.names.refresh(self._pool)
                 body = self._call_json(tenant, json.loads(row["body"]))
-                return {**body, "facts": json.loads(row["facts"]), "events": await self._events(*key)}
+                told = [key[1:], *((twin["source"], twin["call_id"]) for twin in body.get("twins", ()))]
+                events = [event for one in told for event in await self._events(tenant, *one)]
+                events.sort(key=lambda e: (e["at"], e["kind"], e["event_id"]))
+                return {**body, "facts": json.loads(row["facts"]), "events": events}
         return None
 
     def _candidates(self, request: web.Request) -> list[tuple[str, str]]:
@@ -137,7 +140,7 @@ class Api:
                 rows += await self._pool.fetch(
                     store.query("projector", "events_of"), [tenant], [source], [call_id], *span
                 )
-        return [_event_json(row) for row in sorted(rows, key=lambda r: (r["at"], r["kind"], r["event_id"]))]
+        return [_event_json(row) for row in rows]
 
     def _call_json(self, tenant: str, body: dict[str, Any]) -> dict[str, Any]:
         """A stored call as the API shows it: seconds instead of milliseconds, a masked number beside the real one."""
@@ -146,6 +149,8 @@ class Api:
         shown["id"] = f"{body['source']}/{body['call_id']}"
         shown["customer_masked"] = mask(body.get("customer", ""))
         shown["line_name"] = names.show(tenant, "line", body.get("line", ""))
+        for twin in shown.get("twins", ()):
+            twin["id"] = f"{twin['source']}/{twin['call_id']}"
         for leg in shown.get("legs", ()):
             leg["agent_name"] = names.show(tenant, "agent", leg.get("agent", ""))
         for entry in shown.get("entries", ()):
@@ -227,6 +232,7 @@ def _known(request: web.Request, known: set[str]) -> None:
 
 def _event_json(row: asyncpg.Record) -> dict[str, Any]:
     return {
+        "source": row["source"],
         "call_id": row["call_id"],
         "kind": row["kind"],
         "at": row["at"].isoformat(),

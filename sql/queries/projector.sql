@@ -309,7 +309,8 @@ FROM pending;
 
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
-TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups, member_questions;
+TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups, member_questions,
+    same_call_sides;
 
 -- name: requeue_journal
 -- Put every call of one month of the journal up for projection.
