@@ -409,6 +409,18 @@ class Projector:
         for (tenant, key), row in ordered:
             if row.lost_wait_ms > row.longest_wait_ms:
                 await self._lower_longest_wait(connection, tenant, key)
+        if self._rules:
+            await self._remove_emptied(connection, after)
+
+    async def _remove_emptied(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
+        """A portal's users and lines count for the moment that its PBX is behind it: then nobody need read of them."""
+        gone = sorted({
+            (item.call.tenant, fact.bin.at)
+            for item in after if item.call.tenant in self._rules for fact in item.changed[0]
+        })  # fmt: skip
+        if gone:
+            columns = [list(column) for column in zip(*gone, strict=True)]
+            await connection.execute(store.query("projector", "remove_emptied"), *columns)
 
     async def _lower_longest_wait(self, connection: asyncpg.Connection, tenant: str, key: kpi.Key) -> None:
         """A correction took a wait away that may have been the longest: find the longest that is left."""

@@ -137,7 +137,8 @@ def is_foreign(linked_to: str, source: str, rule: Rule) -> bool:
 
 # -- how alike two sides are ------------------------------------------------------------------------------
 
-#: id before number; agreement; seconds apart; of line and agent, how many are the same; seconds between the ends.
+#: id before number; agreement; seconds apart at the nearer of begin and end, and at both together; of line and agent,
+#: how many are the same.
 Rank = tuple[int, int, int, int, int]
 _BY = ("id", "number")
 _AGREE, _CANT_TELL, _DIFFER = range(3)
@@ -164,8 +165,7 @@ def likeness(one: Side, other: Side, rule: Rule, busy: Callable[[Side], bool]) -
     else:
         return None
     same = sum(1 for known in _known(a, b, rule.tenant) if known)
-    ends = int(abs(_end(a) - _end(b)).total_seconds())
-    return strength, _agreement(a, b), _seconds_apart(a, b), -same, ends
+    return strength, _agreement(a, b), *_seconds_apart(a, b), -same
 
 
 def may_be_one(one: Side, other: Side, rule: Rule) -> bool:
@@ -235,12 +235,23 @@ def _talks_agree(a: Call, b: Call) -> bool:
     )
 
 
-def _seconds_apart(a: Call, b: Call) -> int:
-    """A connector registers a call when it begins, or when it is answered."""
-    gaps = [abs(a.started_at - b.started_at)]
-    gaps += [abs(a.answered_at - b.started_at)] if a.answered_at else []
-    gaps += [abs(b.answered_at - a.started_at)] if b.answered_at else []
-    return int(min(gaps).total_seconds())
+def _seconds_apart(a: Call, b: Call) -> tuple[int, int]:
+    """At the nearer of begin and end, and at both together.
+
+    One of the two is true as a rule: who registers a call late knows its begin, who registers it when a phone rings or
+    somebody answers tells its end in time. An end that one does not tell, or that is no more than the begin, says
+    nothing.
+    """
+    begins = min(
+        abs(at - other.started_at)
+        for one, other in ((a, b), (b, a))
+        for at in (one.started_at, one.rung_at, one.answered_at)
+        if at is not None
+    )
+    gaps = [begins.total_seconds()]
+    if all(call.ended_at is not None and call.ended_at > call.started_at for call in (a, b)):
+        gaps.append(abs(_end(a) - _end(b)).total_seconds())
+    return int(min(gaps)), int(sum(gaps))
 
 
 def _known(a: Call, b: Call, tenant: config.Tenant) -> Iterator[bool | None]:

@@ -171,7 +171,15 @@ def united(*sides: Side) -> Call:
 def test_the_pbx_tells_what_happened_and_the_portal_who_it_was() -> None:
     pbx = side("A", talk=60, agent="1001", line="200", fields={"campaign": "tv"})
     portal = side(
-        "a", 5, ring=0, talk=62, agent="58", line="reg7", rating=4, crm={"lead": "7"}, fields={"campaign": "x", "n": "1"}
+        "a",
+        5,
+        ring=0,
+        talk=62,
+        agent="58",
+        line="reg7",
+        rating=4,
+        crm={"lead": "7"},
+        fields={"campaign": "x", "n": "1"},
     )
     call = united(pbx, portal)
     assert (call.source, call.call_id, call.started_at, call.line) == ("pbx", "A", AT, "200")

@@ -134,6 +134,15 @@ ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDAT
     hold_buckets = add_arrays(r.hold_buckets, excluded.hold_buckets),
     wrap_buckets = add_arrays(r.wrap_buckets, excluded.wrap_buckets);
 
+-- name: remove_emptied
+-- Remove rows of these quarters that count nothing any more, but for those that others work on. Served by the primary
+-- key.
+DELETE FROM rollups WHERE ctid = ANY (ARRAY(
+    SELECT r.ctid FROM unnest($1::text[], $2::timestamptz[]) AS wanted (tenant, at)
+    JOIN rollups r ON r.tenant = wanted.tenant AND r.grain IN ('call', 'entry', 'handle') AND r.at = wanted.at
+    WHERE r.contacts = 0 FOR UPDATE OF r SKIP LOCKED
+));
+
 -- name: facts_near
 -- Facts of calls that may lie in one quarter of an hour: to find its longest wait again after a correction, and
 -- for windows whose edges are no quarters. Served by calls_by_time; a call is at most two days long.
