@@ -67,8 +67,7 @@ async def decide(
     await around.read()
     decided, rows = Decided(), []
     for union in around.unions():
-        changed = [side for side in union.sides if around.differs(side, union)]
-        if not changed:
+        if not around.has_changed(union):
             continue
         decided.unions.append(union)
         for side, told_by in ((union.lead, ""), *union.others):
@@ -136,6 +135,7 @@ class _Around:
         self._crowded: set[Place] = set()
         self._counts: dict[Place, int] = {}
         self._leads: set[Key] = set()  #: whose unions are read
+        self._led: dict[Key, set[Key]] = {}  #: who is stored as part of whose call
         self._new = {key: side for key, side in touched.items() if side is not None}
         self._reached: dict[Key, Side] = dict(self._new)
         #: Touched sides as they were: who was near them then is concerned, too.
@@ -159,13 +159,17 @@ class _Around:
         sides = self._reached.values()
         return match(sides, self._rule, self._busy())
 
-    def differs(self, side: Side, union: Union) -> bool:
-        """Whether the database must be told of a side."""
-        stored = self.stored.get(side.key)
-        if side.key in self._touched or stored is None:
+    def has_changed(self, union: Union) -> bool:
+        """Whether it is another one than the database has, or a side of it is."""
+        if any(side.key in self._touched for side in union.sides):
             return True
-        now = (union.lead.key, rule_of(union, side.key), side.key in union.ambiguous)
-        return now != (stored.lead, stored.rule, stored.ambiguous)
+        if self._led.get(union.lead.key, set()) != {side.key for side, _ in union.others}:
+            return True
+        return any(
+            (union.lead.key, rule_of(union, key), key in union.ambiguous)
+            != (stored.lead, stored.rule, stored.ambiguous)
+            for key, stored in ((side.key, self.stored[side.key]) for side in union.sides)
+        )
 
     # -- reading ---------------------------------------------------------------------------------
     async def _read_around(self, sides: Sequence[Side]) -> None:
@@ -198,7 +202,9 @@ class _Around:
         for row in rows:
             key = Key(row["source"], row["call_id"])
             if key not in self.stored:
-                self.stored[key] = stored_from_row(row)
+                self.stored[key] = stored = stored_from_row(row)
+                if stored.rule:
+                    self._led.setdefault(stored.lead, set()).add(key)
 
     def _count(self, rows: Sequence[asyncpg.Record]) -> None:
         for row in rows:
