@@ -64,6 +64,7 @@ def normalise(raw: str, region: str = "") -> str:
     return digits
 
 
+@lru_cache(maxsize=65536)
 def is_hidden(text: str) -> bool:
     """Whether *text* stands where a caller hides his number, or shows a part of it only."""
     plain = text.strip().lower()

@@ -128,7 +128,11 @@ def _portal_call(draw: st.DrawFn, call_id: str, heard: list[CallEvent], number: 
     talked = any(event.kind is Kind.ANSWERED for event in heard) ^ (not draw(st.integers(0, 6)))
     cause = Outcome.ANSWERED if talked else Outcome.NO_ANSWER
     script.say(Kind.ENDED, lasts, rank=2, cause=cause, agent="58", talk_ms=lasts if talked else None)
-    return script.events[: draw(st.sampled_from([1, 2, 2, 2]))]
+    script.events = script.events[: draw(st.sampled_from([1, 2, 2, 2]))]
+    if not draw(st.integers(0, 3)):
+        # A correction: it was another customer, or another day's call.
+        script.say(Kind.RATED, 5_000, rank=3, rating=1, customer=draw(st.sampled_from(CUSTOMERS)))
+    return script.events
 
 
 @st.composite

@@ -256,7 +256,7 @@ def _note(scene: Scene, signal: CallEvent) -> None:
 def _note_channel(channel: Channel, signal: CallEvent) -> None:
     detail, name = signal.detail, signal.detail["Event"]
     channel.first = channel.first or signal
-    if not is_hidden(detail.get("CallerIDNum", "")) and not channel.caller:
+    if not channel.caller and not is_hidden(detail.get("CallerIDNum", "")):
         channel.caller = detail["CallerIDNum"]
     if name == "Newchannel":
         channel.name = detail.get("Channel", "")
