@@ -1,9 +1,9 @@
 """The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
 
 One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
-hold), the questions about members of queues, calls by key, tenants whose sources tell of the same calls by lock
-number, customers and agents by lock number, rollups and counters by key. So any number of projectors can work at the
-same time, and a crash at any point leaves the batch to be done again.
+hold), the days and the questions about members of queues, calls by key, tenants whose sources tell of the same calls
+by lock number, customers and agents by lock number, rollups, days and counters by key. So any number of projectors can
+work at the same time, and a crash at any point leaves the batch to be done again.
 
 A call of a tenant without a rule is guarded by its key. With one (:mod:`callkpi.same_call`), the key guards what its
 own source tells, and the tenant's lock what calls that makes: rows of such calls are read and written under it alone.
@@ -23,10 +23,11 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, kpi, same_call, store, unions
-from callkpi.funnel import Contact, FateOf, Thresholds, fates, fold
+from callkpi import config, kpi, same_call, store, unions, work
+from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
-from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Fate, Kind, Outcome, StreamKey
+from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Kind, Outcome, StreamKey
+from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 
 log = structlog.get_logger()
@@ -64,6 +65,7 @@ class _Before:
     facts: list[kpi.Fact]
     was_missed: bool
     contact: tuple[object, ...]
+    told: days.Told
 
 
 @dataclass(slots=True)
@@ -80,6 +82,13 @@ class _After:
     #: Of a call that other sources may tell of as well: what its own source tells, and where rows of its streams are.
     side: same_call.Side | None = None
     places: dict[StreamKey, datetime] = field(default_factory=dict)
+
+    @property
+    def change(self) -> days.Change:
+        """What it adds to the days."""
+        told = days.Told(self.call.source, self.call.fields, self.call.crm)
+        before = [(old.told, old.facts) for old in self.before]
+        return days.Change(self.call.tenant, before, (told, self.facts), self.changed)
 
     @property
     def key(self) -> StreamKey:
@@ -106,6 +115,7 @@ class Projector:
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
+        self._horizon: datetime | None = None  #: calls that began before are sealed: their events may be gone
         self._behind = False  #: the last batch was full: more waits already
         #: Off while calls that were counted before are computed again.
         self.counting = True
@@ -155,6 +165,8 @@ class Projector:
                 return groups
             except _MoreCalls as more:
                 also |= more.keys
+            except days.Unbegun as unbegun:
+                await days.begin(self._pool, self._settings, unbegun.tenants)
         raise TimeoutError("calls kept being joined while they were projected")
 
     async def _batch(self, connection: asyncpg.Connection, also: set[StreamKey]) -> int:
@@ -165,9 +177,12 @@ class Projector:
         if not groups:
             return 0
         agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
-        calls = {key: span for key, span in spans.items() if key not in agents}
+        worked = {key: span for key, span in spans.items() if key.source == work.SOURCE}
+        calls = {key: span for key, span in spans.items() if key not in agents and key not in worked}
         for key in also:
             calls.setdefault(key, _NEVER)
+        self._horizon = groups[0]["horizon"]
+        known_days = await days.hold(connection, self._settings.tenants)
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
@@ -178,12 +193,14 @@ class Projector:
         united: Counter[tuple[str, kpi.Series]] = Counter()
         if self._rules:
             after = await self._unite(connection, after, united)
-        customers = await self._lock_people(connection, after, agents)
+        customers = await self._lock_people(connection, after, agents, worked)
         await self._write_calls(connection, after)
         if agents:
             await self._write_agents(connection, agents)
-        await self._write_fates(connection, after, customers)
+        await write_work(connection, worked)
+        await self._write_fates(connection, after, customers, worked)
         await self._add_rollups(connection, after)
+        await days.add(connection, known_days, (item.change for item in after))
         await self._add_counters(connection, after, agents, united)
         self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
         self._health.count("projector_calls", len(after))
@@ -195,7 +212,7 @@ class Projector:
     ) -> list[_After]:
         locked = await self._lock(connection, spans)
         events = await self._events(connection, locked)
-        parts = _joined(locked, events, self._rules)
+        parts = self._unsealed(_joined(locked, events, self._rules), locked)
         alone = {key: state for key, state in locked.items() if self._rule_of(key) is None} if self._rules else locked
         before = await self._before(connection, alone)
         told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
@@ -223,6 +240,18 @@ class Projector:
         ]  # fmt: skip
         await self._write_keys(connection, changed)
         return result
+
+    def _unsealed(
+        self, parts: dict[StreamKey, list[StreamKey]], locked: Mapping[StreamKey, _Locked]
+    ) -> dict[StreamKey, list[StreamKey]]:
+        horizon = self._horizon
+        if horizon is None:
+            return parts
+        kept = {
+            root: members for root, members in parts.items() if all(locked[key].first_at >= horizon for key in members)
+        }
+        self._health.count("projector_sealed_calls", len(parts) - len(kept))
+        return kept
 
     # -- one call across sources ---------------------------------------------------------------------
     def _rule_of(self, key: StreamKey) -> same_call.Rule | None:
@@ -357,7 +386,9 @@ class Projector:
         if not places:
             return {}
         starts, columns = list(places.values()), _key_columns(list(places))
-        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, min(starts), max(starts))
+        by_fields = any(tenant.fields for tenant in self._settings.tenants.values())
+        span = (min(starts), max(starts))
+        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, *span, by_fields)
         return {before.key: before for before in map(_before_from_row, rows)}
 
     async def _write_keys(
@@ -466,42 +497,76 @@ class Projector:
 
     # -- missed customers and agents -----------------------------------------------------------------
     async def _lock_people(
-        self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        agents: Iterable[StreamKey],
+        worked: Iterable[StreamKey],
     ) -> set[tuple[str, str]]:
-        """Lock the agents, and the customers whose calls changed in what their fate depends on. Returns those."""
+        """Lock the agents, the items that were worked on, and the customers whose calls changed in what their fate
+        depends on. Returns those customers."""
         customers: set[tuple[str, str]] = set()
         for item in after:
             olds = [(old.customer, old.contact) for old in item.before]
             new = (item.call.customer, _contact_of_call(item.call))
             if olds != [new]:
                 customers.update((item.call.tenant, c) for c in (new[0], *(old[0] for old in olds)) if c)
-        people = sorted(customers | {(key.tenant, key.call_id) for key in agents})
+        items = {(key.tenant, key.call_id) for key in worked}
+        customers |= {item for item in items if work.hidden_call(item[1]) is None}
+        hidden = {_item(i.call) for i in after if _is_missed(i.call) and not i.call.customer}
+        people = sorted(customers | items | hidden | {(key.tenant, key.call_id) for key in agents})
         if people:
             columns = [list(column) for column in zip(*people, strict=True)]
             await connection.execute(store.query("projector", "lock_customers"), *columns)
         return customers
 
     async def _write_fates(
-        self, connection: asyncpg.Connection, after: Sequence[_After], customers: set[tuple[str, str]]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        customers: set[tuple[str, str]],
+        worked: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> None:
         were_missed = {old.key for item in after for old in item.before if old.was_missed}
         gone = were_missed - {item.key for item in after if _is_missed(item.call)}
         if gone:
             await connection.execute(store.query("projector", "delete_missed"), *_key_columns(sorted(gone)))
-        hidden = [i.call for i in after if _is_missed(i.call) and not i.call.customer]
-        rows = [_missed_row(call) for call in hidden]
-        rows += await self._fates_of(connection, after, customers)
+        rows = await self._hidden_fates(connection, after, worked)
+        rows += await self._fates_of(connection, after, customers, worked)
         if rows:
             columns = [list(column) for column in zip(*sorted(rows, key=lambda r: r[:3]), strict=True)]
             await connection.execute(store.query("projector", "write_missed"), *columns)
 
+    async def _hidden_fates(
+        self, connection: asyncpg.Connection, after: Sequence[_After], worked: Iterable[StreamKey]
+    ) -> list[tuple[Any, ...]]:
+        """Calls of hidden numbers, each for itself: nothing but a hand can settle it."""
+        rows = {_item(i.call): _missed_record(i.call) for i in after if _is_missed(i.call) and not i.call.customer}
+        asked = [(key, call) for key in worked if (call := work.hidden_call(key.call_id)) is not None]
+        if asked:
+            columns = [[key.tenant for key, _ in asked], *([call[n] for _, call in asked] for n in (0, 1))]
+            for row in await connection.fetch(store.query("work", "missed_calls_at"), *columns):
+                item = work.item_of("", row["source"], row["call_id"])
+                rows.setdefault((row["tenant"], item), {**row, "direction": Direction.INBOUND, "answered_at": None})
+        settled = await _settlements(connection, rows)
+        return [fate for item, row in rows.items() for fate in _fate_rows([row], self._window, None, settled[item])]
+
+    @property
+    def _window(self) -> timedelta:
+        return timedelta(days=max(tenant.write_off_days for tenant in self._settings.tenants.values()))
+
     async def _fates_of(
-        self, connection: asyncpg.Connection, after: Sequence[_After], customers: set[tuple[str, str]]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        customers: set[tuple[str, str]],
+        worked: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> list[tuple[Any, ...]]:
         if not customers:
             return []
-        window = timedelta(days=max(t.write_off_days for t in self._settings.tenants.values()))
+        window = self._window
         changed = [item.call.started_at for item in after] + [old.started_at for i in after for old in i.before]
+        changed += [at for span in worked.values() for at in span]
         first, last = min(changed) - window, max(changed) + window
         known = await connection.fetch(store.query("projector", "customers_missed"), *_pairs(customers), first)
         missing = {(i.call.tenant, i.call.customer) for i in after if _is_missed(i.call)} & customers
@@ -512,7 +577,12 @@ class Projector:
         by_customer: dict[tuple[str, str], list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
             by_customer[row["tenant"], row["customer"]].append(row)
-        return [fate for records in by_customer.values() for fate in _fate_rows(records, window, max(changed))]
+        settled = await _settlements(connection, concerned)
+        return [
+            fate
+            for customer, records in by_customer.items()
+            for fate in _fate_rows(records, window, max(changed), settled[customer])
+        ]
 
     async def _write_agents(
         self, connection: asyncpg.Connection, agents: Mapping[StreamKey, tuple[datetime, datetime]]
@@ -618,7 +688,12 @@ def _before_from_row(row: asyncpg.Record) -> _Before:
             row["queue"] or "",
             (row["started_at"], row["answered_at"]),
         ),
+        told=days.Told(row["source"], _mapping(row["fields"]), _mapping(row["crm"])),
     )
+
+
+def _mapping(text: str | None) -> dict[str, str]:
+    return orjson.loads(text) if text else {}
 
 
 def _contact_of_call(call: Call) -> tuple[object, ...]:
@@ -645,14 +720,54 @@ def _is_missed(call: Call) -> bool:
     return _outcome_is_missed(call.direction, call.outcome)
 
 
-def _missed_row(call: Call) -> tuple[Any, ...]:
-    return (
-        call.tenant, call.source, call.call_id, call.started_at, call.customer, call.line, _last_queue(call),
-        call.outcome.value, Fate.WAITING.value, None, None,
-    )  # fmt: skip
+def _item(call: Call) -> tuple[str, str]:
+    return call.tenant, work.item_of(call.customer, call.source, call.call_id)
 
 
-def _fate_rows(records: Sequence[asyncpg.Record], window: timedelta, until: datetime) -> list[tuple[Any, ...]]:
+def _missed_record(call: Call) -> dict[str, Any]:
+    """A missed call as :func:`_fate_rows` reads it."""
+    return {
+        "tenant": call.tenant, "source": call.source, "call_id": call.call_id, "started_at": call.started_at,
+        "customer": call.customer, "line": call.line, "queue": _last_queue(call), "outcome": call.outcome.value,
+        "direction": call.direction.value, "answered_at": call.answered_at,
+    }  # fmt: skip
+
+
+async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey]) -> dict[StreamKey, work.Work]:
+    """Fold what was done about these items, whose locks are held, and write it down."""
+    ordered = sorted(streams)
+    if not ordered:
+        return {}
+    told: dict[StreamKey, list[CallEvent]] = defaultdict(list)
+    for row in await connection.fetch(store.query("work", "events_of"), *_key_columns(ordered)):
+        told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+    states = {key: work.fold_work(told[key]) for key in ordered}
+    await connection.execute(
+        store.query("work", "write_items"),
+        [key.tenant for key in ordered],
+        [key.call_id for key in ordered],
+        [states[key].claimed_by for key in ordered],
+        [states[key].claimed_until for key in ordered],
+        [store.to_json(work.to_json(states[key])) for key in ordered],
+    )
+    return states
+
+
+async def _settlements(
+    connection: asyncpg.Connection, items: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], list[Settlement]]:
+    """What was settled by hand, of these items."""
+    settled: dict[tuple[str, str], list[Settlement]] = defaultdict(list)
+    wanted = _pairs(items)
+    if wanted[0]:
+        for row in await connection.fetch(store.query("work", "items"), *wanted):
+            settled[row["tenant"], row["item"]] = work.settlements_from_json(orjson.loads(row["body"]))
+    return settled
+
+
+def _fate_rows(
+    records: Sequence[Mapping[str, Any]], window: timedelta, until: datetime | None, settled: Sequence[Settlement]
+) -> list[tuple[Any, ...]]:
     """Fates of the missed calls up to *until*: later ones are not affected, and not all their calls are here."""
     by_key = {(row["source"], row["call_id"]): row for row in records}
     contacts = [
@@ -665,11 +780,11 @@ def _fate_rows(records: Sequence[asyncpg.Record], window: timedelta, until: date
         )
         for key, row in by_key.items()
     ]
-    decided = [(by_key[fate.key], fate) for fate in fates(contacts, window)]
-    return [_fate_row(row, fate) for row, fate in decided if row["started_at"] <= until]
+    decided = [(by_key[fate.key], fate) for fate in fates(contacts, window, settled)]
+    return [_fate_row(row, fate) for row, fate in decided if until is None or row["started_at"] <= until]
 
 
-def _fate_row(row: asyncpg.Record, fate: FateOf) -> tuple[Any, ...]:
+def _fate_row(row: Mapping[str, Any], fate: FateOf) -> tuple[Any, ...]:
     return (
         row["tenant"], row["source"], row["call_id"], row["started_at"], row["customer"], row["line"],
         row["queue"] or "", row["outcome"], fate.fate.value, fate.called_back_at, fate.reached_at,

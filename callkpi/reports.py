@@ -20,8 +20,8 @@ from callkpi.names import Names
 GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
-
-_FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
+#: What became of missed calls, as it is shown.
+FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
@@ -33,7 +33,8 @@ class Query:
     begin: datetime
     end: datetime
     by: str
-    only: Mapping[str, str] = field(default_factory=dict)  #: dimension -> value, by id or by name
+    #: dimension -> value, by id or by name; any of several values
+    only: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def grain(self) -> Grain:
@@ -51,10 +52,12 @@ class _Group:
 class Reports:
     """Reads of the store that answer with the glossary's names."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool | asyncpg.Connection, settings: config.Settings, names: Names | None = None
+    ) -> None:
         self._pool = pool
         self._settings = settings
-        self.names = Names(settings)
+        self.names = names or Names(settings)
 
     async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
@@ -120,11 +123,7 @@ class Reports:
         groups[value].figures.add(place["outcome"], measures, longest_wait_ms)
 
     def _is_meant(self, query: Query, place: Mapping[str, Any]) -> bool:
-        """Whether the filters of the query let a place through, each by id or by name."""
-        return all(
-            wanted in (place[name], self.names.show(query.tenant, name, place[name]))
-            for name, wanted in query.only.items()
-        )
+        return is_meant(self.names, query, place)
 
     async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
         """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
@@ -135,14 +134,14 @@ class Reports:
 
     async def _add_fates(self, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
-            group.extra.update(dict.fromkeys(_FATES, 0))
+            group.extra.update(dict.fromkeys(FATES, 0))
         window = (query.tenant, query.begin, query.end)
         rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self._written_off(query.tenant))
         for row in rows:
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
-                groups[value].extra.update(_fate_counts(row))
+                groups[value].extra.update(fate_counts(row))
 
     async def _add_pauses(self, query: Query, groups: dict[str, _Group]) -> None:
         begin = kpi.quarter(query.begin)
@@ -183,7 +182,17 @@ class Reports:
         }
 
 
-def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
+    """Whether the filters of a query let a place through, each by id or by name."""
+    for name, wanted in query.only.items():
+        values = (wanted,) if isinstance(wanted, str) else wanted
+        if place[name] not in values and names.show(query.tenant, name, place[name]) not in values:
+            return False
+    return True
+
+
+def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+    """How often each of FATES is true of the missed calls of a row."""
     fate, calls = row["fate"], row["calls"]
     return {
         "called_back": calls if row["called_back"] else 0,

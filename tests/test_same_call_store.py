@@ -16,12 +16,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 
-from callkpi import config, projector, store
+from callkpi import config, privacy, projector, store
 from callkpi.maintenance import refold
 from callkpi.model import Call, CallEvent
 from callkpi.projector import Projector
 from callkpi.same_call_check import notes
 from callkpi.sources.bitrix24 import row_item
+from callkpi.web.access import install
 from callkpi.web.api import Api
 from tests.connector import FAULTS, Connector, interleaved
 from tests.strategies import arrival, told_twice
@@ -366,6 +367,7 @@ async def test_an_end_that_the_pbx_lost_comes_from_the_crm(pair: Pair) -> None:
 async def test_the_api_finds_the_call_by_either_id_with_the_events_of_both(pair: Pair) -> None:
     await pair.hear(began("A"), began("a", 1), *talked("A"), *talked("a"))
     app = web.Application()
+    install(app, pair.settings)
     app.add_routes(Api(pair.pool, pair.settings).routes())
     async with TestClient(TestServer(app)) as client:
         shown = [await (await client.get(f"/api/v1/calls/{name}")).json() for name in ("native/A", "crm/a")]
@@ -374,6 +376,19 @@ async def test_the_api_finds_the_call_by_either_id_with_the_events_of_both(pair:
     assert (shown[0]["id"], [twin["id"] for twin in shown[0]["twins"]]) == ("native/A", ["crm/a"])
     assert Counter(event["source"] for event in shown[0]["events"]) == {"native": 3, "crm": 3}
     assert [call["id"] for call in listed["calls"]] == ["native/A"]
+
+
+async def test_an_erased_number_is_gone_from_what_both_told_and_they_stay_one_call(pair: Pair) -> None:
+    await pair.hear(began("A"), began("a", 1, customer="8 701 000-00-01", crm={"lead": "7"}), missed("A"), missed("a"))
+    erasure = await privacy.erase(pair.pool, pair.settings, "acme", ANA)
+    assert await pair.calls() == ["Aa"]
+    assert await pair.findings() == []
+    for table in ("journal", "calls", "same_call_sides", "missed_calls"):
+        rows = await pair.pool.fetch(f"SELECT t::text AS row FROM {table} t")
+        assert rows and not any("7010000001" in row["row"] or "701 000" in row["row"] for row in rows), table
+    await pair.hear(told("a", "rated", 30, rating=5))
+    (call,) = [store.call_from_body(row["body"]) for row in await pair.pool.fetch("SELECT body FROM calls")]
+    assert (call.customer, call.rating, len(call.twins)) == (erasure.pseudonym, 5, 1)
 
 
 async def test_the_doctor_sees_a_union_that_is_not_what_the_rules_say(pair: Pair) -> None:
