@@ -30,19 +30,19 @@ CROSS JOIN LATERAL (
 ) AS s;
 
 -- name: sides_named
--- Sides that are known by one of these ids. Served by same_call_by_id.
+-- Sides that are known by one of these ids. Served by same_call_by_id: the tenant is compared outside of the subquery, or
+-- a planner without statistics reads all of the tenant's sides as well, each time.
 SELECT s.* FROM unnest($2::text[]) AS wanted (id)
-CROSS JOIN LATERAL (
-    SELECT * FROM same_call_sides k WHERE k.ids @> ARRAY[wanted.id] AND k.tenant = $1 OFFSET 0
-) AS s;
+CROSS JOIN LATERAL (SELECT * FROM same_call_sides k WHERE k.ids @> ARRAY[wanted.id] OFFSET 0) AS s
+WHERE s.tenant = $1;
 
 -- name: sides_naming
 -- Sides that name one of these ids. Served by same_call_by_ref.
 SELECT s.* FROM unnest($2::text[]) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT * FROM same_call_sides k
-    WHERE k.refs <> '{}' AND k.refs @> ARRAY[wanted.id] AND k.tenant = $1 OFFSET 0
-) AS s;
+    SELECT * FROM same_call_sides k WHERE k.refs <> '{}' AND k.refs @> ARRAY[wanted.id] OFFSET 0
+) AS s
+WHERE s.tenant = $1;
 
 -- name: write_sides
 -- Write sides, new or again.
