@@ -63,7 +63,7 @@ class _Run(NamedTuple):
     until: int
 
 
-LegRow = tuple[Any, ...]  #: tenant, source, call_id, n, agent, queue, begin_ms, end_ms, spans
+LegRow = tuple[Any, ...]  #: tenant, source, call_id, n, agent_source, agent, queue, begin_ms, end_ms, spans
 
 
 @dataclass(slots=True)
@@ -153,7 +153,7 @@ class _Settling:
         gone = sorted(old.keys() - new.keys())
         come = [row for key, row in sorted(new.items()) if old.get(key) != row]
         for row in (*(old[key] for key in gone), *come, *(old[row[:4]] for row in come if row[:4] in old)):
-            dirty.add(Id(row[0], row[1], row[4]), row[6], row[7])
+            dirty.add(Id(row[0], row[4], row[5]), row[7], row[8])
         if gone:
             await self._execute("delete_legs", *_columns(gone))
         if come:
@@ -284,7 +284,8 @@ def leg_rows(row: Mapping[str, Any]) -> list[LegRow]:
         spans = on_phone(leg, over) if leg.agent else []
         if spans:
             begin, end = spans[0].begin, spans[-1].end
-            place = (row["tenant"], row["source"], row["call_id"], n, leg.agent, leg.queue)
+            who = (leg.agent_source or row["source"], leg.agent)
+            place = (row["tenant"], row["source"], row["call_id"], n, *who, leg.queue)
             rows.append((*place, begin, OPEN_MS if end is None else end, store.to_json([*map(list, spans)])))
     return rows
 
