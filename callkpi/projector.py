@@ -326,7 +326,7 @@ class Projector:
         for union in decided.unions:
             leads = [StreamKey(tenant, *side.key) for side in union.sides]
             told = [of_side[key] for key in leads if key in of_side]
-            call = same_call.unite(union, self._settings.tenants[tenant])
+            call = same_call.unite(union, self._rules[tenant])
             item = _After(call, kpi.facts(call, self._limits[tenant]))
             item.keys = tuple(key for lead in leads for key in (of_side[lead].keys if lead in of_side else (lead,)))
             item.counted = any(one.counted for one in told) if told else some_counted

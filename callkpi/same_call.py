@@ -21,12 +21,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from callkpi import config
 from callkpi.model import Call, CallEvent, Direction, Kind, Outcome, Twin, millis
+from callkpi.people import People
 
 #: Calls that begin further apart are not one: by their number, and by an id (which some systems use again).
 NUMBER_APART, ID_APART = timedelta(hours=1), timedelta(days=1)
@@ -86,6 +87,10 @@ class Rule:
     """The settings of one tenant, as the matching reads them."""
 
     tenant: config.Tenant
+    people: People = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "people", People(self.tenant))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -164,7 +169,7 @@ def likeness(one: Side, other: Side, rule: Rule, busy: Callable[[Side], bool]) -
         strength = 1
     else:
         return None
-    same = sum(1 for known in _known(a, b, rule.tenant) if known)
+    same = sum(1 for known in _known(a, b, rule) if known)
     return strength, _agreement(a, b), *_seconds_apart(a, b), -same
 
 
@@ -206,7 +211,7 @@ def _span(call: Call, rule: Rule) -> tuple[datetime, datetime]:
 
 
 def _near_and_agreed(a: Call, b: Call, rule: Rule) -> bool:
-    if _agreement(a, b) is not _AGREE or any(known is False for known in _known(a, b, rule.tenant)):
+    if _agreement(a, b) is not _AGREE or any(known is False for known in _known(a, b, rule)):
         return False
     if abs(a.started_at - b.started_at) <= rule.within:
         return True
@@ -254,15 +259,16 @@ def _seconds_apart(a: Call, b: Call) -> tuple[int, int]:
     return int(min(gaps)), int(sum(gaps))
 
 
-def _known(a: Call, b: Call, tenant: config.Tenant) -> Iterator[bool | None]:
+def _known(a: Call, b: Call, rule: Rule) -> Iterator[bool | None]:
     """Of line and agent: the same, not the same, or None where the configuration does not name both."""
-    yield _same({tenant.lines[c.line].name for c in (a,) if c.line in tenant.lines},
-                {tenant.lines[c.line].name for c in (b,) if c.line in tenant.lines})  # fmt: skip
-    yield _same(_people(a, tenant), _people(b, tenant))
+    lines = rule.tenant.lines
+    yield _same({lines[c.line].name for c in (a,) if c.line in lines},
+                {lines[c.line].name for c in (b,) if c.line in lines})  # fmt: skip
+    yield _same(_people(a, rule), _people(b, rule))
 
 
-def _people(call: Call, tenant: config.Tenant) -> set[str]:
-    return {tenant.agents[leg.agent].name for leg in call.legs if leg.answered_at and leg.agent in tenant.agents}
+def _people(call: Call, rule: Rule) -> set[str]:
+    return {rule.people.name(call.agent_of(leg)) for leg in call.legs if leg.answered_at and leg.agent}
 
 
 def _same(one: Collection[str], other: Collection[str]) -> bool | None:
@@ -386,17 +392,17 @@ def _paired(edges: Iterable[_Edge]) -> tuple[dict[int, _Edge], set[int], set[int
 # -- the call that they are -------------------------------------------------------------------------------
 
 
-def unite(union: Union, tenant: config.Tenant) -> Call:
+def unite(union: Union, rule: Rule) -> Call:
     """The call that the sides are: the leading one's facts, and from the others what it does not know."""
     call = union.lead.call
     flags = [AMBIGUOUS] if union.ambiguous else []
     if not union.others:
         return replace(call, flags=(*call.flags, *flags)) if flags else call
     twins = []
-    for side, rule in union.others:
-        flags += [flag for flag in _conflicts(union.lead.call, side.call, tenant) if flag not in flags]
+    for side, by in union.others:
+        flags += [flag for flag in _conflicts(union.lead.call, side.call, rule) if flag not in flags]
         call = _enriched(call, side.call)
-        twins.append(_twin(side.call, rule))
+        twins.append(_twin(side.call, by))
     return replace(call, flags=(*call.flags, *(f for f in flags if f not in call.flags)), twins=tuple(twins))
 
 
@@ -442,7 +448,7 @@ def _direction(call: Call, other: Call) -> Direction:
     return Direction.AUTO if is_announcement else call.direction
 
 
-def _conflicts(lead: Call, other: Call, tenant: config.Tenant) -> Iterator[str]:
+def _conflicts(lead: Call, other: Call, rule: Rule) -> Iterator[str]:
     if lead.customer and other.customer and lead.customer != other.customer:
         yield "conflicting_customer"
     if lead.ended_at is not None and other.ended_at is not None:
@@ -450,5 +456,5 @@ def _conflicts(lead: Call, other: Call, tenant: config.Tenant) -> Iterator[str]:
             yield "conflicting_outcome"
         elif lead.answered and not _talks_agree(lead, other):
             yield "conflicting_talk"
-    if _same(_people(lead, tenant), _people(other, tenant)) is False:
+    if _same(_people(lead, rule), _people(other, rule)) is False:
         yield "conflicting_agent"

@@ -49,7 +49,7 @@ async def _finding(connection: asyncpg.Connection, tenant: str, rule: Rule, stor
     body = await connection.fetchval(store.query("reports", "call_at"), *place)
     if union.lead.key != key:
         return f"{name}: is part of {'/'.join(stored.lead)} and counts by itself as well" if body else ""
-    folded = store.call_body(unite(union, rule.tenant))
+    folded = store.call_body(unite(union, rule))
     if body is None or json.loads(body) != json.loads(folded):
         return f"{name}: is not what its {len(union.sides)} sources tell of it"
     return ""

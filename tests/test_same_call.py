@@ -118,7 +118,7 @@ def test_two_equally_good_partners_are_told_and_none_is_guessed() -> None:
     assert pairs(side("A"), side("B"), side("a", 1)) == ["A?", "B?", "a?"]
     assert pairs(side("A"), side("a", 1), side("b", 1)) == ["A?", "a?", "b?"]
     (a, *_) = match([side("A"), side("B"), side("a", 1)], RULE)
-    assert unite(a, RULE.tenant).flags == ("ambiguous_same_call",)
+    assert unite(a, RULE).flags == ("ambiguous_same_call",)
 
 
 def test_line_and_agent_decide_between_two_that_are_as_near() -> None:
@@ -165,7 +165,7 @@ def test_three_sources_make_one_call() -> None:
 
 def united(*sides: Side) -> Call:
     (union,) = match(sides, RULE)
-    return unite(union, RULE.tenant)
+    return unite(union, RULE)
 
 
 def test_the_pbx_tells_what_happened_and_the_portal_who_it_was() -> None:
@@ -224,7 +224,7 @@ def test_where_they_contradict_each_other_the_pbx_counts_and_the_call_is_flagged
 def test_the_order_of_the_sources_says_whose_facts_count() -> None:
     rule = Rule(config.Tenant(same_call=config.SameCall(sources=("portal", "pbx"))))
     (union,) = match([side("A", talk=60), side("a", 1, ring=65)], rule)
-    call = unite(union, rule.tenant)
+    call = unite(union, rule)
     assert (call.source, call.outcome, call.twins[0].outcome) == ("portal", Outcome.NO_ANSWER, Outcome.ANSWERED)
 
 
@@ -233,7 +233,8 @@ def test_an_end_that_the_pbx_lost_is_taken_from_the_portal_once_nobody_awaits_it
     assert united(side("A", ended=False), portal).outcome is Outcome.OPEN
     call = united(side("A", ended=False, outcome=Outcome.EXPIRED), portal)
     assert (call.source, call.call_id, call.started_at) == ("pbx", "A", AT)
-    assert (call.outcome, call.talk_ms, call.legs) == (Outcome.ANSWERED, 60_000, portal.call.legs)
+    assert (call.outcome, call.talk_ms) == (Outcome.ANSWERED, 60_000)
+    assert [call.agent_of(leg) for leg in call.legs] == ["portal:58"]
 
 
 # -- properties -------------------------------------------------------------------------------------------
