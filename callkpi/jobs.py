@@ -10,9 +10,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from callkpi import config, reconcile, store
+from callkpi import config, reconcile, retention, store
+from callkpi.delivery import courier
 from callkpi.health import Health
 from callkpi.projector import Projector
+from callkpi.reporting import days
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ async def project(settings: config.Settings, dsn: str) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
             group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn))
     finally:
         await pool.close()
 
@@ -40,4 +43,6 @@ async def project(settings: config.Settings, dsn: str) -> None:
 JOBS = (
     Job("projector", lambda settings: True, project),
     Job("reconciler", lambda settings: bool(settings.portals), reconcile.run),
+    Job("courier", lambda settings: settings.sends_reports, courier.run),
+    Job("janitor", retention.is_wanted, retention.run),
 )

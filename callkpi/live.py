@@ -84,10 +84,10 @@ def now(reading: Reading, settings: config.Settings, names: Names, label: Label)
             place.missed_oldest = max(place.missed_oldest, (reading.at - row["oldest"]).total_seconds())
     people: dict[str, Counter[str]] = {tenant: Counter() for tenant in settings.tenants}
     teams: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    told, team_of = _agents(reading.agent_states, calls, names)
+    told, team_of = _people(reading.agent_states, calls, names)
     for tenant, states in told.items():
         for person, by_queue in states.items():
-            state = _most_present(by_queue.values())
+            state = most_present(by_queue.values())
             people.setdefault(tenant, Counter())[state] += 1
             if team := team_of.get((tenant, person)):
                 teams[tenant, team][state] += 1
@@ -154,7 +154,12 @@ def _talks_in(call: Call) -> str | None:
 # -- agents -----------------------------------------------------------------------------------------------
 
 
-def _agents(
+def agents(rows: Iterable[Any], calls: Iterable[Call], names: Names) -> dict[str, dict[str, dict[str, str]]]:
+    """State by tenant, person and queue. Who talks, talks in every queue of his; who is in none, where he talks."""
+    return _people(rows, calls, names)[0]
+
+
+def _people(
     rows: Iterable[Any], calls: Iterable[Call], names: Names
 ) -> tuple[dict[str, dict[str, dict[str, str]]], dict[tuple[str, str], str]]:
     """State by tenant, person and queue. Who talks, talks in every queue of his; who is in none, where he talks.
@@ -171,7 +176,7 @@ def _agents(
 
     for row in rows:
         states = of(row["tenant"], agent_key(row["source"], row["agent"]))
-        states[row["queue"]] = _most_present(filter(None, (row["state"], states.get(row["queue"]))))
+        states[row["queue"]] = most_present(filter(None, (row["state"], states.get(row["queue"]))))
     for call in calls:
         for leg in call.legs:
             if not leg.is_open or not leg.agent:
@@ -193,7 +198,8 @@ def _while_on_the_phone(state: str | None, does: str) -> str:
     return str(state)
 
 
-def _most_present(states: Iterable[str]) -> str:
+def most_present(states: Iterable[str]) -> str:
+    """Of several states of one person the one that counts."""
     return min(states, key=lambda state: AGENT_STATES.index(state) if state in AGENT_STATES else len(AGENT_STATES))
 
 
@@ -202,5 +208,5 @@ def _by_label(tenant: str, by_queue: Mapping[str, str], label: Label) -> dict[st
     shown: dict[str, str] = {}
     for queue, state in by_queue.items():
         name = label(tenant, queue)
-        shown[name] = _most_present(filter(None, (state, shown.get(name))))
+        shown[name] = most_present(filter(None, (state, shown.get(name))))
     return shown

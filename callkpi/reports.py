@@ -11,10 +11,11 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi import config, kpi, presence, store
+from callkpi import config, kpi, presence, store, work
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Direction, Fate, agent_id, agent_key
 from callkpi.names import Names
+from callkpi.phone import mask
 from callkpi.presence import Times
 from callkpi.timekeeping import people, settle
 
@@ -24,8 +25,8 @@ GROUPINGS = ("queue", "agent", "team", "line", "direction", "outcome")
 _OF_PEOPLE = ("agent", "team")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
-
-_FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
+#: What became of missed calls, as it is shown.
+FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
@@ -37,7 +38,8 @@ class Query:
     begin: datetime
     end: datetime
     by: str
-    only: Mapping[str, str] = field(default_factory=dict)  #: dimension -> value, by id or by name
+    #: dimension -> value, by id or by name; any of several values
+    only: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def grain(self) -> Grain:
@@ -64,10 +66,12 @@ def _total_times(groups: Iterable[_Group]) -> dict[str, Any]:
 class Reports:
     """Reads of the store that answer with the glossary's names."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool | asyncpg.Connection, settings: config.Settings, names: Names | None = None
+    ) -> None:
         self._pool = pool
         self._settings = settings
-        self.names = Names(settings)
+        self.names = names or Names(settings)
 
     async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
@@ -134,16 +138,7 @@ class Reports:
         groups[value].figures.add(place["outcome"], measures, longest_wait_ms)
 
     def _is_meant(self, query: Query, place: Mapping[str, Any]) -> bool:
-        """Whether the filters of the query let a place through, each by id or by name."""
-        return all(wanted in self._called(query.tenant, name, place) for name, wanted in query.only.items())
-
-    def _called(self, tenant: str, name: str, place: Mapping[str, Any]) -> set[str]:
-        """What one dimension of a place may be called: its id, its shown name."""
-        value = place["agent" if name == "team" else name]
-        shown = {self.names.show(tenant, name, value)}
-        if name == "team":
-            return shown
-        return shown | ({value, agent_id(value)} if name == "agent" else {value})
+        return is_meant(self.names, query, place)
 
     async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
         """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
@@ -155,14 +150,14 @@ class Reports:
 
     async def _add_fates(self, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
-            group.extra.update(dict.fromkeys(_FATES, 0))
+            group.extra.update(dict.fromkeys(FATES, 0))
         window = (query.tenant, query.begin, query.end)
-        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self._written_off(query.tenant))
+        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self.written_off(query.tenant))
         for row in rows:
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
-                groups[value].extra.update(_fate_counts(row))
+                groups[value].extra.update(fate_counts(row))
 
     async def _add_pauses(self, query: Query, groups: dict[str, _Group]) -> None:
         begin = kpi.quarter(query.begin)
@@ -205,7 +200,9 @@ class Reports:
 
     async def _people(self, tenant: str, begin: datetime, end: datetime) -> dict[str, tuple[list[str], Times]]:
         """People by their shown names: the keys of the ids that they have, and their times."""
-        await settle(self._pool, self._settings)
+        if isinstance(self._pool, asyncpg.Pool):
+            # A snapshot can't write: who opens one settles before.
+            await settle(self._pool, self._settings)
         ringing = self._settings.tenants[tenant].ringing_counts
 
         def label(key: str) -> str:
@@ -217,10 +214,16 @@ class Reports:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""
         await self.names.refresh(self._pool)
         now = datetime.now(UTC)
-        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self._written_off(tenant), limit)
-        return [self._missed_item(tenant, row, now) for row in rows]
+        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self.written_off(tenant), limit)
+        items = [self._missed_item(tenant, row, now) for row in rows]
+        keys = [_work_item(item) for item in items]
+        found = await self._pool.fetch(store.query("work", "items"), [tenant] * len(keys), keys)
+        states = {row["item"]: row for row in found}
+        for key, item in zip(keys, items, strict=True):
+            item.update(_work_done(states.get(key), item["first_missed_at"], now))
+        return items
 
-    def _written_off(self, tenant: str) -> datetime:
+    def written_off(self, tenant: str) -> datetime:
         """Missed before this and not settled: written off."""
         return datetime.now(UTC) - timedelta(days=self._settings.tenants[tenant].write_off_days)
 
@@ -228,6 +231,7 @@ class Reports:
         called_back = row["called_back_at"]
         return {
             "customer": row["customer"],
+            "customer_masked": mask(row["customer"]),
             "hidden_number": row["customer"] == "",
             "calls": row["calls"],
             "first_missed_at": row["first_missed_at"].isoformat(),
@@ -242,7 +246,45 @@ class Reports:
         }
 
 
-def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
+    """Whether the filters of a query let a place through, each by id or by name."""
+    for name, wanted in query.only.items():
+        values = {wanted} if isinstance(wanted, str) else {*wanted}
+        if not values & _called(names, query.tenant, name, place):
+            return False
+    return True
+
+
+def _called(names: Names, tenant: str, name: str, place: Mapping[str, Any]) -> set[str]:
+    """What one dimension of a place may be called: its id, its shown name."""
+    value = place["agent" if name == "team" else name]
+    shown = {names.show(tenant, name, value)}
+    if name == "team":
+        return shown
+    return shown | ({value, agent_id(value)} if name == "agent" else {value})
+
+
+def _work_item(item: Mapping[str, Any]) -> str:
+    source, _, call_id = item["last_call"].partition("/")
+    return work.item_of(item["customer"], source, call_id)
+
+
+def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict[str, Any]:
+    """Who has the item, and what was noted since the miss that it is about."""
+    if row is None:
+        return {"claimed_by": None, "claimed_until": None, "notes": []}
+    until = row["claimed_until"] if row["claimed_until"] and row["claimed_until"] > now else None
+    begun = datetime.fromisoformat(since)
+    notes = [note for note in orjson.loads(row["body"])["notes"] if datetime.fromisoformat(note["at"]) >= begun]
+    return {
+        "claimed_by": row["claimed_by"] if until else None,
+        "claimed_until": until.isoformat() if until else None,
+        "notes": notes,
+    }
+
+
+def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+    """How often each of FATES is true of the missed calls of a row."""
     fate, calls = row["fate"], row["calls"]
     return {
         "called_back": calls if row["called_back"] else 0,
