@@ -218,7 +218,7 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
         findings = await _check_rollups(connection, kept.get("calls"))
         findings += await days.check(connection, kept.get("calls"))
-        findings += await timekeeping.check(connection, settings)
+        findings += await timekeeping.check(connection, settings, kept.get("journal"))
         findings += await _check_calls(connection, settings, progress, kept.get("journal"))
         findings += await same_call_check.check(connection, settings)
     if waiting["groups"] and findings:

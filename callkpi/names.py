@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 import asyncpg
 
 from callkpi import config, store
-from callkpi.model import agent_id
+from callkpi.model import agent_id, agent_key
 from callkpi.people import People
 
 OTHER = "other"
@@ -34,6 +34,9 @@ class Names:
             for kind, table in (("queue", tenant.queues), ("line", tenant.lines)):
                 self._known[name, kind] = {key: entry.name for key, entry in table.items()}
             self._known[name, "agent"] = {**dict.fromkeys(tenant.agents, ""), **self._people[name].names}
+        self._sources: dict[str, list[str]] = defaultdict(list)
+        for source, told in settings.sources.items():
+            self._sources[told.tenant].append(source)
         self._learnt: dict[tuple[str, str], dict[str, str]] = {}
         self._departments: dict[str, dict[str, str]] = {}
         self._twins: dict[str, dict[str, str]] = {}
@@ -121,12 +124,17 @@ class Names:
     def ids(self, tenant: str, kind: str, shown: str) -> list[str]:
         """The ids that are shown as *shown*, itself included."""
         table = self._known.get((tenant, kind), {})
-        learnt = self._learnt.get((tenant, kind), {})
-        return [
+        learnt = self.learnt(tenant, kind)
+        found = [
             shown,
             *(key for key, name in table.items() if name == shown),
             *(key for key, told in learnt.items() if told == shown),
         ]
+        if kind != "agent":
+            return found
+        # An id alone is that id of any source.
+        qualified = [agent_key(source, key) for key in found for source in self._sources.get(tenant, ())]
+        return found + [key for key in qualified if self.show(tenant, kind, key) == shown or agent_id(key) == shown]
 
     def learnt(self, tenant: str, kind: str) -> Mapping[str, str]:
         """Key to display name of what the configuration does not name: what a portal told, and equal ids told apart."""

@@ -38,7 +38,7 @@ from callkpi.presence import (
     together,
 )
 
-#: The end of a leg that goes on; the migration has it in an index.
+#: The end of a leg that goes on.
 OPEN_MS = 9_000_000_000_000_000
 #: Rows of table agent_pending in one transaction: a batch of the projector each.
 ROUND = 100
@@ -129,7 +129,9 @@ class _Settling:
         for who, first, last in _agents(pending):
             dirty.add(who, to_ms(first), to_ms(last + self.lapse(who.tenant).longest))
         if known is not None and horizon > known:
-            for row in await self._connection.fetch(store.query("agents", "present_at"), known - kpi.INTERVAL):
+            for row in await self._connection.fetch(
+                store.query("agents", "present_at"), known - kpi.INTERVAL, to_ms(known)
+            ):
                 dirty.add(Id(row["tenant"], row["source"], row["agent"]), to_ms(known), to_ms(horizon))
         runs = dirty.runs()
         for run in await self._write(runs):
@@ -192,13 +194,14 @@ class _Settling:
         return wrapping
 
     async def differences(self, run: _Run) -> list[str]:
-        """Stored quarters of a run from an agent's beginning that are not what is told."""
+        """Stored quarters of a run that are not what is told."""
         columns = [[part] for part in run.id]
         spans = [[from_ms(run.since)], [from_ms(run.until)]]
         stored = {to_ms(row["at"]): row for row in await self._fetch("quarters_between", *columns, *spans)}
         told = (await self._told([run])).get((run.id, run.since), _NOTHING)
-        findings = []
-        for at, row in quarters(run.since, run.until, {}, told, self.lapse(run.id.tenant)):
+        findings, first = [], stored.pop(run.since - QUARTER_MS, None)
+        before = _held(first["held"]) if first is not None else {}
+        for at, row in quarters(run.since, run.until, before, told, self.lapse(run.id.tenant)):
             was = stored.pop(at, None)
             wrong = was is not None if row is None else was is None or any(was[name] != row[name] for name in row)
             if wrong:
@@ -320,8 +323,8 @@ def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 # -- checking ---------------------------------------------------------------------------------------------
 
 
-async def check(connection: asyncpg.Connection, settings: config.Settings) -> list[str]:
-    """Quarters that are not what the journal and the legs give, of every agent from his first moment on."""
+async def check(connection: asyncpg.Connection, settings: config.Settings, kept: datetime | None = None) -> list[str]:
+    """Quarters that are not what the journal and the legs give, since when events are *kept*."""
     horizon = await connection.fetchval(store.query("agents", "horizon"))
     if horizon is None:
         return []
@@ -330,7 +333,7 @@ async def check(connection: asyncpg.Connection, settings: config.Settings) -> li
         who = Id(row["tenant"], row["source"], row["agent"])
         first = await connection.fetchval(store.query("agents", "first_of"), *who)
         if first is not None:
-            since = first // QUARTER_MS * QUARTER_MS
+            since = max(first, to_ms(kept) if kept is not None else first) // QUARTER_MS * QUARTER_MS
             findings += await settling.differences(_Run(who, since, max(to_ms(horizon), since)))
     return findings
 

@@ -31,7 +31,7 @@ CREATE TABLE agent_legs (
 );
 
 CREATE INDEX agent_legs_by_end ON agent_legs (tenant, agent_source, agent, end_ms);
-CREATE INDEX agent_legs_open ON agent_legs (end_ms) WHERE end_ms = 9000000000000000;
+CREATE INDEX agent_legs_by_time ON agent_legs (end_ms);
 
 -- Time in state of one agent id of one source in one quarter of an hour (UTC): a function of the journal and of nothing
 -- else. The present quarter and the next are written ahead, as if nothing more happened: who reads cuts them at now.

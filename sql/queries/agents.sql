@@ -53,11 +53,10 @@ ON CONFLICT (tenant, source, call_id, n) DO UPDATE SET
     spans = excluded.spans;
 
 -- name: present_at
--- Agents of whom something goes on at the end of the quarter that begins at $1. Served by the primary key, and for
--- calls that go on by agent_legs_open.
+-- Agents of whom something goes on at the end of the quarter that begins at $1. Served by agent_legs_by_time.
 SELECT tenant, source, agent FROM agent_times q WHERE q.at = $1::timestamptz AND q.held::text <> '{}'
 UNION
-SELECT tenant, agent_source, agent FROM agent_legs WHERE end_ms = 9000000000000000;
+SELECT tenant, agent_source, agent FROM agent_legs WHERE end_ms > $2;
 
 -- name: states_between
 -- What these agents' sources told of them in spans of time. Served by the journal's primary key.

@@ -70,7 +70,8 @@ WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timesta
         SELECT FROM json_array_elements(body -> 'entries') AS e (value) WHERE e.value ->> 'queue' = ANY ($8)
     ))
     AND ($9::text[] IS NULL OR EXISTS (
-        SELECT FROM json_array_elements(body -> 'legs') AS l (value) WHERE l.value ->> 'agent' = ANY ($9)
+        SELECT FROM json_array_elements(body -> 'legs') AS l (value)
+        WHERE l.value ->> 'agent' = ANY ($9) OR source || ':' || (l.value ->> 'agent') = ANY ($9)
     ))
 ORDER BY started_at DESC, source, call_id LIMIT $10;
 
@@ -85,7 +86,8 @@ WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timesta
         SELECT FROM json_array_elements(body -> 'entries') AS e (value) WHERE e.value ->> 'queue' = ANY ($8)
     ))
     AND ($9::text[] IS NULL OR EXISTS (
-        SELECT FROM json_array_elements(body -> 'legs') AS l (value) WHERE l.value ->> 'agent' = ANY ($9)
+        SELECT FROM json_array_elements(body -> 'legs') AS l (value)
+        WHERE l.value ->> 'agent' = ANY ($9) OR source || ':' || (l.value ->> 'agent') = ANY ($9)
     ))
 ORDER BY started_at, source, call_id LIMIT $10;
 

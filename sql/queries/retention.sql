@@ -49,6 +49,9 @@ DELETE FROM rejected WHERE received_at < $1::timestamptz;
 
 -- name: forget_questions
 -- Drop what a call asked that can't be folded again.
+WITH legs_gone AS (
+    DELETE FROM agent_legs WHERE end_ms < extract(epoch FROM $1::timestamptz) * 1000
+)
 DELETE FROM member_questions WHERE at < $1::timestamptz;
 
 -- name: try_lock
@@ -77,6 +80,15 @@ WITH gone AS (
     DELETE FROM agent_rollups WHERE at >= $1::timestamptz
 ), questions_gone AS (
     DELETE FROM member_questions WHERE at >= $1::timestamptz
+), legs_gone AS (
+    DELETE FROM agent_legs l USING gone WHERE (l.tenant, l.source, l.call_id) = (gone.tenant, gone.source, gone.call_id)
+), times_gone AS (
+    DELETE FROM agent_times WHERE at >= $1::timestamptz
+), unsettled AS (
+    -- What went on at that moment is written anew from there on.
+    UPDATE agent_horizon SET until = least(until, $1::timestamptz)
+), changes_gone AS (
+    DELETE FROM agent_pending
 )
 DELETE FROM pending;
 

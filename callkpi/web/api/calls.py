@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 
 from callkpi import audit, store
-from callkpi.model import agent_id, agent_key
+from callkpi.model import agent_key
 from callkpi.names import Names
 from callkpi.phone import mask, normalise
 from callkpi.reports import Reports
@@ -116,9 +116,7 @@ def filters(asked: Asked, names: Names) -> tuple[Any, ...]:
     def ids(kind: str) -> list[str] | None:
         if asked[kind] is None:
             return None
-        found = names.ids(asked.tenant, kind, asked[kind])
-        # Legs have the source's own ids.
-        return [agent_id(key) for key in found] if kind == "agent" else found
+        return names.ids(asked.tenant, kind, asked[kind])
 
     customer = asked["customer"]
     number = None if customer is None else normalise(customer, asked.zone.region)

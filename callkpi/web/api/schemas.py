@@ -11,6 +11,7 @@ from callkpi.board import Level
 from callkpi.config import Role, ServiceLevelFormula
 from callkpi.kpi import Figures
 from callkpi.model import Direction, Fate, LegEnd, Outcome
+from callkpi.presence import Times
 from callkpi.reporting.behind import FIGURES, Way
 from callkpi.reports import GROUPINGS
 from callkpi.web.access import Right
@@ -66,6 +67,13 @@ def _kind_of(name: str, value: Any) -> Schema:
 
 _FATES = dict.fromkeys(("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off"), COUNT)
 _PAUSES = dict.fromkeys(("pauses", "resumes", "logins", "logouts"), COUNT)
+#: How people's time was spent, of rows by agent and team.
+_TIMES: dict[str, Schema] = {
+    **{name: _kind_of(name, value) for name, value in Times().as_row().items()},
+    "occupancy": SHARE,
+    "utilisation": SHARE,
+    "paused_by_reason": {"type": "object", "additionalProperties": SECONDS},
+}
 _NOTE = thing(at=TIME, by=TEXT, text=TEXT)
 
 
@@ -74,7 +82,7 @@ def figure_names() -> Sequence[str]:
     return ("contacts", *_figures(), *_FATES)
 
 
-_ROW = thing(**_figures(), optional={**dict.fromkeys(GROUPINGS, TEXT), **_FATES, **_PAUSES, "calls": COUNT})
+_ROW = thing(**_figures(), optional={**dict.fromkeys(GROUPINGS, TEXT), **_FATES, **_PAUSES, **_TIMES, "calls": COUNT})
 _LEVELS = {name: one_of(list(Level)) for name in ("wait", "service_level", "missed", "callback")}
 _LIVE = {
     "waiting": COUNT, "over_target": COUNT, "longest_wait_seconds": SECONDS, "talking": COUNT,
@@ -138,8 +146,8 @@ SCHEMAS: Mapping[str, Schema] = {
     "Kpi": {
         "description": "Rows by one dimension, and their sum. by=queue counts stays in queues, by=agent what agents "
         "did, all others calls.",
-        **thing(tenant=TEXT, by=one_of(GROUPINGS), counts=TEXT, rows=listed(_ROW), total=thing(**_figures()),
-                **{"from": TIME, "to": TIME}),
+        **thing(tenant=TEXT, by=one_of(GROUPINGS), counts=TEXT, rows=listed(_ROW),
+                total=thing(**_figures(), optional=_TIMES), **{"from": TIME, "to": TIME}),
     },
     "Call": thing(more=True, **_CALL),
     "Calls": thing(
