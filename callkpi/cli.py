@@ -90,21 +90,31 @@ def _serving_commands(commands: Any) -> None:
 
 def _reading_commands(commands: Any) -> None:
     parser = _add(
-        commands, "report", "print KPIs of a window; report send: send a configured report",
-        "callkpi report --from 2026-11-23 --by agent; callkpi report send --dry-run", _report,
+        commands, "report", "print KPIs of a period; report send: send a configured report",
+        "callkpi report --period month:2026-10 --by queue --compare; callkpi report send --dry-run", _report,
     )  # fmt: skip
     _takes_config(parser)
     parser.add_argument("action", nargs="?", default="show", choices=["show", "send"], help="default: show")
     parser.add_argument("--report", default="", metavar="NAME", help="send: which; default: all of the tenant")
     parser.add_argument("--dry-run", action="store_true", help="send: only say what would go to whom")
-    parser.add_argument("--period", default="", help="shift:night@2026-11-23, day:2026-11-23, month:2026-10, …")
     parser.add_argument("--again", action="store_true", help="send: also what was sent, failed or is in doubt")
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument(
         "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
     )
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
-    parser.add_argument("--by", default="queue", choices=["queue", "agent", "team", "line", "direction", "outcome"])
+    parser.add_argument(
+        "--period", default="", metavar="PERIOD", help="shift:night@2026-11-23, day:…, week:2026-W47, last_month, …"
+    )
+    parser.add_argument(
+        "--by", default="queue", metavar="WHAT,…", help="queue, team, agent, line, source, hour, day, shift, … or none"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WHAT=VALUE", help="only this queue, line, …; may come again"
+    )
+    parser.add_argument(
+        "--compare", nargs="?", const="previous", default="", metavar="WITH", help="previous (default), week or year"
+    )
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
     parser = _add(
         commands, "summary", "print the summary of a shift or a period, or write it into a file",
@@ -139,6 +149,19 @@ def _reading_commands(commands: Any) -> None:
     parser.add_argument("--action", metavar="NAME", help="only this: read_numbers, export, resolve, …")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="the newest so many (default 100)")
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    parser = _add(
+        commands,
+        "roster",
+        "import who is planned to work when",
+        "callkpi roster import plan.csv --tenant acme",
+        _roster,
+    )
+    parser.add_argument("action", choices=["import"])
+    parser.add_argument("file", type=Path, metavar="FILE", help="a table (CSV) or a calendar (iCalendar)")
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--from", dest="first", default="", metavar="DATE", help="first day that is replaced")
+    parser.add_argument("--to", dest="last", default="", metavar="DATE", help="last day that is replaced")
     parser = _add(commands, "check-config", "say what is wrong with the configuration", "callkpi check-config", _check)
     _takes_config(parser)
     _add(
@@ -278,12 +301,24 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     from callkpi import terminal
 
+    settings, window = config.load(arguments.config), (arguments.begin, arguments.end)
+    if terminal.is_plain(arguments.by, arguments.period, arguments.only, arguments.compare):
+        _run(terminal.report(settings, arguments.tenant, window, arguments.by, as_json=arguments.json))
+        return
+    asked = terminal.Asked(arguments.period, window, arguments.by, tuple(arguments.only), arguments.compare)
+    _run(terminal.statistics(settings, arguments.tenant, asked, as_json=arguments.json))
+
+
+def _roster(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    window = (arguments.first, arguments.last)
     settings = config.load(arguments.config)
-    _run(
-        terminal.report(
-            settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json
-        )
-    )
+    try:
+        text = arguments.file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{arguments.file}: {error}") from None
+    _run(terminal.import_roster(settings, arguments.tenant, (arguments.file.name, text), window))
 
 
 def _send_report(arguments: argparse.Namespace) -> None:

@@ -105,7 +105,9 @@ async def _clear(pool: asyncpg.Pool) -> datetime:
         await pool.execute(store.query("projector", "clear_projection"))
         return datetime.min.replace(tzinfo=UTC)
     async with pool.acquire() as connection, connection.transaction():
+        await days.forget_since(connection, horizon)
         await connection.execute(store.query("retention", "clear_since"), horizon)
+        await days.fill_since(connection, horizon)
         totals: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
         for row in await connection.fetch(store.query("retention", "facts_of_sealed"), horizon):
             for fact in map(kpi.Fact.from_json, json.loads(row["facts"])):
@@ -213,7 +215,7 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         waiting = await connection.fetchrow(store.query("projector", "lag"))
         kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
         findings = await _check_rollups(connection, kept.get("calls"))
-        findings += await days.check(connection)
+        findings += await days.check(connection, kept.get("calls"))
         findings += await timekeeping.check(connection, settings)
         findings += await _check_calls(connection, settings, progress, kept.get("journal"))
     if waiting["groups"] and findings:

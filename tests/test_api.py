@@ -323,6 +323,16 @@ async def test_a_file_is_masked_marked_and_separated_as_asked(world: World) -> N
             assert answer.status == 200 and "Content-Disposition" in answer.headers
 
 
+async def test_a_file_that_can_not_be_made_is_refused_before_it_begins(world: World) -> None:
+    async with served(world) as client:
+        _, text, _ = await client.ask("export/calls.csv?tenant=acme&from=2026-01-01&to=2026-01-02")
+        assert lines(text) == [] and text.startswith("id,started_local")
+        for path in ("statistics.csv?by=field:nothing", "statistics.jsonl?period=soon", "calls.csv?from=soon"):
+            status, problem, _ = await client.ask(f"export/{path}&tenant=acme")
+            assert status == 400 and problem["detail"].partition(":")[0] in ("by", "period", "from")
+        assert len((await client.get("audit?action=export"))["items"]) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "cell"),
     [

@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import structlog
 
-from callkpi import config, kpi, store
+from callkpi import config, kpi, store, views
 from callkpi.hours import instant
 
 log = structlog.get_logger()
@@ -174,12 +174,17 @@ def day_of(zone: ZoneInfo, at: datetime) -> date:
 
 
 async def run(settings: config.Settings, dsn: str) -> None:
-    """Fill what is not complete, then look again from time to time, until cancelled."""
+    """Fill what is not complete and tell Grafana the shifts of each new day, until cancelled."""
     pool = await store.create_pool(dsn, role="days", size=1)
+    told: date | None = None
     try:
         while True:
             try:
                 await fill(pool, settings)
+                if told != datetime.now(UTC).date():
+                    async with pool.acquire() as connection:
+                        await views.publish_shifts(connection, settings, datetime.now(UTC))
+                    told = datetime.now(UTC).date()
             except store.FAILURES as error:
                 log.warning("days.retries", error=type(error).__name__)
             await asyncio.sleep(LOOK_SECONDS)
@@ -231,14 +236,54 @@ def _first_whole_day(span: Span, first_call: datetime | None, first_rollup: date
     return date.max if first_call is None else day_of(span.zone, kpi.quarter(first_call)) + _CALL_DAYS + _DAY
 
 
+# -- forgetting in part ----------------------------------------------------------------------------------
+
+
+async def forget_since(connection: asyncpg.Connection, horizon: datetime) -> None:
+    """Before calls are forgotten that began at *horizon* or later: take what is known of them from its day, and all
+    later days away. What older calls, which may not be kept any more, gave to that day stays."""
+    await connection.execute(store.query("days", "lock"))
+    for tenant, span in (await spans(connection)).items():
+        day = _day_within(span, horizon)
+        await _add_calls(connection, tenant, day, -1)
+        await connection.execute(store.query("days", "clear"), tenant, day + _DAY, date.max)
+
+
+async def fill_since(connection: asyncpg.Connection, horizon: datetime) -> None:
+    """After calls were forgotten: give those days what the calls that are left have of them."""
+    for tenant, span in (await spans(connection)).items():
+        day = _day_within(span, horizon)
+        await _add_calls(connection, tenant, day, 1)
+        first = max(day + _DAY, span.since)
+        await connection.execute(store.query("days", "fill"), tenant, first, max(first, day + _CALL_DAYS + _DAY))
+
+
+def _day_within(span: Span, horizon: datetime) -> date:
+    return day_of(span.zone, kpi.quarter(horizon))
+
+
+async def _add_calls(connection: asyncpg.Connection, tenant: str, day: date, sign: int) -> None:
+    """Add the sums of a day's calls that are there to it, or take them away."""
+    rows = await connection.fetch(store.query("days", "sums"), tenant, day)
+    changes = [
+        {"tenant": tenant, **{name: row[name] for name in Key._fields},
+         **{name: sign * row[name] for name in kpi.MEASURES}, "longest_wait_ms": row["longest_wait_ms"]}
+        for row in rows
+    ]  # fmt: skip
+    if changes:
+        await connection.execute(store.query("days", "add"), store.to_json(changes))
+
+
 # -- checking --------------------------------------------------------------------------------------------
 
 
-async def check(connection: asyncpg.Connection) -> list[str]:
-    """Rows of days that are not the sums over the calls: the doctor's findings."""
+async def check(connection: asyncpg.Connection, kept: datetime | None = None) -> list[str]:
+    """Rows of days that are not the sums over the calls: the doctor's findings. *kept*: since when calls are kept."""
+    since = date.min if kept is None else kept.date() + _CALL_DAYS + _DAY
     findings = []
     for row in await connection.fetch(store.query("days", "months")):
-        wrong = await connection.fetch(store.query("days", "differences"), row["tenant"], row["first"], row["after"])
+        first, after = max(row["first"], since), row["after"]
+        wrong = await connection.fetch(store.query("days", "differences"), row["tenant"], first, after)
         places = {" ".join(str(part) for part in tuple(found)[:11] if part) for found in wrong}
         findings += [f"day {place}: is not what its calls give" for place in sorted(places)]
     return findings

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from callkpi import kpi
@@ -198,6 +200,12 @@ class Edges:
             self.slots.append(slot)
         self.edges.append(end)
         self.slots.append(0)
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """Begin and end of each stretch that has a slot."""
+        for (begin, end), slot in zip(pairwise(self.edges), self.slots, strict=False):
+            if slot:
+                yield begin, end
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -27,6 +27,8 @@ from callkpi.reports import FATES, fate_counts
 DIMENSIONS = ("queue", "team", "agent", "line", "direction", "source", "outcome")
 FIELD = "field:"
 MAX_ROWS = 20_000
+#: Of so much time single calls are read at most: elsewhere there are sums.
+MOST_CALLS = timedelta(days=40)
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
 #: Of what each count is a share.
@@ -145,8 +147,13 @@ class Statistics:
         check(tenant, question)
         before = periods.comparable(tenant, question.period, question.against) if question.against else None
         await self.names.refresh(self._pool)
-        table = await self._table(question, question.period)
-        compared = await self._table(question, before) if before is not None else None
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await connection.execute(store.query("statistics", "plan_each"))
+            table = await self._table(connection, question, question.period)
+            compared = await self._table(connection, question, before) if before is not None else None
         formula = tenant.service_level_formula
         olds = _by_place(compared, question) if compared is not None else {}
         total = table.total.told(formula)
@@ -185,9 +192,9 @@ class Statistics:
         return {"figures": told, "share": _shares(told), "of_total": _of_total(told, total), **_changes(told, before)}
 
     # -- what is counted -----------------------------------------------------------------------------
-    async def _table(self, question: Question, period: Period) -> _Table:
+    async def _table(self, connection: asyncpg.Connection, question: Question, period: Period) -> _Table:
         tenant = self._settings.tenants[question.tenant]
-        known = (await days.spans(self._pool)).get(question.tenant)
+        known = (await days.spans(connection)).get(question.tenant)
         since = known.since if known is not None and known.is_of(tenant) else None
         only = _with_shift(dict(question.only), period.shift)
         table = _Table()
@@ -205,13 +212,13 @@ class Statistics:
             cut = slots.by_units(tenant.zone, begin, until, question.units)
             layers = [_Layer(cut, _grain(question, only), only)]
         for layer in layers:
-            await self._count(question, layer, since, table)
-        await self._bound_values(question, tenant, table)
+            await self._count(connection, question, layer, since, table)
+        _bound_values(question, tenant, table)
         table.total.grain = _grain(question, only)
         if "shift" in question.units:
             # Shifts may overlap, or leave time out: the total is of the period.
             whole = Question(question.tenant, period, question.dimensions, question.only)
-            table.total = (await self._table(whole, period)).total
+            table.total = (await self._table(connection, whole, period)).total
         else:
             for row in table.rows.values():
                 table.total.figures.merge(row.figures)
@@ -223,15 +230,22 @@ class Statistics:
             raise BadQuestion(f"by: makes more than {MAX_ROWS} rows; ask for a shorter period, or by less")
         return table
 
-    async def _count(self, question: Question, layer: _Layer, since: Any, table: _Table) -> None:
+    async def _count(
+        self, connection: asyncpg.Connection, question: Question, layer: _Layer, since: date | None, table: _Table
+    ) -> None:
         """Read the figures of one layer into the table's rows."""
         zone = self._settings.tenants[question.tenant].zone
         names = {*question.dimensions, *layer.only}
         fine = "source" in names or question.field != ""
         sums = slots.sources(layer.cut.spans, zone, since, quarters=not fine)
+        if sum((after - begin for begin, after in sums.calls.pairs()), timedelta()) > MOST_CALLS:
+            raise BadQuestion(
+                f"by: what is by source or a custom field within days is read from the calls, at most {MOST_CALLS.days}"
+                " days at a time; ask for a shorter period, or by day"
+            )
         columns = sorted(_columns(question.dimensions) | ({"agent"} if "team" in layer.only else set()))
         filters = self._filters(question.tenant, layer.only)
-        records = await self._pool.fetch(
+        records = await connection.fetch(
             store.query("statistics", "figures_rows"), question.tenant, layer.grain.value, question.field, columns,
             *filters, sums.days.edges, sums.days.slots, sums.quarters.edges, sums.quarters.slots,
             sums.calls.edges, sums.calls.slots,
@@ -252,7 +266,7 @@ class Statistics:
             row.figures.add(record["outcome"], record, record["longest_wait_ms"])
         table.rows = dict(sorted(table.rows.items(), key=lambda item: _order(item, question)))
         if tells_fates:
-            await self._add_fates(question, layer, table)
+            await self._add_fates(connection, question, layer, table)
 
     def _shown(self, tenant: str, name: str, record: Mapping[str, Any]) -> str:
         """A value as people call it."""
@@ -273,7 +287,9 @@ class Statistics:
         values = [list(wanted) for name, wanted in only.items() if name.startswith(FIELD)]
         return [*result, values[0] if values else None]
 
-    async def _add_fates(self, question: Question, layer: _Layer, table: _Table) -> None:
+    async def _add_fates(
+        self, connection: asyncpg.Connection, question: Question, layer: _Layer, table: _Table
+    ) -> None:
         """What became of missed calls, beside the rows of their queues, lines and sources."""
         for row in table.rows.values():
             if row.fates is None:
@@ -282,7 +298,7 @@ class Statistics:
         for span in layer.cut.spans:
             edges.add(span.begin, span.end, span.slot)
         limit = datetime.now(UTC) - timedelta(days=self._settings.tenants[question.tenant].write_off_days)
-        records = await self._pool.fetch(
+        records = await connection.fetch(
             store.query("statistics", "fate_rows"), question.tenant, edges.edges, edges.slots, limit
         )
         for record in records:
@@ -296,25 +312,6 @@ class Statistics:
 
     def _is_meant(self, tenant: str, only: Mapping[str, tuple[str, ...]], place: Mapping[str, Any]) -> bool:
         return all({place[name], self._shown(tenant, name, place)} & set(wanted) for name, wanted in only.items())
-
-    async def _bound_values(self, question: Question, tenant: config.Tenant, table: _Table) -> None:
-        """Tell so many values of a custom field apart as the settings allow; the others are one."""
-        name = FIELD + question.field
-        if name not in question.by:
-            return
-        place, spec = question.by.index(name), tenant.fields[question.field]
-        counts: Counter[str] = Counter()
-        for key, row in table.rows.items():
-            counts[key[place]] += row.figures.sums["contacts"]
-        common = sorted((value for value in counts if value), key=lambda value: (-counts[value], value))
-        kept = {"", *(spec.values or common[: spec.limit])}
-        bounded: dict[tuple[str, ...], _Row] = {}
-        for key, row in table.rows.items():
-            if key[place] not in kept:
-                key = (*key[:place], OTHER, *key[place + 1 :])
-            known = bounded.setdefault(key, _Row(fates=row.fates, slot=row.slot, grain=row.grain))
-            known.figures.merge(row.figures)
-        table.rows = bounded
 
     # -- goals ---------------------------------------------------------------------------------------
     def _goals(
@@ -431,6 +428,26 @@ def _place(key: Sequence[str], row: _Row, question: Question) -> tuple[str, ...]
 
 def _by_place(table: _Table, question: Question) -> dict[tuple[str, ...], _Row]:
     return {_place(key, row, question): row for key, row in table.rows.items()}
+
+
+def _bound_values(question: Question, tenant: config.Tenant, table: _Table) -> None:
+    """Tell so many values of a custom field apart as the settings allow; the others are one."""
+    name = FIELD + question.field
+    if name not in question.by:
+        return
+    place, spec = question.by.index(name), tenant.fields[question.field]
+    counts: Counter[str] = Counter()
+    for key, row in table.rows.items():
+        counts[key[place]] += row.figures.sums["contacts"]
+    common = sorted((value for value in counts if value), key=lambda value: (-counts[value], value))
+    kept = {"", *(spec.values or common[: spec.limit])}
+    bounded: dict[tuple[str, ...], _Row] = {}
+    for key, row in table.rows.items():
+        if key[place] not in kept:
+            key = (*key[:place], OTHER, *key[place + 1 :])
+        known = bounded.setdefault(key, _Row(fates=row.fates, slot=row.slot, grain=row.grain))
+        known.figures.merge(row.figures)
+    table.rows = bounded
 
 
 def _shares(told: Mapping[str, Any]) -> dict[str, float | None]:

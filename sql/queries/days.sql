@@ -113,3 +113,8 @@ FROM (
     UNION ALL SELECT tenant, started_at::date + n FROM calls, generate_series(-1, 2) AS n
 ) AS days
 ORDER BY 1, 2;
+
+-- name: sums
+-- What the calls that are kept give to one day that is complete. Served by calls_by_time.
+SELECT d.* FROM day_spans s CROSS JOIN LATERAL day_sums($1, $2::date, $2::date + 1) AS d
+WHERE s.tenant = $1 AND s.since <= $2::date;

@@ -1,3 +1,9 @@
+-- name: plan_each
+-- Plan the queries of this transaction for their own parameters: which dimensions are asked decides what is grouped. The
+-- planner takes the groups for many more than they are, and would sort a year on disk.
+SET LOCAL plan_cache_mode = force_custom_plan;
+SET LOCAL work_mem = '64MB';
+
 -- name: figures_rows
 -- Exact sums of spans of time, by some of the dimensions ($4) and the outcome. Spans of whole days come from
 -- day_rollups (edges $12, slots $13), of whole quarters of an hour from rollups ($14, $15), the rest from the calls

@@ -29,3 +29,11 @@ SELECT format('ALTER ROLE callkpi_reader LOGIN PASSWORD %L', $1::text);
 -- name: prepare_reader
 -- Grants the views to the reader; says in words what was not possible.
 SELECT prepare_reader();
+
+-- name: forget_shifts
+-- Shifts of an earlier configuration, or of another week.
+DELETE FROM view_shifts;
+
+-- name: tell_shift
+-- One shift of one day.
+INSERT INTO view_shifts (tenant, id, name, day, begins, ends, queues, team) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);

@@ -80,7 +80,6 @@ def operations(pool: asyncpg.Pool, settings: config.Settings, reports: Reports) 
 def _operation(pool: asyncpg.Pool, table: _Table, form: str, slots: _Slots) -> Operation:
     async def export(asked: Asked) -> web.StreamResponse:
         calls.check_filters(asked)
-        table.span(asked)  # what can't be used is told before the first byte
         response = _begin(asked, table, form)
         if asked.request.method == hdrs.METH_HEAD:
             return web.Response(headers=response.headers)
@@ -88,7 +87,9 @@ def _operation(pool: asyncpg.Pool, table: _Table, form: str, slots: _Slots) -> O
             raise Problem(503, "Too many exports run", "Ask again when one has ended", headers={"Retry-After": "30"})
         slots.left -= 1
         try:
-            return await _stream(pool, asked, table, form, response)
+            pages = table.rows(asked)
+            first = await _first(pages)  # what can't be answered is told before the first byte
+            return await _stream(pool, asked, table, form, response, _with(first, pages))
         finally:
             slots.left += 1
 
@@ -196,14 +197,14 @@ def _begin(asked: Asked, table: _Table, form: str) -> web.StreamResponse:
 
 
 async def _stream(
-    pool: asyncpg.Pool, asked: Asked, table: _Table, form: str, response: web.StreamResponse
+    pool: asyncpg.Pool, asked: Asked, table: _Table, form: str, response: web.StreamResponse, pages: Rows
 ) -> web.StreamResponse:
     told = {name: value for name, value in asked.values.items() if value not in (None, False) and name != "customer"}
     subject = f"{table.name}.{form}"
     await audit.record(pool, asked.reader, audit.Action.EXPORT, asked.tenant, subject, told)
     sent = _Sent()
     try:
-        await _send(asked, table, form, response, sent)
+        await _send(asked, table, form, response, pages, sent)
     except (ConnectionError, TimeoutError) as error:
         log.info("export.broken_off", table=subject, rows=sent.rows, error=type(error).__name__)
         _cut(asked.request)
@@ -218,13 +219,26 @@ async def _stream(
     return response
 
 
-async def _send(asked: Asked, table: _Table, form: str, response: web.StreamResponse, sent: _Sent) -> None:
+async def _first(pages: Rows) -> Sequence[tables.Row]:
+    async for page in pages:
+        return page
+    return ()
+
+
+async def _with(first: Sequence[tables.Row], others: Rows) -> Rows:
+    if first:
+        yield first
+    async for page in others:
+        yield page
+
+
+async def _send(asked: Asked, table: _Table, form: str, response: web.StreamResponse, pages: Rows, sent: _Sent) -> None:
     lines: tables.Csv | tables.JsonLines
     lines = tables.Csv(table.columns(asked), _SEPARATORS[asked["separator"]]) if form == "csv" else tables.JsonLines()
     response.enable_compression()
     await response.prepare(asked.request)
     await _write(response, (_BOM if asked["bom"] else b"") + lines.head())
-    async for page in table.rows(asked):
+    async for page in pages:
         if asked.request.transport is None or asked.request.transport.is_closing():
             raise ConnectionResetError
         await _write(response, lines.lines(page))
