@@ -419,7 +419,8 @@ class _Assembly:
                 store.query("summary", "late_calls"), self.tenant, self._sources, *window, LATE.total_seconds()
             )
         found = await self.db.fetch(store.query("summary", "reconciled_in"), self.tenant, *window)
-        for doubt, rows in ((Doubt.LATE, late), (Doubt.RECONCILED, found)):
+        doubtful = await self.db.fetch(store.query("summary", "conflicting_in"), self.tenant, *window)
+        for doubt, rows in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
             if rows:
                 calls = tuple(f"{row['source']}/{row['call_id']}" for row in rows[:NAMED_CALLS])
                 yield Note(doubt=doubt, count=len(rows), calls=calls)

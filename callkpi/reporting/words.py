@@ -16,7 +16,7 @@ from callkpi.reporting.summary import Doubt, Interval, Note, Summary
 
 #: Doubts that make a figure less than the truth; the others are good to know.
 SERIOUS = (
-    Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.SILENT, Doubt.DISCONNECTED, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
+    Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
     Doubt.CONFLICTING,
 )  # fmt: skip
 #: How many gaps of silence are told one by one.

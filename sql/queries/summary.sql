@@ -71,6 +71,13 @@ WHERE tenant = $1 AND source = ANY ($2::text[]) AND at >= $3::timestamptz AND at
     AND kind <> 'agent_state' AND received_at - at > make_interval(secs => $5::float8)
 GROUP BY source, call_id ORDER BY min(at), source, call_id;
 
+-- name: conflicting_in
+-- Calls of a window whose facts disagree. Served by calls_by_time.
+SELECT source, call_id FROM calls
+WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
+    AND json_array_length(body -> 'flags') > 0
+ORDER BY started_at, source, call_id;
+
 -- name: reconciled_in
 -- Calls of a window whose webhooks were lost. Served by calls_by_time and the primary key.
 SELECT c.source, c.call_id FROM calls c JOIN reconcile_found f USING (source, call_id)
