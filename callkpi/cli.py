@@ -397,6 +397,8 @@ def _check(arguments: argparse.Namespace) -> None:
             f'pipeline "{source.funnel.pipeline}"; its webhook needs the rights telephony and crm.'
         )
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
+    for doubt in config.doubled(settings):
+        print(f"Note: {doubt}", file=sys.stderr)
 
 
 def _example(_arguments: argparse.Namespace) -> None:

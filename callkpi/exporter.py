@@ -60,6 +60,16 @@ _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Whole calls by outcome, each once",
         (*_COMPANY, "outcome"),
     ),
+    "united": (
+        "callkpi_calls_united",
+        "Times that a source's call was found to be part of another source's, by rule",
+        ("tenant", "rule"),
+    ),
+    "split": (
+        "callkpi_calls_split",
+        "Times that a later event showed that such a call is one of its own after all, by rule",
+        ("tenant", "rule"),
+    ),
     "agent_handled": ("callkpi_agent_handled", "Conversations of an agent that ended", ("tenant", "agent")),
     "agent_talk_ms": ("callkpi_agent_talk_seconds", "Talk time of an agent", ("tenant", "agent")),
     "agent_ring_no_answer": (
@@ -256,12 +266,15 @@ def _counter_families(snapshot: Snapshot, settings: config.Settings, labels: Bou
 def _label(row: Any, name: str, labels: Bounded) -> str:
     if name in ("queue", "agent", "line"):
         return labels.label(row["tenant"], name, row[name])
-    return str(row["outcome" if name in ("reason", "result") else name])
+    return str(row["outcome" if name in ("reason", "result", "rule") else name])
 
 
 def _zeros(totals: dict[str, Counter[tuple[str, ...]]], settings: config.Settings, labels: Bounded) -> None:
     """Children that have not counted yet: the first increase of a series that appears is invisible to rate()."""
     for tenant, own in settings.tenants.items():
+        for rule in own.same_call.by if own.same_call.is_on else ():
+            totals["united"].setdefault((tenant, rule), 0)
+            totals["split"].setdefault((tenant, rule), 0)
         for queue in own.queues:
             totals["offered"].setdefault((tenant, labels.label(tenant, "queue", queue), "", Direction.INBOUND), 0)
     for metric in ("", "company_"):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from callkpi.config import ServiceLevelFormula
 from callkpi.funnel import Thresholds
-from callkpi.model import MISSED_OUTCOMES, Call, Direction, Entry, Leg, LegEnd, Outcome, agent_key
+from callkpi.model import MISSED_OUTCOMES, Call, Direction, Entry, Leg, LegEnd, Outcome
 
 #: Rollups are kept per quarter of an hour, counted from midnight UTC.
 INTERVAL = timedelta(minutes=15)
@@ -189,7 +189,7 @@ def _handle_facts(call: Call) -> Iterator[Fact]:
         if leg.end is LegEnd.ANSWERED:
             _count_times(measures, leg)
         outcome = leg.end.value if leg.end else Outcome.OPEN.value
-        place = (leg.queue, agent_key(call.source, leg.agent), call.line, call.direction.value, outcome)
+        place = (leg.queue, call.agent_of(leg), call.line, call.direction.value, outcome)
         yield Fact(Key(Grain.HANDLE.value, leg.began_at, *place), _compact(measures))
 
 

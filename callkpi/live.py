@@ -181,7 +181,7 @@ def _people(
         for leg in call.legs:
             if not leg.is_open or not leg.agent:
                 continue
-            states = of(call.tenant, agent_key(call.source, leg.agent))
+            states = of(call.tenant, call.agent_of(leg))
             does = "talking" if leg.answered_at else "ringing"
             for queue in list(states) or [leg.queue]:
                 states[queue] = _while_on_the_phone(states.get(queue), does)

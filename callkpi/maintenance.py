@@ -12,14 +12,14 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, embedded, kpi, migrations, privacy, store, timekeeping
+from callkpi import config, embedded, kpi, migrations, privacy, same_call_check, store, timekeeping
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
-from callkpi.model import Kind
-from callkpi.projector import Projector, StreamKey, asks_about, members_at
+from callkpi.model import Kind, StreamKey
+from callkpi.projector import Projector, asks_about, members_at
 from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
@@ -175,14 +175,15 @@ async def doctor(settings: config.Settings, progress: Progress) -> list[str]:
 
 
 async def notes(settings: config.Settings) -> list[str]:
-    """What an operator should know of sources whose portal is asked; nothing of it is a difference."""
-    if not settings.portals:
-        return []
+    """What an operator should know of his sources; nothing of it is a difference."""
+    told = config.doubled(settings)
     async with database(settings, role="doctor") as pool:
         rows = {row["source"]: row for row in await pool.fetch(store.query("reconcile", "sources"))}
+        told += await same_call_check.notes(pool, settings)
         funnels = {row["source"]: row for row in await pool.fetch(store.query("crm", "funnels"))}
-    told = [_note(name, rows.get(name)) for name in settings.portals]
-    return told + [_funnel_note(name, source, funnels.get(name)) for name, source in settings.funnels.items()]
+    portals = [_note(name, rows.get(name)) for name in settings.portals]
+    written = [_funnel_note(name, source, funnels.get(name)) for name, source in settings.funnels.items()]
+    return portals + written + told
 
 
 def _funnel_note(name: str, source: config.Source, row: Any) -> str:
@@ -213,14 +214,16 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
     """The doctor's findings on an open store, from one snapshot of it."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         waiting = await connection.fetchrow(store.query("projector", "lag"))
+        unsettled = await connection.fetchval(store.query("agents", "has_pending"))
         kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
         findings = await _check_rollups(connection, kept.get("calls"))
         findings += await days.check(connection, kept.get("calls"))
         findings += await timekeeping.check(connection, settings)
         findings += await _check_calls(connection, settings, progress, kept.get("journal"))
+        findings += await same_call_check.check(connection, settings)
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
-    elif findings and await connection.fetchval(store.query("agents", "has_pending")):
+    elif findings and unsettled:
         findings.append("times of agents wait to be computed: run again when they are")
     return findings
 
@@ -302,15 +305,17 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     others = await members_at(connection, StreamKey(*key), asked)
     told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
     canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
-    stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
+    stored = await same_call_check.side_body(connection, settings, key)
+    if stored is None:
+        stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
     limits = Thresholds(tenant)
     folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
-    return await timekeeping.check_legs(connection, key, stored)
+    return await timekeeping.check_legs(connection, key)
 
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:
-    """Without what the clock alone changes between two folds: open becomes expired; and no holds are none."""
-    legs = [{"holds": [], **leg} for leg in body["legs"]]
-    return {**body, "legs": legs, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}
+    """Without what the clock alone changes between two folds: open becomes expired; no holds and no twins are none."""
+    legs = [{"holds": [], "agent_source": "", **leg} for leg in body["legs"]]
+    return {"twins": [], **body, "legs": legs, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}

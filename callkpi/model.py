@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 #: Events that tell of an agent rather than of a call live in a stream of that agent.
 AGENT_STREAM = "agent:"
@@ -42,6 +43,14 @@ class Kind(StrEnum):
 
 
 KIND_RANK: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(Kind)}
+
+
+class StreamKey(NamedTuple):
+    """What events are about: a call (or an agent) as its source names it."""
+
+    tenant: str
+    source: str
+    call_id: str
 
 
 class Direction(StrEnum):
@@ -228,6 +237,7 @@ class Leg:
     ended_by: str = ""  #: customer | agent | blind transfer | attended transfer; "" where the source does not tell
     #: When the customer was on hold, where the source tells it; the last one may go on.
     holds: tuple[tuple[datetime, datetime | None], ...] = ()
+    agent_source: str = ""  #: whose id ``agent`` is, where another source named him; "" the call's own
 
     @property
     def hold_in_talk_ms(self) -> int:
@@ -261,6 +271,20 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """The same call as another source told of it; its facts are counted nowhere."""
+
+    source: str
+    call_id: str
+    rule: str  #: by which the two are one: id, number
+    started_at: datetime
+    outcome: Outcome
+    talk_ms: int | None = None
+    line: str = ""
+    agents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """The fold of a call's events: see :func:`callkpi.funnel.fold`."""
 
@@ -289,6 +313,11 @@ class Call:
     crm: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()  #: doubts about the data, e.g. "conflicting_end"
+    twins: tuple[Twin, ...] = ()  #: what other sources told of this call
+
+    def agent_of(self, leg: Leg) -> str:
+        """The key of the agent of one of its legs."""
+        return agent_key(leg.agent_source or self.source, leg.agent)
 
     @property
     def is_open(self) -> bool:

@@ -17,40 +17,11 @@ import asyncpg
 
 from callkpi import config, store
 from callkpi.model import agent_id
+from callkpi.people import People
 
 OTHER = "other"
 #: How old the portal's names may be on a screen.
 FRESH_SECONDS = 60.0
-
-
-class People:
-    """Who the agents of one tenant are, as far as the configuration says it."""
-
-    def __init__(self, tenant: config.Tenant) -> None:
-        self.names: dict[str, str] = {}  #: agent's key or bare id -> shown name
-        self.teams: dict[str, str] = {}  #: agent's key or bare id -> shown name of the team
-        for key, agent in tenant.agents.items():
-            self._add(tenant, key, agent.name, getattr(agent, "team", ""))
-        for name, person in tenant.people.items():
-            for key in person.ids:
-                self._add(tenant, key, person.name or name, person.team)
-        for name, team in tenant.teams.items():
-            for key in team.agents:
-                self.teams[key] = team.name or name
-
-    def _add(self, tenant: config.Tenant, key: str, name: str, team: str) -> None:
-        if name:
-            self.names[key] = name
-        if team:
-            self.teams[key] = (tenant.teams[team].name if team in tenant.teams else "") or team
-
-    def team(self, key: str) -> str:
-        """The team of an agent; whoever is shown by one name is in one team."""
-        found = self.teams.get(key) or self.teams.get(agent_id(key))
-        if found:
-            return found
-        name = self.names.get(key) or self.names.get(agent_id(key))
-        return next((self.teams[other] for other, n in self.names.items() if n == name and other in self.teams), "")
 
 
 class Names:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from callkpi import config, kpi
-from callkpi.model import AgentState, Call, Leg, Outcome
+from callkpi.model import AgentState, Leg
 
 QUARTER_MS = 900_000
 #: Of two that are told of one person the first one counts.
@@ -132,9 +132,12 @@ def combined(base: str, phone: str) -> str:
     return base
 
 
-def on_phone(leg: Leg, call: Call) -> list[OnPhone]:
-    """What the phone of a leg's agent did, as stretches that follow each other. One that goes on has no end."""
-    end = leg.ended_at or (call.last_event_at if call.outcome is not Outcome.OPEN else None)
+def on_phone(leg: Leg, over: datetime | None) -> list[OnPhone]:
+    """What the phone of a leg's agent did, as stretches that follow each other. One that goes on has no end.
+
+    *over* is the last that was heard of a call that is over: a leg whose end never came ended by then.
+    """
+    end = leg.ended_at or over
     rung_at, result = leg.rung_at, list[OnPhone]()
     if rung_at is None and leg.ring_ms is not None and (at := leg.answered_at or leg.ended_at) is not None:
         rung_at = at - timedelta(milliseconds=leg.ring_ms)
@@ -142,9 +145,8 @@ def on_phone(leg: Leg, call: Call) -> list[OnPhone]:
         until = leg.answered_at or end
         result.append(OnPhone(to_ms(rung_at), None if until is None else to_ms(until), "ringing"))
     if leg.answered_at is not None:
-        begin, over = to_ms(leg.answered_at), None if end is None else _talk_end(leg, to_ms(end))
-        result += _conversation(leg, begin, over)
-        if over is not None and leg.wrap_ms and end is not None:
+        result += _conversation(leg, to_ms(leg.answered_at), None if end is None else _talk_end(leg, to_ms(end)))
+        if leg.wrap_ms and end is not None:
             result.append(OnPhone(to_ms(end), to_ms(end) + leg.wrap_ms, "wrap_up"))
     return [span for span in result if span.end is None or span.end > span.begin]
 

@@ -27,10 +27,10 @@ import asyncpg
 import orjson
 import phonenumbers
 
-from callkpi import config, store, work
-from callkpi.model import CallEvent
+from callkpi import config, store, unions, work
+from callkpi.model import CallEvent, StreamKey
 from callkpi.phone import normalise
-from callkpi.projector import StreamKey, write_work
+from callkpi.projector import write_work
 
 Progress = Callable[[int, int], None]
 
@@ -264,8 +264,10 @@ async def _keys_with(
             if key not in seen:
                 seen.add(key)
                 yield key
-    for row in await _fetch(pool, "missed_with", tenant, number):
+    others = await _fetch(pool, "sides_with", tenant, number, sql_pattern(national))
+    for row in [*others, *await _fetch(pool, "missed_with", tenant, number)]:
         if (key := (tenant, row["source"], row["call_id"])) not in seen:
+            seen.add(key)
             yield key
 
 
@@ -301,6 +303,7 @@ async def _rewrite(
         rows = await _locked(connection, keys)
         if not rows:
             return 0, 0
+        await unions.lock(connection, pseudonyms)
         await connection.execute(store.query("projector", "lock_customers"), *map(list, zip(*people, strict=True)))
         columns = _columns([_key(row) for row in rows])
         first, last = min(row["first_at"] for row in rows), max(row["last_at"] for row in rows)
@@ -322,6 +325,13 @@ async def _rewrite(
                 [row["started_at"] for row, _ in calls],
                 [pseudonyms[row["tenant"]].get(row["customer"], row["customer"]) for row, _ in calls],
                 [new for _, new in calls],
+            )  # fmt: skip
+        sides = _changed(await connection.fetch(store.query("privacy", "side_bodies_of"), *columns), forms)
+        if sides:
+            await connection.execute(
+                store.query("privacy", "rewrite_sides"), *_columns([_key(row) for row, _ in sides]),
+                [pseudonyms[row["tenant"]].get(row["number"], row["number"]) for row, _ in sides],
+                [new for _, new in sides],
             )  # fmt: skip
         numbers = [(tenant, number, new) for tenant, known in pseudonyms.items() for number, new in known.items()]
         await connection.execute(store.query("privacy", "rewrite_missed"), *columns, *_columns(numbers))

@@ -1,29 +1,43 @@
 """The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
 
 One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
-hold), the days and the questions about members of queues, calls by key, customers and agents by lock number, rollups,
-days and counters by key. So any number of projectors can work at the same time, and a crash at any point leaves the
-batch to be done again. Times of agents are computed beside it, see :mod:`callkpi.timekeeping`.
+hold), the days and the questions about members of queues, calls by key, tenants whose sources tell of the same calls
+by lock number, customers and agents by lock number, rollups, days and counters by key. So any number of projectors can
+work at the same time, and a crash at any point leaves the batch to be done again. Times of agents are computed beside
+it, see :mod:`callkpi.timekeeping`.
+
+A call of a tenant without a rule is guarded by its key. With one (:mod:`callkpi.same_call`), the key guards what its
+own source tells, and the tenant's lock what calls that makes: rows of such calls are read and written under it alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, kpi, store, timekeeping, views, work
+from callkpi import config, kpi, same_call, store, timekeeping, unions, views, work
 from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
-from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Kind, Outcome, agent_key
+from callkpi.model import (
+    AGENT_STREAM,
+    MISSED_OUTCOMES,
+    Call,
+    CallEvent,
+    Direction,
+    Kind,
+    Outcome,
+    StreamKey,
+    agent_key,
+)
 from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 
@@ -43,14 +57,6 @@ _TRANSIENT = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
-
-
-class StreamKey(NamedTuple):
-    """What events are about: a call (or an agent) as its source names it."""
-
-    tenant: str
-    source: str
-    call_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,9 @@ class _After:
     #: Facts that are gone and facts that have come, once the rows before are known.
     changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
     counted: bool = True  #: for Prometheus; history is not
+    #: Of a call that other sources may tell of as well: what its own source tells, and where rows of its streams are.
+    side: same_call.Side | None = None
+    places: dict[StreamKey, datetime] = field(default_factory=dict)
 
     @property
     def change(self) -> days.Change:
@@ -115,6 +124,7 @@ class Projector:
         self._settings = settings
         self._health = health
         self._limits = {name: Thresholds(tenant) for name, tenant in settings.tenants.items()}
+        self._rules = same_call.rules(settings)
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
@@ -205,6 +215,9 @@ class Projector:
             live = _spans(group for group in groups if group["counted"]).keys()
             for item in after:
                 item.counted = not live.isdisjoint(item.keys)
+        united: Counter[tuple[str, kpi.Series]] = Counter()
+        if self._rules:
+            after = await self._unite(connection, after, united)
         customers = await self._lock_people(connection, after, agents, worked)
         await self._write_calls(connection, after)
         if agents:
@@ -213,7 +226,7 @@ class Projector:
         await self._write_fates(connection, after, customers, worked)
         await self._add_rollups(connection, after)
         await days.add(connection, known_days, (item.change for item in after))
-        await self._add_counters(connection, after, agents)
+        await self._add_counters(connection, after, agents, united)
         await self._put_agents(connection, after, agents)
         self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
         self._health.count("projector_calls", len(after))
@@ -225,8 +238,9 @@ class Projector:
     ) -> list[_After]:
         locked = await self._lock(connection, spans)
         events = await self._events(connection, locked)
-        parts = self._unsealed(_joined(locked, events), locked)
-        before = await self._before(connection, locked)
+        parts = self._unsealed(_joined(locked, events, self._rules), locked)
+        alone = {key: state for key, state in locked.items() if self._rule_of(key) is None} if self._rules else locked
+        before = await self._before(connection, alone)
         told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
         others = await self._ask(connection, told_of)
         now = datetime.now(UTC)
@@ -237,8 +251,13 @@ class Projector:
             if after is None:
                 continue
             after.keys = tuple(members)
-            after.before = [before[key] for key in members if key in before]
-            after.changed = kpi.changed([fact for old in after.before for fact in old.facts], after.facts)
+            rule = self._rule_of(root)
+            if rule is None:
+                _compare(after, before, members)
+            else:
+                after.side = self._side(after.call, members, told, rule)
+                starts = {key: locked[key].started_at for key in members}
+                after.places = {key: at for key, at in starts.items() if at is not None}
             result.append(after)
             keys += [(key, root, after.call.started_at) for key in members]
         changed = [
@@ -259,6 +278,61 @@ class Projector:
         }
         self._health.count("projector_sealed_calls", len(parts) - len(kept))
         return kept
+
+    # -- one call across sources ---------------------------------------------------------------------
+    def _rule_of(self, key: StreamKey) -> same_call.Rule | None:
+        rule = self._rules.get(key.tenant)
+        return rule if rule is not None and key.source in rule.sources else None
+
+    def _side(
+        self, call: Call, members: Sequence[StreamKey], events: Sequence[CallEvent], rule: same_call.Rule
+    ) -> same_call.Side:
+        known_as = SOURCE_TYPES[self._settings.sources[call.source].kind].known_as(events)
+        return same_call.side_of(call, events, {*known_as, *(key.call_id for key in members)}, rule)
+
+    async def _unite(
+        self, connection: asyncpg.Connection, after: Sequence[_After], united: Counter[tuple[str, kpi.Series]]
+    ) -> list[_After]:
+        """The calls as their sources tell them, to the calls that they are; adds to *united* what changed."""
+        by_tenant: dict[str, list[_After]] = defaultdict(list)
+        for item in after:
+            if item.side is not None:
+                by_tenant[item.call.tenant].append(item)
+        if not by_tenant:
+            return list(after)
+        await unions.lock(connection, by_tenant)
+        result = [item for item in after if item.side is None]
+        for tenant, items in sorted(by_tenant.items()):
+            touched: dict[same_call.Key, same_call.Side | None] = {
+                same_call.Key(*key[1:]): None for item in items for key in item.keys
+            }
+            touched |= {item.side.key: item.side for item in items if item.side is not None}
+            decided = await unions.decide(connection, tenant, self._rules[tenant], touched)
+            result += await self._afterwards(connection, tenant, items, decided)
+            united.update((tenant, kpi.Series("united", outcome=rule)) for rule in decided.united)
+            united.update((tenant, kpi.Series("split", outcome=rule)) for rule in decided.split)
+        return result
+
+    async def _afterwards(
+        self, connection: asyncpg.Connection, tenant: str, items: Sequence[_After], decided: unions.Decided
+    ) -> list[_After]:
+        """What to write of the unions that changed, each with the rows that it replaces."""
+        of_side = {item.key: item for item in items}
+        places = {key: at for item in items for key, at in item.places.items()}
+        places |= {StreamKey(tenant, *key): at for key, at in decided.places.items()}
+        before = await self._rows_at(connection, places)
+        some_counted = any(item.counted for item in items)
+        result = []
+        for union in decided.unions:
+            leads = [StreamKey(tenant, *side.key) for side in union.sides]
+            told = [of_side[key] for key in leads if key in of_side]
+            call = same_call.unite(union, self._rules[tenant])
+            item = _After(call, kpi.facts(call, self._limits[tenant]))
+            item.keys = tuple(key for lead in leads for key in (of_side[lead].keys if lead in of_side else (lead,)))
+            item.counted = any(one.counted for one in told) if told else some_counted
+            _compare(item, before, item.keys)
+            result.append(item)
+        return result
 
     async def _ask(
         self, connection: asyncpg.Connection, told_of: Mapping[StreamKey, Sequence[CallEvent]]
@@ -329,11 +403,15 @@ class Projector:
     async def _before(
         self, connection: asyncpg.Connection, locked: Mapping[StreamKey, _Locked]
     ) -> dict[StreamKey, _Before]:
-        known = [state for state in locked.values() if state.started_at is not None]
-        if not known:
+        starts = {key: state.started_at for key, state in locked.items()}
+        return await self._rows_at(connection, {key: at for key, at in starts.items() if at is not None})
+
+    async def _rows_at(
+        self, connection: asyncpg.Connection, places: Mapping[StreamKey, datetime]
+    ) -> dict[StreamKey, _Before]:
+        if not places:
             return {}
-        starts = [state.started_at for state in known if state.started_at is not None]
-        columns = _key_columns([state.key for state in known])
+        starts, columns = list(places.values()), _key_columns(list(places))
         by_fields = any(tenant.fields for tenant in self._settings.tenants.values())
         span = (min(starts), max(starts))
         rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, *span, by_fields)
@@ -388,6 +466,18 @@ class Projector:
         for (tenant, key), row in ordered:
             if row.lost_wait_ms > row.longest_wait_ms:
                 await self._lower_longest_wait(connection, tenant, key)
+        if self._rules:
+            await self._remove_emptied(connection, after)
+
+    async def _remove_emptied(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
+        """A portal's users and lines count for the moment that its PBX is behind it: then nobody need read of them."""
+        gone = sorted({
+            (item.call.tenant, fact.bin.at)
+            for item in after if item.call.tenant in self._rules for fact in item.changed[0]
+        })  # fmt: skip
+        if gone:
+            columns = [list(column) for column in zip(*gone, strict=True)]
+            await connection.execute(store.query("projector", "remove_emptied"), *columns)
 
     async def _lower_longest_wait(self, connection: asyncpg.Connection, tenant: str, key: kpi.Key) -> None:
         """A correction took a wait away that may have been the longest: find the longest that is left."""
@@ -399,9 +489,11 @@ class Projector:
         )
 
     async def _add_counters(
-        self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey]
-    ) -> None:
-        totals: dict[tuple[str, kpi.Series], list[Any]] = {}
+        self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey],
+        united: Mapping[tuple[str, kpi.Series], int],
+    ) -> None:  # fmt: skip
+        told = united if self.counting else {}
+        totals: dict[tuple[str, kpi.Series], list[Any]] = {place: [count, {}] for place, count in told.items()}
         names: set[tuple[str, str, str]] = set()
         for item in after:
             grown = kpi.growth(*item.changed) if self.counting and item.counted else {}
@@ -587,10 +679,18 @@ def _spans(groups: Iterable[asyncpg.Record]) -> dict[StreamKey, tuple[datetime, 
     return spans
 
 
+def _compare(after: _After, before: Mapping[StreamKey, _Before], keys: Iterable[StreamKey]) -> None:
+    """Give a call the rows that it replaces, and what changes by it."""
+    after.before = [before[key] for key in keys if key in before]
+    after.changed = kpi.changed([fact for old in after.before for fact in old.facts], after.facts)
+
+
 def _joined(
-    locked: Mapping[StreamKey, _Locked], events: Mapping[StreamKey, Sequence[CallEvent]]
+    locked: Mapping[StreamKey, _Locked],
+    events: Mapping[StreamKey, Sequence[CallEvent]],
+    rules: Mapping[str, same_call.Rule],
 ) -> dict[StreamKey, list[StreamKey]]:
-    """The calls that are one, under the least of their keys. Raises _MoreCalls for one that is not locked."""
+    """The calls of one source that are one, under the least of their keys. Raises _MoreCalls for one not locked."""
     leader = {key: key._replace(call_id=state.root) for key, state in locked.items()}
 
     def find(key: StreamKey) -> StreamKey:
@@ -603,6 +703,7 @@ def _joined(
         for key, told in events.items()
         for event in told
         if event.kind is Kind.LINKED and event.linked_to
+        if not (key.tenant in rules and same_call.is_foreign(event.linked_to, key.source, rules[key.tenant]))
     ]
     missing = {other for _, other in links if other not in locked}
     if missing:

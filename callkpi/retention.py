@@ -151,10 +151,9 @@ def _unused(path: Path) -> Path:
 
 
 async def _forget_calls(pool: asyncpg.Pool, before: datetime) -> None:
-    while True:
-        status = await pool.execute(store.query("retention", "forget_keys"), before, _KEYS_AT_A_TIME)
-        if status == "DELETE 0":
-            break
+    for forget in ("forget_keys", "forget_sides"):
+        while await pool.execute(store.query("retention", forget), before, _KEYS_AT_A_TIME) != "DELETE 0":
+            pass
     await pool.execute(store.query("retention", "forget_missed_numbers"), before)
 
 

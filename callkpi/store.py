@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 
 from callkpi import resources
-from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, Outcome
+from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, Outcome, Twin
 
 SCHEMA = "callkpi"
 
@@ -160,7 +160,13 @@ def call_from_body(text: str) -> Call:
     raw["entries"] = tuple(_entry(item) for item in raw["entries"])
     raw["legs"] = tuple(_leg(item) for item in raw["legs"])
     raw["flags"] = tuple(raw["flags"])
+    raw["twins"] = tuple(_twin(item) for item in raw.get("twins", ()))
     return Call(**raw)
+
+
+def legs_from_json(text: str) -> tuple[Leg, ...]:
+    """The legs of a call's body."""
+    return tuple(_leg(item) for item in orjson.loads(text))
 
 
 def _entry(raw: dict[str, Any]) -> Entry:
@@ -174,6 +180,13 @@ def _leg(raw: dict[str, Any]) -> Leg:
     raw["end"] = LegEnd(raw["end"]) if raw["end"] else None
     raw["holds"] = tuple((datetime.fromisoformat(a), b and datetime.fromisoformat(b)) for a, b in raw.get("holds", ()))
     return Leg(**raw)
+
+
+def _twin(raw: dict[str, Any]) -> Twin:
+    _revive(raw, ("started_at",))
+    raw["outcome"] = Outcome(raw["outcome"])
+    raw["agents"] = tuple(raw["agents"])
+    return Twin(**raw)
 
 
 def _revive(raw: dict[str, Any], names: tuple[str, ...]) -> None:

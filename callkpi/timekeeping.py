@@ -17,7 +17,7 @@ import asyncpg
 import orjson
 
 from callkpi import config, kpi, store
-from callkpi.model import AGENT_STREAM, agent_key
+from callkpi.model import AGENT_STREAM, Outcome, agent_key
 from callkpi.presence import (
     MEASURES,
     QUARTER_MS,
@@ -63,7 +63,7 @@ class _Run(NamedTuple):
     until: int
 
 
-LegRow = tuple[Any, ...]  #: tenant, source, call_id, n, agent, queue, begin_ms, end_ms, spans
+LegRow = tuple[Any, ...]  #: tenant, source, call_id, n, agent_source, agent, queue, begin_ms, end_ms, spans
 
 
 @dataclass(slots=True)
@@ -131,7 +131,11 @@ class _Settling:
         if known is not None and horizon > known:
             for row in await self._connection.fetch(store.query("agents", "present_at"), known - kpi.INTERVAL):
                 dirty.add(Id(row["tenant"], row["source"], row["agent"]), to_ms(known), to_ms(horizon))
-        await self._write(dirty.runs())
+        runs = dirty.runs()
+        for run in await self._write(runs):
+            # The after-call work of a queue reaches beyond the legs that made these quarters dirty.
+            dirty.add(run.id, run.until, run.until + _REACH_MS - 1)
+        await self._write([run for run in dirty.runs() if run not in set(runs)])
         if horizon != known:
             await self._connection.execute(store.query("agents", "set_horizon"), horizon)
         return len(pending)
@@ -149,28 +153,32 @@ class _Settling:
         gone = sorted(old.keys() - new.keys())
         come = [row for key, row in sorted(new.items()) if old.get(key) != row]
         for row in (*(old[key] for key in gone), *come, *(old[row[:4]] for row in come if row[:4] in old)):
-            dirty.add(Id(row[0], row[1], row[4]), row[6], row[7] + _REACH_MS)
+            dirty.add(Id(row[0], row[4], row[5]), row[7], row[8])
         if gone:
             await self._execute("delete_legs", *_columns(gone))
         if come:
             await self._execute("write_legs", *_columns(come))
 
-    async def _write(self, runs: Sequence[_Run]) -> None:
+    async def _write(self, runs: Sequence[_Run]) -> list[_Run]:
+        """Compute quarters and write those that changed. Returns the runs in which a queue gives after-call work."""
         if not runs:
-            return
+            return []
         told = await self._told(runs)
         columns = [[*part] for part in zip(*(run.id for run in runs), strict=True)]
         spans = [[from_ms(run.since) for run in runs], [from_ms(run.until) for run in runs]]
         stored: dict[_Place, dict[int, Any]] = defaultdict(dict)
         for row in await self._fetch("quarters_between", *columns, *spans):
             stored[_place(row)][to_ms(row["at"])] = row
-        gone, come = [], []
+        gone, come, wrapping = [], [], []
         for run in runs:
             place = (run.id, run.since)
             known = stored.get(place, {})
             first = known.get(run.since - QUARTER_MS)
             before = _held(first["held"]) if first is not None else {}
-            for at, row in quarters(run.since, run.until, before, told.get(place, _NOTHING), self.lapse(run.id.tenant)):
+            facts = told.get(place, _NOTHING)
+            if any(h.wrap for h in before.values()) or any(t.wrap for states in facts.told.values() for t in states):
+                wrapping.append(run)
+            for at, row in quarters(run.since, run.until, before, facts, self.lapse(run.id.tenant)):
                 was = known.get(at)
                 if row is None:
                     gone += [(*run.id, from_ms(at))] if was is not None else []
@@ -181,6 +189,7 @@ class _Settling:
         if come:
             raw = [{**row, **{name: orjson.loads(row[name]) for name in _JSON}} for row in come]
             await self._execute("write_quarters", store.to_json(raw))
+        return wrapping
 
     async def differences(self, run: _Run) -> list[str]:
         """Stored quarters of a run from an agent's beginning that are not what is told."""
@@ -269,13 +278,14 @@ def _row(spans: Sequence[Span], held: Mapping[str, Held]) -> dict[str, Any]:
 
 def leg_rows(row: Mapping[str, Any]) -> list[LegRow]:
     """The rows of table agent_legs of one call."""
-    call = store.call_from_body(row["body"])
+    over = None if row["outcome"] == Outcome.OPEN else row["last_event_at"]
     rows: list[LegRow] = []
-    for n, leg in enumerate(call.legs):
-        spans = on_phone(leg, call) if leg.agent else []
+    for n, leg in enumerate(store.legs_from_json(row["legs"])):
+        spans = on_phone(leg, over) if leg.agent else []
         if spans:
             begin, end = spans[0].begin, spans[-1].end
-            place = (call.tenant, call.source, call.call_id, n, leg.agent, leg.queue)
+            who = (leg.agent_source or row["source"], leg.agent)
+            place = (row["tenant"], row["source"], row["call_id"], n, *who, leg.queue)
             rows.append((*place, begin, OPEN_MS if end is None else end, store.to_json([*map(list, spans)])))
     return rows
 
@@ -325,11 +335,12 @@ async def check(connection: asyncpg.Connection, settings: config.Settings) -> li
     return findings
 
 
-async def check_legs(connection: asyncpg.Connection, key: tuple[str, str, str], body: str) -> str:
+async def check_legs(connection: asyncpg.Connection, key: tuple[str, str, str]) -> str:
     """What is wrong with the stored legs of a call; "" is nothing."""
-    rows = await connection.fetch(store.query("agents", "legs"), *([part] for part in key))
-    stored = sorted(tuple(row.values()) for row in rows)
-    return "" if stored == leg_rows({"body": body}) else f"call {key[1]}/{key[2]}: its legs are stored otherwise"
+    columns = [[part] for part in key]
+    stored = sorted(tuple(row.values()) for row in await connection.fetch(store.query("agents", "legs"), *columns))
+    told = [leg for row in await connection.fetch(store.query("agents", "calls"), *columns) for leg in leg_rows(row)]
+    return "" if stored == told else f"call {key[1]}/{key[2]}: its legs are stored otherwise"
 
 
 # -- reading ----------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ import asyncpg
 import orjson
 
 from callkpi import audit, config, store, work
-from callkpi.model import CallEvent, Fate
+from callkpi.model import CallEvent, Fate, StreamKey
 from callkpi.phone import mask
-from callkpi.projector import StreamKey, write_work
+from callkpi.projector import write_work
 from callkpi.work import Order, Work
 
 #: How long a resolution waits to be seen in the numbers; the projector usually takes a tenth of a second.

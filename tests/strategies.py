@@ -25,12 +25,13 @@ class _Script:
     call_id: str
     at: datetime
     events: list[CallEvent]
+    source: str = "native"
 
     def say(self, kind: Kind, after_ms: int, **facts: Any) -> None:
         self.at += timedelta(milliseconds=after_ms)
         self.events.append(
             CallEvent(
-                tenant="acme", source="native", call_id=self.call_id, kind=kind, at=self.at,
+                tenant="acme", source=self.source, call_id=self.call_id, kind=kind, at=self.at,
                 event_id=digest(self.call_id, len(self.events)), received_at=self.at, **facts,
             )
         )  # fmt: skip
@@ -98,10 +99,48 @@ def traffic(draw: st.DrawFn) -> list[CallEvent]:
     return [event for number in range(draw(st.integers(1, 6))) for event in draw(call(number))]
 
 
+_traffic = traffic
+
+
 @st.composite
-def arrival(draw: st.DrawFn) -> tuple[list[CallEvent], list[list[CallEvent]]]:
-    """Traffic, and the same in any order, with repetitions, in deliveries of any size."""
+def told_twice(draw: st.DrawFn) -> list[CallEvent]:
+    """Traffic of a PBX, and what a portal tells of it: of some calls, late or early, wrong or broken off, and of others
+    that no PBX saw."""
     events = draw(traffic())
+    by_call: dict[str, list[CallEvent]] = {}
+    for event in events:
+        by_call.setdefault(event.call_id, []).append(event)
+    told = list(events)
+    for number, (call_id, heard) in enumerate(by_call.items()):
+        for copy in range(draw(st.integers(0, 2))):
+            told += draw(_portal_call(f"{call_id}.{copy}", heard, number))
+    return told
+
+
+@st.composite
+def _portal_call(draw: st.DrawFn, call_id: str, heard: list[CallEvent], number: int) -> list[CallEvent]:
+    late = draw(st.sampled_from([0, 700, 2_000, -2_000, 20_000, 70_000]))
+    script = _Script(f"portal-{call_id}", heard[0].at, [], "portal")
+    customer = heard[0].customer if draw(st.integers(0, 5)) else draw(st.sampled_from(CUSTOMERS))
+    fields = {"external_call_id": f"call-{number}"} if not draw(st.integers(0, 3)) else {}
+    script.say(Kind.STARTED, late, direction=heard[0].direction, customer=customer, line="7", fields=fields)
+    lasts = int((heard[-1].at - heard[0].at).total_seconds() * 1000) + draw(st.sampled_from([0, 500, 3_000]))
+    talked = any(event.kind is Kind.ANSWERED for event in heard) ^ (not draw(st.integers(0, 6)))
+    cause = Outcome.ANSWERED if talked else Outcome.NO_ANSWER
+    script.say(Kind.ENDED, lasts, rank=2, cause=cause, agent="58", talk_ms=lasts if talked else None)
+    script.events = script.events[: draw(st.sampled_from([1, 2, 2, 2]))]
+    if not draw(st.integers(0, 3)):
+        # A correction: it was another customer, or another day's call.
+        script.say(Kind.RATED, 5_000, rank=3, rating=1, customer=draw(st.sampled_from(CUSTOMERS)))
+    return script.events
+
+
+@st.composite
+def arrival(
+    draw: st.DrawFn, traffic: st.SearchStrategy[list[CallEvent]] | None = None
+) -> tuple[list[CallEvent], list[list[CallEvent]]]:
+    """Traffic, and the same in any order, with repetitions, in deliveries of any size."""
+    events = draw(_traffic() if traffic is None else traffic)
     mixed = draw(st.permutations(events + draw(st.lists(st.sampled_from(events), max_size=5))))
     cuts = sorted(draw(st.sets(st.integers(1, len(mixed)), max_size=5)) | {len(mixed)})
     begins = [0, *cuts[:-1]]

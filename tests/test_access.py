@@ -179,6 +179,13 @@ async def test_who_opens_a_page_without_a_token_is_asked_for_one_and_gets_that_p
             assert moved.headers["Location"].startswith("/") and not moved.headers["Location"].startswith("//")
 
 
+async def test_tokens_can_not_be_guessed_at_the_door() -> None:
+    async with served(settings()) as http:
+        tried = [await http.post("/signin", data={"token": f"guess-{number}"}) for number in range(11)]
+        assert [answer.status for answer in tried] == [401] * 10 + [429]
+        assert tried[-1].headers["Retry-After"] == "1"
+
+
 # -- no token at all --------------------------------------------------------------------------------------
 
 

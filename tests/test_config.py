@@ -23,6 +23,7 @@ TWILIO = '[sources.p]\nkind = "twilio"\nsecrets = ["s"]\n'
 GOOD = '[tenants.a]\ntimezone = "Asia/Almaty"\n[sources.pbx]\nkind = "asterisk"\ntenant = "a"\ntoken = "t"\n'
 
 
+TWO = GOOD + '[sources.p]\nkind = "bitrix24"\ntenant = "a"\napplication_tokens = ["t"]\n[tenants.a.same_call]\n'
 PORTAL = '[sources.p]\nkind = "bitrix24"\nrest_url = "https://acme.bitrix24.ru/rest/1/s3cret/"\n'
 
 
@@ -59,6 +60,14 @@ PORTAL = '[sources.p]\nkind = "bitrix24"\nrest_url = "https://acme.bitrix24.ru/r
         ("[tenants.a.targets]\nmissed_share = 0", "tenants.a.targets.missed_share: 0 must be a share above 0"),
         ("[tenants.a.targets]\ncallback_minutes = 0", "tenants.a.targets.callback_minutes: must be above 0"),
         ("[tenants.a.targets]\nservice_levle = 0.8", "service_levle: unknown key (did you mean 'service_level'?)"),
+        (
+            TWO + 'sources = ["pbx", "crm"]',
+            "tenants.a.same_call.sources: 'crm' is no source of this tenant; known: pbx, p",
+        ),
+        (TWO + 'sources = ["pbx"]', "tenants.a.same_call.sources: needs two sources or more, or none"),
+        (TWO + 'sources = ["pbx", "p", "pbx"]', "tenants.a.same_call.sources: names a source twice"),
+        (TWO + 'by = ["name"]', "tenants.a.same_call.by: 'name' is none of id, number"),
+        (TWO + "within_seconds = 0", "tenants.a.same_call.within_seconds: must be from 1 to 900"),
         ("[server]\nmax_viewers = 0", "server.max_viewers: must be above 0"),
         ('[database]\nurl = "mysql://x"', "database.url: must begin with postgresql://"),
         ('[sources.p]\nkind = "zadarma"', "sources.p.secrets: is required"),
@@ -90,6 +99,15 @@ def test_the_webhooks_address_is_a_secret_from_a_file_and_enough_alone(tmp_path:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text + 'rest_url = "https://acme.bitrix24.ru/rest/1/s3cret/method/"\n')
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_pbx_and_a_portal_without_a_rule_are_told_to_count_twice(tmp_path: Path) -> None:
+    (told,) = config.doubled(load(tmp_path, TWO))
+    assert told.startswith("tenants.a.same_call: a call that both pbx and p tell of counts twice; write sources = [")
+    assert '"pbx", "p"' in told
+    assert config.doubled(load(tmp_path, TWO + 'sources = ["pbx", "p"]')) == []
+    assert config.doubled(load(tmp_path, TWO + 'sources = ["pbx", "p"]\nby = []')) == []
+    assert config.doubled(load(tmp_path, GOOD)) == []
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

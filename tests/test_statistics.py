@@ -20,7 +20,7 @@ from callkpi import config, terminal
 from callkpi.config import Goal, GoalDirection, ReportField, ShiftPlan
 from callkpi.daemon import Failed
 from callkpi.model import CallEvent
-from callkpi.reporting import days, periods
+from callkpi.reporting import calendar, days, periods
 from callkpi.reporting.statistics import BadQuestion, Question, Statistics
 from tests.strategies import EPOCH, arrival, traffic
 from tests.test_replay_equals_truth import FILES, TRUTH
@@ -305,3 +305,48 @@ async def test_the_terminal_prints_a_period_beside_the_one_before(
         assert "goal of total: answered at least 4: 1, missed" in printed
         with pytest.raises(Failed, match=r"--period: .2026-1. is no month"):
             await terminal.statistics(settings, "", dataclasses.replace(asked, period="month:2026-1"), as_json=True)
+
+
+async def test_a_period_that_has_not_begun_has_no_figures_and_no_change(world: World) -> None:
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    month = periods.parse(world.settings.tenants["acme"], "acme", "month:2026-12", now)
+    for by in ((), ("day",), ("queue", "shift")):
+        answer = await ask(world, month, *by, against="previous")
+        assert answer["rows"] == []
+        assert (answer["total"]["figures"]["offered"], answer["total"]["change_ratio"]["offered"]) == (0, None)
+        assert {goal["reached"] for goal in answer["total"]["goals"]} == {None}
+
+
+async def test_what_only_the_calls_can_tell_is_asked_for_weeks_not_for_years(world: World) -> None:
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    year = periods.parse(world.settings.tenants["acme"], "acme", "year:2025", now)
+    with pytest.raises(BadQuestion, match="ask again when the sums of days are filled"):
+        await ask(world, year, "source", "month")
+    await days.fill(world.pool, world.settings)
+    assert (await ask(world, year, "source", "month"))["rows"] == []
+    with pytest.raises(BadQuestion, match="at most 40 days at a time; ask for a shorter period, or by day"):
+        await ask(world, year, "source", "hour")
+
+
+@hypothesis_settings(max_examples=6)
+@given(traffic(), st.sampled_from(["Europe/Berlin", "Asia/Kathmandu"]), st.sampled_from(["2026-10-24", "2026-10-25"]))
+async def test_each_shift_is_what_the_report_of_its_time_says_also_around_holidays(
+    pool: asyncpg.Pool, events: list[CallEvent], zone: str, holiday: str
+) -> None:
+    overlapping = {**SHIFTS, "late": ShiftPlan("Late", hours="18:00-23:15")}
+    short = {"2026-10-25" if holiday == "2026-10-24" else "2026-10-24": "10:00-22:40"}
+    async with centre(pool, timezone=zone, shifts=overlapping, holidays=(holiday,), special_days=short) as world:
+        await world.append(events)
+        await world.project()
+        tenant = world.settings.tenants["acme"]
+        of = day_around(tenant, EPOCH)
+        answer = await ask(world, of, "shift", "direction")
+        shifts = {shift.key: shift for shift in calendar.shifts_between(tenant, "acme", of.begin, of.end)}
+        assert not [key for key in shifts if key.endswith(holiday)]
+        for key, shift in shifts.items():
+            told = {row["key"]["direction"]: row["figures"] for row in answer["rows"] if row["key"]["shift"] == key}
+            span = (max(shift.begin, of.begin), min(shift.end, of.end))
+            expected = {row["direction"]: row for row in (await world.figures("direction", *span))["rows"]}
+            assert told.keys() == expected.keys()
+            for name, figures in told.items():
+                assert {**figures, "direction": name}.items() >= expected[name].items()

@@ -33,7 +33,7 @@ PORTAL_TOKEN = "portal-secret"
 #: Tables that must be equal however the same events came.
 PROJECTION = (
     "calls", "rollups", "day_rollups", "missed_calls", "agent_states", "agent_rollups", "agent_legs", "agent_times",
-    "work_items",
+    "work_items", "same_call_sides",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ To add a key: a field in ``tree.py``, its check in ``checks.py`` (of a source: `
 from callkpi.config.example import example
 from callkpi.config.hours import WEEKDAYS, hours_of, is_open, parse_hours
 from callkpi.config.loading import ConfigError, load
+from callkpi.config.same_call_checks import doubled
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
@@ -35,6 +36,7 @@ from callkpi.config.tree import (
     Retention,
     RingingCounts,
     Role,
+    SameCall,
     Server,
     ServiceLevelFormula,
     Settings,
@@ -74,6 +76,7 @@ __all__ = [
     "Retention",
     "RingingCounts",
     "Role",
+    "SameCall",
     "Server",
     "ServiceLevelFormula",
     "Settings",
@@ -86,6 +89,7 @@ __all__ = [
     "Telegram",
     "Tenant",
     "Token",
+    "doubled",
     "example",
     "hours_of",
     "is_open",

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.report_checks import report_problems
+from callkpi.config.same_call_checks import same_call_problems
 from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.tree import Api, Server, Settings, Tenant
@@ -34,6 +35,7 @@ def check(settings: Settings, problems: list[str]) -> None:
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
         own = [source for source, told in settings.sources.items() if told.tenant == name]
         problems.extend(_people_problems(f"tenants.{name}", tenant, own))
+        problems.extend(same_call_problems(f"tenants.{name}.same_call", name, settings))
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
     problems.extend(_token_problems(settings))

@@ -16,6 +16,7 @@ from callkpi.config.tree import (
     Queue,
     Report,
     ReportField,
+    SameCall,
     Settings,
     ShiftPlan,
     Source,
@@ -46,6 +47,7 @@ def example() -> str:
                 "business_hours",
                 "special_days",
                 "targets",
+                "same_call",
                 "shifts",
                 "fields",
                 "goals",
@@ -60,6 +62,7 @@ def example() -> str:
     lines += ['# "2026-12-31" = "10:00-15:00"', ""]
     for table, cls in (
         ("targets", Targets),
+        ("same_call", SameCall),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
         ("agents.1003", Agent),

@@ -193,6 +193,26 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class SameCall:
+    """When calls that two sources of a tenant tell of are one call. Without sources each source counts by itself."""
+
+    sources: tuple[str, ...] = setting(
+        (), 'sources that see the same calls, whose facts lead first, e.g. ["pbx", "portal"]; none: each counts alone'
+    )
+    by: tuple[str, ...] = setting(
+        ("id", "number"), "id: one system names the other's id; number: one customer, one direction, one time; []: off"
+    )
+    within_seconds: float = setting(60.0, "how far apart the two systems' times of one call may be")
+    id_fields: tuple[str, ...] = setting(
+        ("external_call_id",), "custom fields of a call that may hold the other system's id of it"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        return len(self.sources) > 1 and bool(self.by)
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One call centre."""
 
@@ -216,6 +236,7 @@ class Tenant:
     holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
     special_days: dict[str, str] = setting({}, 'days with other business hours, "2026-12-31" = "10:00-15:00"')
     targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
+    same_call: SameCall = field(default_factory=SameCall, metadata={"doc": "when calls of two sources are one call"})
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Agent] = setting({}, "agents by the id that the source sends; equal names are one agent")

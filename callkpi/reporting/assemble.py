@@ -15,7 +15,7 @@ import orjson
 from callkpi import config, hours, kpi, store
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Fact, Figures, Grain
-from callkpi.model import Call, Direction, Fate, Outcome, agent_key
+from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.presence import Times
 from callkpi.reporting import goals, periods
@@ -387,8 +387,8 @@ class _Assembly:
     def _open_call(self, call: Call, at: datetime) -> OpenCall:
         answered = call.answered_at is not None and call.answered_at <= at
         entries = [entry.queue for entry in call.entries if entry.entered_at <= at]
-        talked = [leg.agent for leg in call.legs if leg.answered_at is not None and leg.answered_at <= at]
-        agent = self.agent(agent_key(call.source, talked[-1])) if talked else ""
+        talked = [call.agent_of(leg) for leg in call.legs if leg.answered_at is not None and leg.answered_at <= at]
+        agent = self.agent(talked[-1]) if talked else ""
         return OpenCall(
             call=f"{call.source}/{call.call_id}", began_at=call.started_at, customer=call.customer,
             queue=self.queue(entries[-1]) if entries else "", agent=agent,

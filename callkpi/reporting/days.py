@@ -196,7 +196,10 @@ async def fill(pool: asyncpg.Pool, settings: config.Settings) -> int:
     """Begin the days of every tenant and fill them backwards. Returns how many days were filled."""
     known, filled = await spans(pool), 0
     for name, tenant in settings.tenants.items():
-        if name in known and not known[name].is_of(tenant):
+        span = known.get(name)
+        if span is not None and span.is_of(tenant) and span.since == date.min:
+            continue
+        if span is not None and not span.is_of(tenant):
             async with pool.acquire() as connection, connection.transaction():
                 await connection.execute(store.query("days", "lock"))
                 await connection.execute(store.query("days", "forget"), name)

@@ -31,14 +31,16 @@ async def read_call(pool: asyncpg.Pool, tenant: str, source: str, call_id: str) 
     place = await pool.fetchrow(store.query("reports", "key_of"), tenant, source, call_id)
     if place is None or place["started_at"] is None:
         return None
-    root = place["root"]
-    row = await pool.fetchrow(store.query("reports", "call_at"), tenant, source, root, place["started_at"])
+    key = (place["source"], place["root"])
+    row = await pool.fetchrow(store.query("reports", "call_at"), tenant, *key, place["started_at"])
     if row is None:
         return None
-    return store.call_from_body(row["body"]), await _events(pool, tenant, source, root)
+    call = store.call_from_body(row["body"])
+    told = [key, *((twin.source, twin.call_id) for twin in call.twins)]
+    return call, _in_order([row for one in told for row in await _events(pool, tenant, *one)])
 
 
-async def _events(pool: asyncpg.Pool, tenant: str, source: str, root: str) -> list[Event]:
+async def _events(pool: asyncpg.Pool, tenant: str, source: str, root: str) -> list[asyncpg.Record]:
     members = await pool.fetch(store.query("projector", "members_of"), [tenant], [source], [root])
     rows: list[asyncpg.Record] = []
     for call_id in (root, *(row["call_id"] for row in members)):
@@ -46,7 +48,7 @@ async def _events(pool: asyncpg.Pool, tenant: str, source: str, root: str) -> li
         if span is not None:
             columns = ([tenant], [source], [call_id])
             rows += await pool.fetch(store.query("projector", "events_of"), *columns, span["first_at"], span["last_at"])
-    return _in_order(rows)
+    return rows
 
 
 def _in_order(rows: Sequence[asyncpg.Record]) -> list[Event]:

@@ -239,12 +239,17 @@ class Statistics:
         fine = "source" in names or question.field != ""
         sums = slots.sources(layer.cut.spans, zone, since, quarters=not fine)
         if sum((after - begin for begin, after in sums.calls.pairs()), timedelta()) > MOST_CALLS:
+            advice = "ask again when the sums of days are filled" if since != date.min else "or by day"
             raise BadQuestion(
-                f"by: what is by source or a custom field within days is read from the calls, at most {MOST_CALLS.days}"
-                " days at a time; ask for a shorter period, or by day"
+                "by: what is by source or a custom field within days is read from the calls, at most"
+                f" {MOST_CALLS.days} days at a time; ask for a shorter period, {advice}"
             )
-        columns = sorted(_columns(question.dimensions) | ({"agent"} if "team" in layer.only else set()))
+        columns = sorted(
+            _columns(question.dimensions) | ({"agent"} if layer.only.keys() & {"agent", "team"} else set())
+        )
         filters = self._filters(question.tenant, layer.only)
+        tenant = self._settings.tenants[question.tenant]
+        wanted_teams = {name for team in layer.only.get("team", ()) for name in team_names(tenant, team)}
         records = await connection.fetch(
             store.query("statistics", "figures_rows"), question.tenant, layer.grain.value, question.field, columns,
             *filters, sums.days.edges, sums.days.slots, sums.quarters.edges, sums.quarters.slots,
@@ -256,7 +261,9 @@ class Statistics:
             for slot in layer.cut.slots:
                 table.rows[_key(question, slot, {})] = _Row(slot=slot, grain=layer.grain)
         for record in records:
-            if "team" in layer.only and self._shown(question.tenant, "team", record) not in layer.only["team"]:
+            if "agent" in layer.only and not self._is_meant(question.tenant, {"agent": layer.only["agent"]}, record):
+                continue
+            if wanted_teams and self._shown(question.tenant, "team", record) not in wanted_teams:
                 continue
             if "queue" in question.dimensions and not record["queue"]:
                 continue
@@ -277,10 +284,13 @@ class Statistics:
         return self.names.show(tenant, name, record[name])
 
     def _filters(self, tenant: str, only: Mapping[str, tuple[str, ...]]) -> list[list[str] | None]:
-        """The columns' values that are let through, in the order of the query's parameters."""
+        """The columns' values that are let through, in the order of the query's parameters.
+
+        Agents are looked at by name afterwards: a person may have ids that nobody wrote down.
+        """
         result: list[list[str] | None] = []
         for name in ("queue", "agent", "line", "direction", "outcome", "source"):
-            wanted = only.get(name)
+            wanted = only.get(name) if name != "agent" else None
             result.append(
                 None if wanted is None else [id for value in wanted for id in self.names.ids(tenant, name, value)]
             )
@@ -339,8 +349,10 @@ class Statistics:
         if len(scope) > 1 or not scope.keys() <= set(goals.SCOPES):
             return None
         for name, values in scope.items():
-            if name != "team":
-                scope[name] = tuple(id for value in values for id in self.names.ids(question.tenant, name, value))
+            known = [
+                team_names(tenant, v) if name == "team" else self.names.ids(question.tenant, name, v) for v in values
+            ]
+            scope[name] = tuple(id for ids in known for id in ids)
         kind, begin, end = period.kind, period.begin, period.end
         shift = period.shift.id if period.shift is not None else ""
         if key is not None and question.units:
@@ -367,6 +379,15 @@ def team_of(names: Names, tenant: str, agent: str) -> str:
     """The team of an agent; "" where nobody says."""
     tell = getattr(names, "team", None)
     return str(tell(tenant, agent)) if tell is not None else ""
+
+
+def team_names(tenant: config.Tenant, told: str) -> list[str]:
+    """A team's key and its name, of which *told* is one."""
+    teams: Mapping[str, Any] = getattr(tenant, "teams", {})
+    return [
+        told,
+        *(name for key, team in teams.items() if told in (key, team.name) for name in (key, team.name) if name),
+    ]
 
 
 def _with_shift(only: Mapping[str, tuple[str, ...]], shift: calendar.Shift | None) -> dict[str, tuple[str, ...]]:

@@ -21,7 +21,7 @@ What a forwarder may leave out, as tests/test_asterisk_forwarders.py measures it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -56,6 +56,11 @@ class Asterisk(base.SourceType):
     def asks_about(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[tuple[str, datetime]]:
         ami = [event for event in events if event.kind is Kind.SIGNAL and "Event" in event.detail]
         return asterisk_calls.asks_about(ami, settings) if ami else ()
+
+    def known_as(self, events: Sequence[CallEvent]) -> Collection[str]:
+        """Uniqueids of its channels: connectors write one of them into a CRM, most of them the first."""
+        created = (e.detail for e in events if e.detail.get("Event") == "Newchannel")
+        return {d["Uniqueid"] for d in created if "Uniqueid" in d and not d.get("Channel", "").startswith("Local/")}
 
     def interpret(
         self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()

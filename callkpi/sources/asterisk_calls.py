@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 
 from callkpi import config
 from callkpi.model import AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
-from callkpi.phone import HIDDEN
+from callkpi.phone import is_hidden
 from callkpi.sources.asterisk_scene import (
     TRANSFERS,
     Channel,
@@ -144,7 +144,7 @@ def _has_dialled(scene: Scene) -> bool:
 
 def _caller_at_queue(scene: Scene) -> str:
     numbers = [stay.told_by.detail.get("CallerIDNum", "") for stay in scene.stays]
-    return next((number for number in numbers if number.lower() not in HIDDEN), "")
+    return next((number for number in numbers if not is_hidden(number)), "")
 
 
 def _line(scene: Scene) -> str:

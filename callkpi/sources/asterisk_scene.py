@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from callkpi import config
 from callkpi.model import CallEvent
-from callkpi.phone import HIDDEN
+from callkpi.phone import is_hidden
 
 REQUESTS = ("HangupRequest", "SoftHangupRequest")
 TRANSFERS = {"BlindTransfer": "blind", "AttendedTransfer": "attended"}
@@ -256,7 +256,7 @@ def _note(scene: Scene, signal: CallEvent) -> None:
 def _note_channel(channel: Channel, signal: CallEvent) -> None:
     detail, name = signal.detail, signal.detail["Event"]
     channel.first = channel.first or signal
-    if detail.get("CallerIDNum", "").lower() not in HIDDEN and not channel.caller:
+    if not channel.caller and not is_hidden(detail.get("CallerIDNum", "")):
         channel.caller = detail["CallerIDNum"]
     if name == "Newchannel":
         channel.name = detail.get("Channel", "")

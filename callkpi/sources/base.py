@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -130,6 +130,10 @@ class SourceType:
 
     def asks_about(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[tuple[str, datetime]]:
         """Queues and moments: what their members were doing then, the call alone does not tell."""
+        return ()
+
+    def known_as(self, events: Sequence[CallEvent]) -> Collection[str]:
+        """Ids besides the call's own by which another system may name this call."""
         return ()
 
     def interpret(

@@ -195,6 +195,11 @@ def _code(text: str) -> str:
     return text.upper().removeprefix("VI_STATUS_")
 
 
+def _fields(external_id: str) -> dict[str, str]:
+    """The id that a connector's PBX has for the call."""
+    return {"external_call_id": external_id} if external_id else {}
+
+
 def _direction(facts: _Facts) -> Direction:
     return DIRECTIONS.get(facts.text("CALL_TYPE"), Direction.UNKNOWN)
 
@@ -245,6 +250,7 @@ def _call_end(facts: _Facts) -> Sequence[CallEvent]:
         agent=facts.person("PORTAL_USER_ID") if answered or direction is Direction.OUTBOUND else "",
         talk_ms=1000 * duration if answered else None,
         crm={"activity": activity} if (activity := facts.person("CRM_ACTIVITY_ID")) else {},
+        fields=_fields(facts.text("EXTERNAL_CALL_ID")),
         **common,
     )
     if started_at is None:
@@ -442,7 +448,7 @@ def _single_end(row: _Row, answers: Sequence[datetime], ends: Sequence[CallEvent
     return _said(
         row, Kind.ENDED, at, cause=row.outcome, code=row.code, talk_ms=row.talk_ms if row.answered else None,
         agent=row.agent if row.answered or outbound else "", rating=_vote(row), crm=_crm(row),
-        untimed=not row.answered and not is_known,
+        fields=_fields(row.event.detail.get("EXTERNAL_CALL_ID", "")), untimed=not row.answered and not is_known,
     )  # fmt: skip
 
 
@@ -477,6 +483,7 @@ def _conversations(rows: Sequence[_Row], answers: Sequence[datetime], ends: Sequ
     votes = [vote for row in rows if (vote := _vote(row)) is not None]
     end = _said(
         last, Kind.ENDED, at, cause=last.outcome, code=last.code, rating=votes[-1] if votes else None, crm=crm,
+        fields=_fields(next(filter(None, (row.event.detail.get("EXTERNAL_CALL_ID") for row in rows)), "")),
         untimed=not talks and not is_known,
     )  # fmt: skip
     return [*told, replace(end, event_id=f"{end.event_id}.call")]

@@ -213,8 +213,8 @@ def _legs(page: Page, told_call: Call, shown: Shown) -> Iterable[str]:
                  ("agent", "queue", "w_rang", "w_answered", "w_ended", "w_ring", "w_talk", "w_ended_as")]  # fmt: skip
         agents = page.reader.agents
         rows = [
-            [shown("agent", leg.agent) if agents else told.text("w_hidden_agents"), shown("queue", leg.queue),
-             _second(page, leg.rung_at),
+            [shown("agent", told_call.agent_of(leg)) if agents else told.text("w_hidden_agents"),
+             shown("queue", leg.queue), _second(page, leg.rung_at),
              _second(page, leg.answered_at), _second(page, leg.ended_at), _clock(told, leg.ring_ms),
              _clock(told, leg.talk_ms), _word(told, "outcome", leg.end.value if leg.end else "open")]
             for leg in told_call.legs

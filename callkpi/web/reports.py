@@ -10,7 +10,6 @@ import asyncpg
 from aiohttp import web
 
 from callkpi import audit, config, store
-from callkpi.model import agent_key
 from callkpi.names import Names
 from callkpi.reporting import calendar, periods
 from callkpi.reporting.assemble import summarise_period
@@ -184,7 +183,7 @@ class ReportPages:
             await self._record(request, tenant, audit.Action.READ_NUMBERS, subject, 1)
 
         def shown(kind: str, name: str) -> str:
-            return self._names.show(tenant, kind, agent_key(id["source"], name) if kind == "agent" else name)
+            return self._names.show(tenant, kind, name)
 
         await self._names.refresh(self._pool)
         return _html(report_pages.call(page, *found, shown, raw=raw))

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from callkpi.web.access import ACCESS, PAGE_HEADERS
+from callkpi.web.api.limits import Limits
 from callkpi.web.problems import Problem
 
 _PATH = "/signin"
@@ -31,8 +32,20 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi: 
 """
 
 
+#: Tries a second from one address: enough for fingers, not for guessing.
+_TRIES = 2.0
+
+
 def routes() -> list[web.RouteDef]:
-    return [web.post(_PATH, _enter), web.get(f"/{_FILE}", _style)]
+    limits = Limits(_TRIES)
+
+    async def enter(request: web.Request) -> web.Response:
+        taken = limits.take(request.remote or "")
+        if taken is not None and not taken.allowed:
+            raise Problem(429, "Too many tries", f"Try again in {taken.retry_in} s", headers=taken.headers)
+        return await _enter(request)
+
+    return [web.post(_PATH, enter), web.get(f"/{_FILE}", _style)]
 
 
 @web.middleware

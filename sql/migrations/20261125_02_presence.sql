@@ -21,6 +21,7 @@ CREATE TABLE agent_legs (
     source   text   NOT NULL,
     call_id  text   NOT NULL,
     n        integer NOT NULL,
+    agent_source text NOT NULL,  -- whose id the agent is; the call's own source but where another one named him
     agent    text   NOT NULL,
     queue    text   NOT NULL,
     begin_ms bigint NOT NULL,
@@ -29,7 +30,7 @@ CREATE TABLE agent_legs (
     PRIMARY KEY (tenant, source, call_id, n)
 );
 
-CREATE INDEX agent_legs_by_end ON agent_legs (tenant, source, agent, end_ms);
+CREATE INDEX agent_legs_by_end ON agent_legs (tenant, agent_source, agent, end_ms);
 CREATE INDEX agent_legs_open ON agent_legs (end_ms) WHERE end_ms = 9000000000000000;
 
 -- Time in state of one agent id of one source in one quarter of an hour (UTC): a function of the journal and of nothing

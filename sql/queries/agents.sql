@@ -25,11 +25,11 @@ INSERT INTO agent_horizon (until) VALUES ($1) ON CONFLICT (one) DO UPDATE SET un
 
 -- name: calls
 -- These calls as they are now; none of those that became part of another. Served by the primary keys.
-SELECT k.tenant, k.source, k.call_id, c.body
+SELECT k.tenant, k.source, k.call_id, c.outcome, c.last_event_at, c.legs
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 JOIN call_keys k USING (tenant, source, call_id)
 CROSS JOIN LATERAL (
-    SELECT e.body FROM calls e
+    SELECT e.outcome, e.last_event_at, e.body -> 'legs' AS legs FROM calls e
     WHERE e.tenant = k.tenant AND e.source = k.source AND e.call_id = k.call_id AND e.started_at = k.started_at OFFSET 0
 ) AS c;
 
@@ -45,11 +45,11 @@ WHERE (l.tenant, l.source, l.call_id, l.n) = (gone.tenant, gone.source, gone.cal
 
 -- name: write_legs
 -- Legs that are new or have changed.
-INSERT INTO agent_legs (tenant, source, call_id, n, agent, queue, begin_ms, end_ms, spans)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::bigint[],
-    $8::bigint[], $9::json[])
+INSERT INTO agent_legs (tenant, source, call_id, n, agent_source, agent, queue, begin_ms, end_ms, spans)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[],
+    $8::bigint[], $9::bigint[], $10::json[])
 ON CONFLICT (tenant, source, call_id, n) DO UPDATE SET
-    agent = excluded.agent, queue = excluded.queue, begin_ms = excluded.begin_ms, end_ms = excluded.end_ms,
+    agent_source = excluded.agent_source, agent = excluded.agent, queue = excluded.queue, begin_ms = excluded.begin_ms, end_ms = excluded.end_ms,
     spans = excluded.spans;
 
 -- name: present_at
@@ -57,7 +57,7 @@ ON CONFLICT (tenant, source, call_id, n) DO UPDATE SET
 -- calls that go on by agent_legs_open.
 SELECT tenant, source, agent FROM agent_times q WHERE q.at = $1::timestamptz AND q.held::text <> '{}'
 UNION
-SELECT tenant, source, agent FROM agent_legs WHERE end_ms = 9000000000000000;
+SELECT tenant, agent_source, agent FROM agent_legs WHERE end_ms = 9000000000000000;
 
 -- name: states_between
 -- What these agents' sources told of them in spans of time. Served by the journal's primary key.
@@ -77,8 +77,8 @@ CROSS JOIN LATERAL (
 SELECT s.* FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[])
     AS wanted (tenant, source, agent, since, ends_after, begins_before)
 CROSS JOIN LATERAL (
-    SELECT l.tenant, l.source, l.agent, wanted.since, l.queue, l.begin_ms, l.end_ms, l.spans FROM agent_legs l
-    WHERE l.tenant = wanted.tenant AND l.source = wanted.source AND l.agent = wanted.agent
+    SELECT l.tenant, l.agent_source AS source, l.agent, wanted.since, l.queue, l.begin_ms, l.end_ms, l.spans FROM agent_legs l
+    WHERE l.tenant = wanted.tenant AND l.agent_source = wanted.source AND l.agent = wanted.agent
         AND l.end_ms > wanted.ends_after AND l.begin_ms < wanted.begins_before OFFSET 0
 ) AS s;
 
@@ -138,7 +138,7 @@ WHERE q.at >= $4::timestamptz AND q.at < $5::timestamptz;
 
 -- name: ids
 -- Every agent id that has a state or a leg, for checking.
-SELECT tenant, source, agent FROM agent_legs
+SELECT tenant, agent_source AS source, agent FROM agent_legs
 UNION SELECT tenant, source, agent FROM agent_states
 UNION SELECT tenant, source, agent FROM agent_times;
 
@@ -161,7 +161,7 @@ ORDER BY n.number;
 -- name: first_of
 -- The first moment that is known of an agent, in milliseconds since 1970.
 SELECT least(
-    (SELECT min(begin_ms) FROM agent_legs WHERE (tenant, source, agent) = ($1, $2, $3)),
+    (SELECT min(begin_ms) FROM agent_legs WHERE (tenant, agent_source, agent) = ($1, $2, $3)),
     (SELECT floor(extract(epoch FROM min(at)) * 1000)::bigint FROM journal
      WHERE tenant = $1 AND source = $2 AND call_id = 'agent:' || $3 AND kind = 'agent_state')
 );

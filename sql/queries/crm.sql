@@ -60,9 +60,14 @@ SELECT c.body, i.origin_id, i.item_id, i.stage, i.detail, i.closed, i.refusals, 
 FROM crm_items i
 JOIN call_keys k ON k.tenant = $1 AND k.source = i.call_source AND k.call_id = i.call_id
 JOIN call_keys r ON r.tenant = k.tenant AND r.source = k.source AND r.call_id = k.root
-JOIN calls c ON c.tenant = r.tenant AND c.source = r.source AND c.call_id = r.call_id AND c.started_at = r.started_at
+-- … or they are part of another source's call.
+LEFT JOIN same_call_sides s ON s.tenant = r.tenant AND s.source = r.source AND s.call_id = r.call_id AND s.rule <> ''
+LEFT JOIN same_call_sides l ON l.tenant = s.tenant AND l.source = s.lead_source AND l.call_id = s.lead_call_id
+JOIN calls c ON c.tenant = r.tenant AND c.source = coalesce(l.source, r.source)
+    AND c.call_id = coalesce(l.call_id, r.call_id) AND c.started_at = coalesce(l.started_at, r.started_at)
 WHERE i.source = $2 AND i.closed = '' AND NOT EXISTS (
-    SELECT 1 FROM missed_calls m WHERE m.tenant = $1 AND m.source = i.call_source AND m.call_id = i.call_id
+    SELECT 1 FROM missed_calls m WHERE m.tenant = $1
+        AND (m.source, m.call_id) IN ((i.call_source, i.call_id), (c.source, c.call_id))
 );
 
 -- name: without_item

@@ -27,13 +27,34 @@ SELECT call_id, source FROM calls
 WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
     AND (customer = $4 OR body::text ~ $5);
 
+-- name: sides_with
+-- Calls that a source told with a number: found by the text, which no index serves.
+SELECT call_id, source FROM same_call_sides WHERE tenant = $1 AND (number = $2 OR body::text ~ $3);
+
+-- name: side_bodies_of
+-- What sources told of these calls. Served by the primary key.
+SELECT s.tenant, s.source, s.call_id, s.number, s.body::text AS body
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+JOIN same_call_sides s USING (tenant, source, call_id);
+
+-- name: rewrite_sides
+-- Put a pseudonym into what sources told of calls.
+UPDATE same_call_sides s SET number = n.number, body = n.body
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[]) AS n (tenant, source, call_id, number, body)
+WHERE (s.tenant, s.source, s.call_id) = (n.tenant, n.source, n.call_id);
+
 -- name: missed_with
 -- Missed calls of a customer.
 SELECT call_id, source FROM missed_calls WHERE tenant = $1 AND customer = $2;
 
 -- name: old_calls
--- Calls of one month whose customers still have their numbers, a page at a time.
-SELECT tenant, source, call_id, customer FROM calls
+-- Calls of one month whose customers still have their numbers, a page at a time; those that are part of another call
+-- as well.
+SELECT tenant, source, call_id, customer FROM (
+    SELECT tenant, source, call_id, started_at, customer FROM calls
+    UNION ALL
+    SELECT tenant, source, call_id, started_at, number FROM same_call_sides WHERE rule <> ''
+) AS told
 WHERE started_at >= $1::timestamptz AND started_at < $2::timestamptz AND customer <> '' AND customer !~ $3
     AND (tenant, source, call_id) > ($4, $5, $6)
 ORDER BY tenant, source, call_id LIMIT $7;

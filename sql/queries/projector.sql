@@ -136,6 +136,15 @@ ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDAT
     hold_buckets = add_arrays(r.hold_buckets, excluded.hold_buckets),
     wrap_buckets = add_arrays(r.wrap_buckets, excluded.wrap_buckets);
 
+-- name: remove_emptied
+-- Remove rows of these quarters that count nothing any more, but for those that others work on. Served by the primary
+-- key.
+DELETE FROM rollups WHERE ctid = ANY (ARRAY(
+    SELECT r.ctid FROM unnest($1::text[], $2::timestamptz[]) AS wanted (tenant, at)
+    JOIN rollups r ON r.tenant = wanted.tenant AND r.grain IN ('call', 'entry', 'handle') AND r.at = wanted.at
+    WHERE r.contacts = 0 FOR UPDATE OF r SKIP LOCKED
+));
+
 -- name: facts_near
 -- Facts of calls that may lie in one quarter of an hour: to find its longest wait again after a correction, and
 -- for windows whose edges are no quarters. Served by calls_by_time; a call is at most two days long.
@@ -312,7 +321,7 @@ FROM pending;
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
 TRUNCATE pending, call_keys, calls, rollups, day_rollups, day_spans, missed_calls, agent_states, agent_rollups,
-    member_questions, work_items, agent_pending, agent_legs, agent_times, agent_horizon;
+    member_questions, work_items, agent_pending, agent_legs, agent_times, agent_horizon, same_call_sides;
 
 -- name: requeue_journal
 -- Put every call of one month of the journal up for projection.

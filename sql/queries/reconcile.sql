@@ -44,16 +44,23 @@ DELETE FROM reconcile_found WHERE source = $1 AND found_at < $2;
 
 -- name: unseen
 -- Count calls of a window whose end a webhook told and whose statistics nobody shows us: the owner of the incoming
--- webhook may see a part only. Served by calls_by_time and the journal's primary key.
+-- webhook may see a part only. Served by calls_by_time, same_call_by_time and the journal's primary key.
 UPDATE reconcile_sources SET calls_unseen = (
-    SELECT count(*) FROM calls c
-    WHERE c.tenant = $2 AND c.source = $1 AND c.started_at >= $3::timestamptz AND c.started_at < $4::timestamptz
-        AND c.ended_at IS NOT NULL AND c.direction <> 'request'
-        AND NOT EXISTS (
-            SELECT 1 FROM journal j
-            WHERE j.tenant = $2 AND j.source = $1 AND j.call_id = c.call_id AND j.kind = 'signal'
-                AND j.at >= $3::timestamptz - interval '1 day'
-        )
+    SELECT count(*) FROM (
+        SELECT call_id, started_at FROM calls
+        WHERE tenant = $2 AND source = $1 AND started_at >= $3::timestamptz AND started_at < $4::timestamptz
+            AND ended_at IS NOT NULL AND direction <> 'request'
+        UNION
+        -- … and those that are part of another source's call.
+        SELECT call_id, started_at FROM same_call_sides
+        WHERE tenant = $2 AND source = $1 AND started_at >= $3::timestamptz AND started_at < $4::timestamptz
+            AND body ->> 'ended_at' IS NOT NULL AND body ->> 'direction' <> 'request' AND rule <> ''
+    ) AS c
+    WHERE NOT EXISTS (
+        SELECT 1 FROM journal j
+        WHERE j.tenant = $2 AND j.source = $1 AND j.call_id = c.call_id AND j.kind = 'signal'
+            AND j.at >= $3::timestamptz - interval '1 day'
+    )
 )
 WHERE source = $1 RETURNING calls_unseen;
 

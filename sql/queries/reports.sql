@@ -114,9 +114,12 @@ SELECT id, source, received_at, media_type, reason, replayed_at, length(payload)
 WHERE tenant = $1 AND id = $2;
 
 -- name: key_of
--- Where a call is. Served by the primary key.
-SELECT k.root, r.started_at, k.first_at, k.last_at
+-- Where a call is: under its own key, or under that of the call that it is one with. Served by primary keys.
+SELECT coalesce(s.lead_source, k.source) AS source, coalesce(s.lead_call_id, k.root) AS root,
+    coalesce(l.started_at, r.started_at) AS started_at, k.first_at, k.last_at
 FROM call_keys k JOIN call_keys r ON r.tenant = k.tenant AND r.source = k.source AND r.call_id = k.root
+LEFT JOIN same_call_sides s ON s.tenant = k.tenant AND s.source = k.source AND s.call_id = k.root AND s.rule <> ''
+LEFT JOIN same_call_sides l ON l.tenant = s.tenant AND l.source = s.lead_source AND l.call_id = s.lead_call_id
 WHERE k.tenant = $1 AND k.source = $2 AND k.call_id = $3;
 
 -- name: call_at

@@ -30,6 +30,15 @@ DELETE FROM call_keys WHERE (tenant, source, call_id) IN (
     SELECT tenant, source, call_id FROM call_keys WHERE last_at < $1::timestamptz LIMIT $2
 );
 
+-- name: forget_sides
+-- Forget what each source told of calls that are not kept, some at a time.
+DELETE FROM same_call_sides WHERE (tenant, source, call_id) IN (
+    SELECT s.tenant, s.source, s.call_id FROM same_call_sides s
+    WHERE s.started_at < $1::timestamptz
+        AND NOT EXISTS (SELECT FROM call_keys k WHERE (k.tenant, k.source, k.call_id) = (s.tenant, s.source, s.call_id))
+    LIMIT $2
+);
+
 -- name: forget_missed_numbers
 -- A missed call that is not kept stays in the figures, without its customer.
 UPDATE missed_calls SET customer = '' WHERE started_at < $1::timestamptz AND customer <> '';
@@ -50,6 +59,9 @@ SELECT pg_try_advisory_lock(hashtext('callkpi.janitor'));
 -- Forget what the journal that is kept folds into. Calls that began before it stay as they are.
 WITH gone AS (
     DELETE FROM call_keys WHERE first_at >= $1::timestamptz RETURNING tenant, source, call_id
+), sides_gone AS (
+    DELETE FROM same_call_sides s USING gone
+    WHERE (s.tenant, s.source, s.call_id) = (gone.tenant, gone.source, gone.call_id)
 ), calls_gone AS (
     DELETE FROM calls c WHERE c.started_at >= $1::timestamptz - interval '3 days'
         AND NOT EXISTS (SELECT FROM call_keys k WHERE (k.tenant, k.source, k.call_id) = (c.tenant, c.source, c.call_id)

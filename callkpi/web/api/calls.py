@@ -62,7 +62,10 @@ def operations(pool: asyncpg.Pool, reports: Reports) -> Sequence[Operation]:
         (tenant, source, root), row = found
         await reports.names.refresh(pool)
         call = call_json(asked, reports.names, orjson.loads(row["body"]))
-        events = [event_json(asked, event) for event in await _events(pool, tenant, source, root)]
+        told = [(source, root), *((twin["source"], twin["call_id"]) for twin in call["twins"])]
+        rows = [row for part in told for row in await _events(pool, tenant, *part)]
+        rows.sort(key=lambda row: (row["at"], row["kind"], row["event_id"]))
+        events = [event_json(asked, row) for row in rows]
         body = {**call, "facts": _facts(asked, orjson.loads(row["facts"])), "events": events}
         return Answer(body, seen=_seen(asked, [call]))
 
@@ -161,7 +164,7 @@ async def _find(pool: asyncpg.Pool, asked: Asked) -> tuple[tuple[str, str, str],
         place = await pool.fetchrow(store.query("reports", "key_of"), asked.tenant, source, call_id)
         if place is None or place["started_at"] is None:
             continue
-        key = (asked.tenant, source, place["root"])
+        key = (asked.tenant, place["source"], place["root"])
         row = await pool.fetchrow(store.query("reports", "call_at"), *key, place["started_at"])
         if row is not None:
             return key, row
@@ -185,7 +188,7 @@ async def _events(pool: asyncpg.Pool, tenant: str, source: str, root: str) -> li
         if place is not None:
             span = (place["first_at"], place["last_at"])
             rows += await pool.fetch(store.query("projector", "events_of"), [tenant], [source], [call_id], *span)
-    return sorted(rows, key=lambda row: (row["at"], row["kind"], row["event_id"]))
+    return rows
 
 
 def _seen(asked: Asked, calls: Sequence[Mapping[str, Any]]) -> Seen | None:
@@ -213,7 +216,13 @@ def call_json(asked: Asked, names: Names, body: dict[str, Any]) -> dict[str, Any
     for leg in shown.get("legs", ()):
         if not asked.reader.may(Right.AGENTS):
             leg["agent"] = ""
-        leg["agent_name"] = names.show(asked.tenant, "agent", agent_key(body["source"], leg["agent"]))
+        told_by = leg.get("agent_source") or body["source"]
+        leg["agent_name"] = names.show(asked.tenant, "agent", agent_key(told_by, leg["agent"]))
+    shown.setdefault("twins", [])
+    for twin in shown["twins"]:
+        twin["id"] = f"{twin['source']}/{twin['call_id']}"
+        if not asked.reader.may(Right.AGENTS):
+            twin["agents"] = []
     for entry in shown.get("entries", ()):
         entry["queue_name"] = names.show(asked.tenant, "queue", entry.get("queue", ""))
     return shown
@@ -238,6 +247,7 @@ def event_json(asked: Asked, row: Mapping[str, Any]) -> dict[str, Any]:
     if not asked.reader.may(Right.RAW):
         body.pop("detail", None)
     return {
+        "source": row["source"],
         "call_id": row["call_id"],
         "kind": row["kind"],
         "at": row["at"].isoformat(),

@@ -46,7 +46,7 @@ ADDRESS_TIMES = 4
 #: Answers from here on are compressed for those who take it.
 _WORTH_COMPRESSING = 4096
 _EXPOSED = "ETag, Retry-After, RateLimit, RateLimit-Policy, Content-Disposition"
-_KEEP = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie, Accept-Encoding"}
+_KEEP = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie, Origin, Accept-Encoding"}
 _FORGET = {"Cache-Control": "no-store"}
 #: Who reads what is for everybody.
 _STRANGER = access.Reader("stranger", config.Role.VIEWER, frozenset({""}))

@@ -93,6 +93,11 @@ _LEG = thing(
     ring_seconds=maybe(SECONDS), talk_seconds=maybe(SECONDS), hold_seconds=maybe(SECONDS),
     wrap_seconds=maybe(SECONDS), talk_with_hold=FLAG, transferred=FLAG, ended_by=TEXT,
 )  # fmt: skip
+#: The same call as another source told it.
+_TWIN = thing(
+    more=True, id=TEXT, source=TEXT, call_id=TEXT, rule=TEXT, started_at=TIME, outcome=one_of(list(Outcome)),
+    talk_seconds=maybe(SECONDS), line=TEXT, agents=listed(TEXT),
+)  # fmt: skip
 _CALL: dict[str, Schema] = {
     "id": TEXT, "tenant": TEXT, "source": TEXT, "call_id": TEXT, "direction": one_of(list(Direction)),
     "customer": {**maybe(TEXT), "description": "null where your role sees masked numbers only; empty where hidden"},
@@ -102,9 +107,9 @@ _CALL: dict[str, Schema] = {
     "talk_seconds": maybe(SECONDS), "hold_seconds": maybe(SECONDS), "wrap_seconds": maybe(SECONDS),
     "transferred": FLAG, "rating": maybe({"type": "integer"}),
     "crm": {"type": "object", "additionalProperties": TEXT}, "fields": {"type": "object", "additionalProperties": TEXT},
-    "flags": listed(TEXT),
+    "flags": listed(TEXT), "twins": listed(_TWIN),
 }  # fmt: skip
-_EVENT = thing(more=True, call_id=TEXT, kind=TEXT, at=TIME, received_at=TIME, event_id=TEXT)
+_EVENT = thing(more=True, source=TEXT, call_id=TEXT, kind=TEXT, at=TIME, received_at=TIME, event_id=TEXT)
 _REJECTED = {
     "id": COUNT, "source": TEXT, "received_at": TIME, "media_type": TEXT, "reason": TEXT,
     "replayed_at": maybe(TIME), "bytes": COUNT,
