@@ -19,7 +19,7 @@ from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.presence import Times
 from callkpi.reporting import goals, periods
-from callkpi.reporting.behind import FATES, kept_since, written_off_before
+from callkpi.reporting.behind import FATES, kept_since, missed_in, written_off_before
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
 from callkpi.reporting.steps import steps
@@ -45,7 +45,7 @@ from callkpi.reporting.summary import (
 )
 from callkpi.reports import Query, Reports, is_meant
 from callkpi.timekeeping import settle
-from callkpi.work import HIDDEN, item_of
+from callkpi.work import item_of
 
 #: The longest period of which single calls are read: for who waited at once, and which calls changed a figure.
 BY_CALL = timedelta(days=2, hours=2)
@@ -327,9 +327,7 @@ class _Assembly:
     # -- customers and calls that are left over --------------------------------------------------------
     async def _callbacks(self) -> tuple[CallBack, ...]:
         """Customers whom the period missed; of a long one those who still wait."""
-        rows = await self.db.fetch(
-            store.query("summary", "missed_in"), self.tenant, self.period.begin, self.period.end, HIDDEN
-        )
+        rows = await missed_in(self.db, self.tenant, self.period.begin, self.period.end)
         found = [self._callback(misses) for misses in self._by_customer(rows)]
         if not self.reads_calls:
             found = [item for item in found if item.state.is_open]
@@ -368,8 +366,8 @@ class _Assembly:
     async def _handover(self) -> HandOver:
         at = self.told_until
         since = written_off_before(self.own, at)
-        rows = await self.db.fetch(store.query("summary", "waited_at"), self.tenant, since, at, HIDDEN)
-        waiting = self._by_customer(rows)
+        rows = await missed_in(self.db, self.tenant, since, at, requests=True)
+        waiting = self._by_customer(row for row in rows if row["settled_at"] is None or row["settled_at"] >= at)
         bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
         calls = [store.call_from_body(row["body"]) for row in bodies]
         return HandOver(
@@ -421,7 +419,8 @@ class _Assembly:
                 store.query("summary", "late_calls"), self.tenant, self._sources, *window, LATE.total_seconds()
             )
         found = await self.db.fetch(store.query("summary", "reconciled_in"), self.tenant, *window)
-        for doubt, rows in ((Doubt.LATE, late), (Doubt.RECONCILED, found)):
+        doubtful = await self.db.fetch(store.query("summary", "conflicting_in"), self.tenant, *window)
+        for doubt, rows in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
             if rows:
                 calls = tuple(f"{row['source']}/{row['call_id']}" for row in rows[:NAMED_CALLS])
                 yield Note(doubt=doubt, count=len(rows), calls=calls)

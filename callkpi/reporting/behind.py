@@ -18,7 +18,7 @@ import orjson
 from callkpi import config, store
 from callkpi.config import ServiceLevelFormula
 from callkpi.kpi import Fact, Figures
-from callkpi.model import Direction, Fate
+from callkpi.model import Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.reports import Query, is_meant
 from callkpi.work import HIDDEN
@@ -225,7 +225,7 @@ async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str, now: date
     query = asked.query
     if not query.only.keys() <= {"queue", "line", "direction"}:
         raise Unknown(f"{figure}: missed customers have a queue and a line; filter by nothing else")
-    rows = await pool.fetch(store.query("summary", "missed_in"), query.tenant, query.begin, query.end, HIDDEN)
+    rows = await missed_in(pool, query.tenant, query.begin, query.end)
     written_off = written_off_before(asked.settings.tenants[query.tenant], now)
     items = []
     for row in rows:
@@ -240,6 +240,14 @@ async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str, now: date
                 )
             )  # fmt: skip
     return _sorted(figure, "missed calls", items)
+
+
+async def missed_in(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, begin: datetime, end: datetime, *, requests: bool = False
+) -> list[asyncpg.Record]:
+    """Missed calls of a window with their fates and when they were settled; with *requests* to be called, or not."""
+    rows = await db.fetch(store.query("summary", "missed_in"), tenant, begin, end, HIDDEN)
+    return [row for row in rows if requests or row["outcome"] != Outcome.CALLBACK_REQUESTED]
 
 
 def written_off_before(tenant: config.Tenant, now: datetime | None) -> datetime:

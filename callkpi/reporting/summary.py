@@ -174,7 +174,6 @@ class Doubt(StrEnum):
     REJECTED = "rejected"  #: payloads that could not be understood
     SILENT = "silent"  #: a source told nothing for long
     NEVER_SPOKE = "never_spoke"  #: a source told nothing at all in the period
-    DISCONNECTED = "disconnected"  #: a live connection was down
     LATE = "late"  #: calls whose events came long after they happened
     RECONCILED = "reconciled"  #: calls whose webhooks were lost, found in the portal's statistics
     CONFLICTING = "conflicting"  #: calls of which two facts disagree

@@ -29,7 +29,11 @@ QUEUE = (
     "aht_seconds", "still_waiting",
 )  # fmt: skip
 AGENT = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds", "aht_seconds", "pauses")
-AGENT_TIMES = ("logged_in_seconds", "available_seconds", "paused_seconds", "busy_seconds", "occupancy", "utilisation")
+AGENT_TIMES = (
+    "logged_in_seconds", "available_seconds", "ringing_seconds", "talking_seconds", "paused_seconds", "busy_seconds",
+    "occupancy", "utilisation",
+)  # fmt: skip
+_ALWAYS = ("handled", "answered")
 
 
 _A_DAY = timedelta(hours=25)
@@ -83,7 +87,7 @@ def tables(summary: Summary, code: str, reader: Reader) -> list[Table]:
     maker = _Maker(summary, language(code), reader)
     found = [maker.headline(), maker.queues(), maker.reasons(), maker.callbacks(), maker.open_calls()]
     if reader.agents:
-        found.append(maker.agents())
+        found += [maker.agents(), maker.times()]
     found += [maker.intervals(), maker.notes()]
     return [table for table in found if table.rows]
 
@@ -183,20 +187,21 @@ class _Maker:
 
     def agents(self) -> Table:
         lines = self._summary.agents
-        times = [name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)]
-        names = [
-            name for name in AGENT if name in ("handled", "answered") or any(line.figures.get(name) for line in lines)
-        ]
-        rows = [(Cell(line.agent), *self._agent(line, names, times), Cell(self._by_queue(line))) for line in lines]
-        heads = [self._text(name) for name in ("agent", *names, *times, "queues")]
-        return self._table("agents", "agents", heads, rows)
+        names = [name for name in AGENT if name in _ALWAYS or any(line.figures.get(name) for line in lines)]
+        rows = [(Cell(line.agent), *self._work(line, names), Cell(self._by_queue(line))) for line in lines]
+        return self._table("agents", "agents", [self._text(name) for name in ("agent", *names, "queues")], rows)
 
-    def _agent(self, line: AgentLine, names: Sequence[str], times: Sequence[str]) -> Iterator[Cell]:
+    def _work(self, line: AgentLine, names: Sequence[str]) -> Iterator[Cell]:
         for name in names:
             cell = self._judged(line.figures, name, {"agent": line.agent})
             yield replace(cell, figure="") if name == "pauses" else cell
-        for name in times:
-            yield Cell(getattr(line, name), kind_of(name))
+
+    def times(self) -> Table:
+        """How the time was spent of those whose states are told."""
+        lines = [line for line in self._summary.agents if line.logged_in_seconds]
+        names = [name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)]
+        rows = [(Cell(line.agent), *(Cell(getattr(line, name), kind_of(name)) for name in names)) for line in lines]
+        return self._table("times", "times_in_state", [self._text(name) for name in ("agent", *names)], rows)
 
     def _by_queue(self, line: AgentLine) -> str:
         told = [f"{queue or self._text('no_queue')} {count}" for queue, count in sorted(line.by_queue.items())]

@@ -6,9 +6,9 @@ A sentence is made of parts; a part that is a figure knows which one, so that a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
@@ -16,7 +16,7 @@ from callkpi.reporting.summary import Doubt, Interval, Note, Summary
 
 #: Doubts that make a figure less than the truth; the others are good to know.
 SERIOUS = (
-    Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.SILENT, Doubt.DISCONNECTED, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
+    Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
     Doubt.CONFLICTING,
 )  # fmt: skip
 #: How many gaps of silence are told one by one.
@@ -144,17 +144,16 @@ class _Said:
 
     def _most_missed(self, missed: int) -> list[Part]:
         """The interval and the queue with most misses; nothing where none stands out."""
-        worst = max(self._summary.intervals, key=lambda interval: interval.missed, default=None)
-        if worst is None or worst.missed < 2 or len(self._summary.intervals) < 2:
-            return []
+        worst = _greatest(self._summary.intervals, lambda interval: interval.missed)
+        line = _greatest(self._summary.queues, lambda line: int(line.figures["missed"] or 0))
+        where: dict[str, Filling] = {}
+        if line is not None:
+            shown = Part(self._language.number(line.figures["missed"] or 0), "missed", {"queue": line.queue})
+            where = {"queue": line.queue, "n": shown}
+        if worst is None:
+            return self._fill("s_most_queue_alone", **where) if where and missed > 1 else []
         number = Part(self._language.number(worst.missed), "missed", begin=worst.begin, end=worst.end)
-        lines = sorted(self._summary.queues, key=lambda line: -(line.figures["missed"] or 0))
-        queue: list[Part] = []
-        if len(lines) > 1 and (lines[0].figures["missed"] or 0) > (lines[1].figures["missed"] or 0):
-            name = lines[0].queue
-            shown = Part(self._language.number(lines[0].figures["missed"] or 0), "missed", {"queue": name})
-            queue = self._fill("s_most_queue", queue=name, n=shown)
-        return self._when("s_most", worst, n=number, queue=queue)
+        return self._when("s_most", worst, n=number, queue=self._fill("s_most_queue", **where) if where else [])
 
     def _when(self, key: str, interval: Interval, **values: Filling) -> list[Part]:
         """A sentence of an interval: a time of the day, or a day of a long period."""
@@ -217,9 +216,9 @@ class _Said:
 
     def peak(self) -> Iterator[list[Part]]:
         busiest, most = self._summary.busiest, self._summary.most_waiting
-        if busiest is None or busiest.end is None or len(self._summary.intervals) < 2 or busiest.count < 2:
+        interval = _greatest(self._summary.intervals, lambda interval: interval.offered)
+        if busiest is None or interval is None:
             return
-        interval = next(each for each in self._summary.intervals if each.begin == busiest.begin)
         shown = Part(self._language.number(busiest.count), "offered", begin=busiest.begin, end=busiest.end)
         waiting: list[Part] = []
         if most is not None:
@@ -308,6 +307,17 @@ def title(summary: Summary, code: str) -> str:
     told = language(code)
     key = f"title_{summary.period.kind}"
     return f"{told.text(key if told.has(key) else 'title_custom')}: {period_name(summary.period, told)}"
+
+
+_Item = TypeVar("_Item")
+
+
+def _greatest(items: Sequence[_Item], size: Callable[[_Item], int]) -> _Item | None:
+    """The one that stands out: of at least two the greatest, of size two or more; None where others are as great."""
+    ordered = sorted(items, key=size, reverse=True)
+    if len(ordered) < 2 or size(ordered[0]) < 2 or size(ordered[0]) == size(ordered[1]):
+        return None
+    return ordered[0]
 
 
 def _signed_share(language: Language, value: float) -> str:

@@ -26,8 +26,9 @@ WHERE tenant = $1 AND started_at > $2::timestamptz - interval '2 days' AND start
     AND last_event_at >= $2::timestamptz AND direction = ANY ($4::text[]);
 
 -- name: missed_in
--- Missed calls of a window with what became of their customers, and when that was: of a conversation, or of the hand
--- that closed the item. Served by missed_by_time and the key of work_items; $4 begins the items of hidden numbers.
+-- Missed calls (and requests to be called) of a window with what became of their customers, and when that was: the time
+-- of a conversation, or of the hand that closed the item. Served by missed_by_time and the key of work_items; $4 begins
+-- the items of hidden numbers.
 SELECT m.source, m.call_id, m.started_at, m.customer, m.line, m.queue, m.outcome, m.fate, m.called_back_at,
     coalesce(m.reached_at, closed.at) AS settled_at
 FROM missed_calls m
@@ -39,25 +40,6 @@ CROSS JOIN LATERAL (
         AND (s.value ->> 'at')::timestamptz >= m.started_at
 ) AS closed
 WHERE m.tenant = $1 AND m.started_at >= $2::timestamptz AND m.started_at < $3::timestamptz
-    AND m.outcome <> 'callback_requested'
-ORDER BY m.started_at, m.source, m.call_id;
-
--- name: waited_at
--- Missed calls (and requests to be called) before $3, not before $2, of which nobody had spoken to the customer at $3:
--- the work list of that moment. Served by missed_by_time and the key of work_items; $4 begins the items of hidden
--- numbers.
-SELECT m.source, m.call_id, m.started_at, m.customer, m.queue, m.fate, m.called_back_at, settled.at AS settled_at
-FROM missed_calls m
-CROSS JOIN LATERAL (
-    SELECT min((s.value ->> 'at')::timestamptz) AS at
-    FROM work_items w, json_array_elements(w.body -> 'settlements') AS s (value)
-    WHERE m.fate = 'written_off' AND w.tenant = m.tenant
-        AND w.item = CASE WHEN m.customer = '' THEN $4::text || m.source || '/' || m.call_id ELSE m.customer END
-        AND (s.value ->> 'at')::timestamptz >= m.started_at
-) AS closed
-CROSS JOIN LATERAL (SELECT coalesce(m.reached_at, closed.at) AS at) AS settled
-WHERE m.tenant = $1 AND m.started_at >= $2::timestamptz AND m.started_at < $3::timestamptz
-    AND (settled.at IS NULL OR settled.at >= $3::timestamptz)
 ORDER BY m.started_at, m.source, m.call_id;
 
 -- name: rejected_in
@@ -88,6 +70,13 @@ SELECT source, call_id FROM journal
 WHERE tenant = $1 AND source = ANY ($2::text[]) AND at >= $3::timestamptz AND at < $4::timestamptz
     AND kind <> 'agent_state' AND received_at - at > make_interval(secs => $5::float8)
 GROUP BY source, call_id ORDER BY min(at), source, call_id;
+
+-- name: conflicting_in
+-- Calls of a window whose facts disagree. Served by calls_by_time.
+SELECT source, call_id FROM calls
+WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
+    AND json_array_length(body -> 'flags') > 0
+ORDER BY started_at, source, call_id;
 
 -- name: reconciled_in
 -- Calls of a window whose webhooks were lost. Served by calls_by_time and the primary key.

@@ -76,6 +76,9 @@ def _tiles(summary: Summary, code: str, reader: Reader) -> str:
     """The figures that are looked for first, great, with their goals and their change."""
     told, zone = language(code), ZoneInfo(summary.period.timezone)
     rows = {row[1].figure: row for row in tables(summary, code, reader)[0].rows}
+    if summary.before is not None and not summary.before.figures["offered"]:
+        # More than nothing says nothing.
+        rows = {name: row[:3] for name, row in rows.items()}
     tiles = [_tile(rows[name], told, zone, links.behind(summary, reader, name, {})) for name in _TILES]
     waiting = told.number(summary.handover.waiting_customers)
     tiles.append(f"<div><dt>{escape(told.text('waiting_customers'))}</dt><dd>{waiting}</dd></div>")

@@ -34,7 +34,7 @@ _MARGIN, _FOOT = 14 * mm, 16 * mm
 _BREADTH = A4[0] - 2 * _MARGIN
 _REGULAR, _BOLD = "CallkpiRoboto", "CallkpiRoboto-Bold"
 _COLOURS = {
-    "answered": "#9bb8da", "missed": "#8c1d18", "rest": "#e0c36a", "longest": "#b9c4d0", "dot": "#000000",
+    "answered": "#9bb8da", "missed": "#8c1d18", "rest": "#f0e2b0", "longest": "#b9c4d0", "dot": "#000000",
     "grid": "#d5dbe2", "line": "#14191f", "goal": "#1b7a43", "label": "#55606c", "legend": "#14191f",
 }  # fmt: skip
 _INK, _QUIET, _RULE, _STRIPE = HexColor("#14191f"), HexColor("#55606c"), HexColor("#c4ccd5"), HexColor("#f4f6f9")
