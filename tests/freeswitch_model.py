@@ -1,7 +1,7 @@
 """A FreeSWITCH that says what the real one says, for calls that a test describes.
 
-Made from FreeSWITCH's sources (``switch_channel.c``, ``switch_ivr_bridge.c``, ``mod_callcenter.c``): which event carries
-which headers, and which variables the channel has by then. Nothing is shared with the code under test.
+Made from FreeSWITCH's sources (``switch_channel.c``, ``switch_ivr_bridge.c``, ``mod_callcenter.c``): which event
+carries which headers, and which variables the channel has by then. Nothing is shared with the code under test.
 """
 
 from __future__ import annotations
@@ -201,12 +201,11 @@ class Switch:
         self.state(agent, "Receiving")
         self._info("agent-offering", None, Queue=queue, Agent=agent, Agent_Type="callback",
                    Agent_System="single_box", **self._member(leg))  # fmt: skip
-        made = self.makes(
+        return self.makes(
             uuid, agent.partition("@")[0], None, leg.caller, cc_side="agent", cc_agent=agent, cc_queue=queue,
             cc_agent_type="callback", cc_member_uuid=leg.variables["cc_member_uuid"],
             cc_member_session_uuid=leg.uuid, dialed_user=agent.partition("@")[0],
         )  # fmt: skip
-        return made
 
     def takes(self, leg: Leg, made: Leg) -> None:
         """An agent's channel that has answered gets the caller."""
