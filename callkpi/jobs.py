@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callkpi import config, reconcile, store
+from callkpi.connections import connector
 from callkpi.health import Health
 from callkpi.projector import Projector
 
@@ -40,4 +41,5 @@ async def project(settings: config.Settings, dsn: str) -> None:
 JOBS = (
     Job("projector", lambda settings: True, project),
     Job("reconciler", lambda settings: bool(settings.portals), reconcile.run),
+    Job("connector", lambda settings: bool(settings.connected), connector.run),
 )

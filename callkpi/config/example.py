@@ -53,7 +53,18 @@ _KEYS: Mapping[SourceKind, tuple[str, ...]] = {
         "nightly_at",
         "requests_per_second",
     ),
-    SourceKind.ASTERISK: ("token", "inbound_contexts", "outbound_contexts", "internal_number"),
+    SourceKind.ASTERISK: (
+        "token",
+        "inbound_contexts",
+        "outbound_contexts",
+        "internal_number",
+        "ami_address",
+        "ami_user",
+        "ami_secret",
+        "ami_tls",
+        "ami_ca",
+        "queue_log",
+    ),
     SourceKind.NATIVE: ("token",),
     SourceKind.ZADARMA: ("secrets", "timezone", "token"),
     SourceKind.MANGO: ("api_key", "secrets", "token"),
@@ -86,6 +97,8 @@ def _example_lines(cls: Any, skip: typing.Collection[str] = ()) -> list[str]:
 def _toml(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return "'" + str(value) + "'" if "\\" in value else f'"{value}"'
     return '""  # none' if value is None or value == {} else repr(value)

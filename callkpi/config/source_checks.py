@@ -28,6 +28,7 @@ def source_problems(where: str, name: str, source: Source, tenants: Mapping[str,
     if source.timezone and not is_zone(source.timezone):
         yield f"{where}.timezone: {source.timezone!r} is no IANA zone; write e.g. Europe/Moscow"
     yield from _table_problems(where, source)
+    yield from _live_problems(where, source)
     try:
         re.compile(source.internal_number)
     except re.error as error:
@@ -60,7 +61,7 @@ def _secret_problems(where: str, source: Source) -> Iterator[str]:
                 f"{where}.public_url: must be this door's address as Twilio has it, without a query, "
                 f"e.g. https://your.host/hooks/{where.partition('.')[2]}"
             )
-    elif not source.token:
+    elif not source.token and not source.keeps_connection:
         yield f"{where}.token: is required; write a long random string and give it to the sender"
 
 
@@ -79,6 +80,29 @@ def _table_problems(where: str, source: Source) -> Iterator[str]:
     for word, outcome in source.outcomes.items():
         if outcome not in CALL_OUTCOMES:
             yield f"{where}.outcomes.{word}: {outcome!r} is none of {', '.join(CALL_OUTCOMES)}"
+
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
+
+
+def _live_problems(where: str, source: Source) -> Iterator[str]:
+    """Of connections that callkpi keeps. Never with the secret."""
+    if source.kind is not SourceKind.ASTERISK:
+        for key in ("ami_address", "ami_user", "ami_secret", "ami_ca", "queue_log"):
+            if getattr(source, key):
+                yield f"{where}.{key}: only kind asterisk has one; remove it"
+        return
+    if source.ami_address:
+        match = _ADDRESS.fullmatch(source.ami_address)
+        if match is None or not 0 < int(match[2]) <= 65535:
+            yield f'{where}.ami_address: {source.ami_address!r} must be HOST:PORT, e.g. "pbx.example:5038"'
+        for key in ("ami_user", "ami_secret"):
+            if not getattr(source, key) or not getattr(source, key).isprintable():
+                yield f"{where}.{key}: is required with ami_address; write what manager.conf has, one line of text"
+        if source.queue_log:
+            yield f"{where}.queue_log: with ami_address each call would count twice; keep one of the two"
+    if source.queue_log and not source.queue_log.startswith("/"):
+        yield f"{where}.queue_log: must be a whole path, e.g. /var/log/asterisk/queue_log"
 
 
 REST_URL = re.compile(r"(https?)://([^/@?#]+)/rest/(\d+)/([^/?#\s]+)/?")

@@ -144,6 +144,20 @@ class Source:
     nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
     requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
 
+    ami_address: str = setting(
+        "", "asterisk: its manager interface, host:5038; callkpi connects and keeps the connection"
+    )
+    ami_user: str = setting("", "asterisk: the section of manager.conf")
+    ami_secret: str = setting("", "asterisk: its secret")
+    ami_tls: bool = setting(False, "asterisk: the address speaks TLS (tlsenable in manager.conf, port 5039)")
+    ami_ca: str = setting("", "asterisk: file with the certificate to trust; empty: the system's authorities")
+    queue_log: str = setting("", "asterisk: this file is followed, e.g. /var/log/asterisk/queue_log; not with AMI")
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether callkpi itself connects to this source, or follows its file."""
+        return bool(self.ami_address or self.queue_log)
+
     @property
     def zone(self) -> ZoneInfo:
         """Zone of times without an offset. The tenant's is filled in by :meth:`Settings.with_zone`."""
@@ -215,6 +229,11 @@ class Settings:
     def portals(self) -> dict[str, Source]:
         """The sources that may be asked by REST."""
         return {name: source for name, source in self.sources.items() if source.rest_url}
+
+    @property
+    def connected(self) -> dict[str, Source]:
+        """The sources that callkpi keeps a connection to."""
+        return {name: source for name, source in self.sources.items() if source.keeps_connection}
 
     @property
     def data_dir(self) -> Path:
