@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+#: Code of an end that nobody heard: the connection was cut, and after it the call was not there any more.
+END_UNHEARD = "end_unheard"
+
 #: Events that tell of an agent rather than of a call live in a stream of that agent.
 AGENT_STREAM = "agent:"
 

@@ -11,6 +11,6 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     found = {settings.server.api_token, settings.server.metrics_token, settings.database.reader_password}
     for source in settings.sources.values():
         found.update(source.application_tokens, source.secrets)
-        found.update((source.token, source.api_key, source.ami_secret))
+        found.update((source.token, source.api_key, source.ami_secret, source.esl_password))
         found.update(rest_secrets(source.rest_url))
     return frozenset(value for value in found if value)

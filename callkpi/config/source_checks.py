@@ -87,6 +87,7 @@ _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
 
 def _live_problems(where: str, source: Source) -> Iterator[str]:
     """Of connections that callkpi keeps. Never with the secret."""
+    yield from _esl_problems(where, source)
     if source.kind is not SourceKind.ASTERISK:
         for key in ("ami_address", "ami_user", "ami_secret", "ami_ca", "queue_log"):
             if getattr(source, key):
@@ -103,6 +104,23 @@ def _live_problems(where: str, source: Source) -> Iterator[str]:
             yield f"{where}.queue_log: with ami_address each call would count twice; keep one of the two"
     if source.queue_log and not source.queue_log.startswith("/"):
         yield f"{where}.queue_log: must be a whole path, e.g. /var/log/asterisk/queue_log"
+
+
+def _esl_problems(where: str, source: Source) -> Iterator[str]:
+    if source.kind is not SourceKind.FREESWITCH:
+        for key in ("esl_address", "esl_password"):
+            if getattr(source, key):
+                yield f"{where}.{key}: only kind freeswitch has one; remove it"
+        return
+    if source.esl_password and not source.esl_address:
+        yield f'{where}.esl_address: is required with esl_password; write HOST:PORT, e.g. "pbx.example:8021"'
+    if not source.esl_address:
+        return
+    match = _ADDRESS.fullmatch(source.esl_address)
+    if match is None or not 0 < int(match[2]) <= 65535:
+        yield f'{where}.esl_address: {source.esl_address!r} must be HOST:PORT, e.g. "pbx.example:8021"'
+    if not source.esl_password or not source.esl_password.isprintable():
+        yield f"{where}.esl_password: is required with esl_address; write what event_socket.conf.xml has"
 
 
 REST_URL = re.compile(r"(https?)://([^/@?#]+)/rest/(\d+)/([^/?#\s]+)/?")

@@ -153,10 +153,13 @@ class Source:
     ami_ca: str = setting("", "asterisk: file with the certificate to trust; empty: the system's authorities")
     queue_log: str = setting("", "asterisk: this file is followed, e.g. /var/log/asterisk/queue_log; not with AMI")
 
+    esl_address: str = setting("", "freeswitch: its event socket, host:8021; callkpi connects and keeps the connection")
+    esl_password: str = setting("", "freeswitch: the password in event_socket.conf.xml")
+
     @property
     def keeps_connection(self) -> bool:
         """Whether callkpi itself connects to this source, or follows its file."""
-        return bool(self.ami_address or self.queue_log)
+        return bool(self.ami_address or self.queue_log or self.esl_address)
 
     @property
     def zone(self) -> ZoneInfo:

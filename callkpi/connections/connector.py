@@ -30,8 +30,16 @@ class Office:
     health: Health
 
 
+def _freeswitch(office: Office, name: str, source: config.Source) -> Link:
+    from callkpi.connections import freeswitch_esl
+
+    return freeswitch_esl.EslLink(office, name, source)
+
+
 #: What makes the link of a source of a kind.
-LINKS: Mapping[config.SourceKind, Callable[[Office, str, config.Source], Link]] = {}
+LINKS: Mapping[config.SourceKind, Callable[[Office, str, config.Source], Link]] = {
+    config.SourceKind.FREESWITCH: _freeswitch,
+}
 
 
 async def run(settings: config.Settings, dsn: str) -> None:

@@ -25,10 +25,11 @@ from itertools import pairwise
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, Outcome, millis
+from callkpi.model import END_UNHEARD, CallEvent, Direction, Kind, LegEnd, Outcome, millis
 from callkpi.sources.base import Rejected
+from callkpi.sources.freeswitch_esl import ASKED
 from callkpi.sources.freeswitch_record import CANCELLED, RANK_OUTSIDE, Record, ring_end
-from callkpi.sources.freeswitch_scene import Channel, Offer, Scene, Stay, scene_of, talks
+from callkpi.sources.freeswitch_scene import Channel, Offer, Scene, Stay, is_unheard, scene_of, talks
 
 TRANSFERS = {"BLIND_TRANSFER": "blind", "ATTENDED_TRANSFER": "attended"}
 #: mod_callcenter takes the time of a stay twice, in whole seconds, around the caller's answer.
@@ -44,11 +45,11 @@ def interpret(
     signals: Sequence[CallEvent], records: Sequence[CallEvent], settings: config.Source
 ) -> Sequence[CallEvent]:
     """All events of one call as canonical events. *records*: what mod_json_cdr tells of it, and links."""
+    if all(signal.call_id.startswith("~") or signal.detail["Event"] == ASKED for signal in signals):
+        return records  # nobody has said whose channels these are
     scene = scene_of(signals, settings)
     links = [event for event in records if event.kind is Kind.LINKED]
     cdr = [event for event in records if event.kind is not Kind.LINKED]
-    if all(signal.call_id.startswith("~") for signal in signals):
-        return records if cdr else links  # nobody has said whose call this is
     reading = _Reading(scene)
     live = reading.events()
     known = live
@@ -64,10 +65,12 @@ def _merged(known: list[CallEvent], more: Sequence[CallEvent]) -> list[CallEvent
         return known
     legs, over = _legs(known), _legs(known, ended=True)
     replaced = (_legs(more, ended=True) & legs) - over
-    result = [event for event in known if event.leg not in replaced or not event.leg]
-    kinds = {event.kind for event in known if not event.leg}
     stays = _same_stays(known, more)
-    over_stays = {event.entry for event in known if event.kind in (Kind.LEFT_QUEUE, Kind.ANSWERED) and event.entry}
+    left = {stays.get(event.entry, event.entry) for event in more if event.kind is Kind.LEFT_QUEUE}
+    ended = any(event.kind is Kind.ENDED and not event.leg for event in more)
+    result = [event for event in known if not _gives_way(event, replaced, left, ended)]
+    kinds = {event.kind for event in result if not event.leg}
+    over_stays = {event.entry for event in result if event.kind in (Kind.LEFT_QUEUE, Kind.ANSWERED) and event.entry}
     for event in more:
         entry = stays.get(event.entry, event.entry)
         if event.leg:
@@ -84,8 +87,18 @@ def _merged(known: list[CallEvent], more: Sequence[CallEvent]) -> list[CallEvent
     return result
 
 
+def _gives_way(event: CallEvent, legs: set[str], left: set[str], ended: bool) -> bool:
+    """Whether what is known is replaced: a leg that was not heard to its end, an end that was only found out."""
+    if event.leg:
+        return event.leg in legs
+    if event.kind is Kind.LEFT_QUEUE:
+        return event.untimed and event.entry in left
+    return event.kind is Kind.ENDED and event.untimed and ended
+
+
 def _legs(events: Iterable[CallEvent], *, ended: bool = False) -> set[str]:
-    return {e.leg for e in events if e.leg and (not ended or e.kind in (Kind.ENDED, Kind.NOT_TAKEN))}
+    over = (Kind.ENDED, Kind.NOT_TAKEN)
+    return {e.leg for e in events if e.leg and (not ended or (e.kind in over and not e.untimed))}
 
 
 def _same_stays(known: Sequence[CallEvent], more: Sequence[CallEvent]) -> dict[str, str]:
@@ -127,15 +140,15 @@ class _Reading:
         result = []
         if self.root.first is not None or self.scene.stays:
             result.append(self._started())
-        for stay in self.scene.stays:
-            result += self._stay(stay)
-        if self._is_made_by_agent():
-            result += self._own_leg()
+        legs = self._own_leg() if self._is_made_by_agent() else []
         for channel in self._agents():
-            result += self._leg(channel)
+            legs += self._leg(channel)
         for offer in self.scene.offers:
-            result += self._ring_without_channel(offer)
-        return result + self._end()
+            legs += self._ring_without_channel(offer)
+        answered = {event.entry for event in legs if event.kind is Kind.ANSWERED}
+        for stay in self.scene.stays:
+            result += self._stay(stay, answered)
+        return [*result, *legs, *self._end()]
 
     # -- who called whom -----------------------------------------------------------------------------
     def _direction(self) -> Direction:
@@ -179,13 +192,18 @@ class _Reading:
         return {"direction": self.direction, "customer": next(iter(dialled), "")}
 
     # -- stays in queues -----------------------------------------------------------------------------
-    def _stay(self, stay: Stay) -> list[CallEvent]:
+    def _stay(self, stay: Stay, answered: set[str]) -> list[CallEvent]:
         about = {"queue": stay.queue, "entry": stay.key}
         queued = self.tell(stay.told_by, Kind.QUEUED, f".{stay.key}", at=stay.joined_at, **about)
-        if stay.start is not None or stay.end is None:
+        if stay.start is not None or stay.key in answered:
             return [queued]
-        wait = millis(stay.end.at, stay.joined_at)
-        return [queued, self.tell(stay.end, Kind.LEFT_QUEUE, cause=_why_left(stay.end), wait_ms=wait, **about)]
+        if stay.end is not None:
+            wait = millis(stay.end.at, stay.joined_at)
+            return [queued, self.tell(stay.end, Kind.LEFT_QUEUE, cause=_why_left(stay.end), wait_ms=wait, **about)]
+        if stay.unheard is None:
+            return [queued]
+        told: dict[str, Any] = {"cause": Outcome.EXPIRED, "code": END_UNHEARD, "untimed": True}
+        return [queued, self.tell(stay.unheard, Kind.LEFT_QUEUE, f".{stay.key}", **told, **about)]
 
     # -- agents --------------------------------------------------------------------------------------
     def _agents(self) -> list[Channel]:
@@ -204,12 +222,19 @@ class _Reading:
     def _offer(self, channel: Channel) -> Offer | None:
         return next((offer for offer in self.scene.offers if offer.channel == channel.uuid), None)
 
+    def _stay_of(self, channel: Channel, offer: Offer | None) -> Stay | None:
+        if offer is not None and offer.stay is not None:
+            return offer.stay
+        member = channel.variable("cc_member_uuid") if channel.variable("cc_side") == "agent" else ""
+        return next((stay for stay in self.scene.stays if stay.key == member), None)
+
     def _leg(self, channel: Channel) -> list[CallEvent]:
         offer = self._offer(channel)
         agent = offer.agent if offer else self._name(channel)
         common: dict[str, Any] = {"agent": agent, "leg": channel.uuid}
-        if offer is not None and offer.stay is not None:
-            common |= {"queue": offer.stay.queue, "entry": offer.stay.key}
+        stay = self._stay_of(channel, offer)
+        if stay is not None:
+            common |= {"queue": stay.queue, "entry": stay.key}
         assert channel.first is not None
         result = [] if channel.inbound else [self.tell(channel.first, Kind.RINGING, at=channel.began, **common)]
         answered = self._connected_at(channel, offer)
@@ -219,8 +244,8 @@ class _Reading:
         told: dict[str, Any] = {}
         if channel.answered is not None and channel.began is not None and not channel.inbound:
             told["ring_ms"] = millis(min(channel.answered, begin), channel.began)
-        if offer is not None and offer.stay is not None:
-            told["wait_ms"] = millis(begin, offer.stay.joined_at)
+        if stay is not None:
+            told["wait_ms"] = millis(begin, stay.joined_at)
         result.append(self.tell(signal, Kind.ANSWERED, f".{channel.uuid}", at=begin, **told, **common))
         return [*result, *self._holds(channel, begin, common["leg"]), *self._end_of_talk(channel, offer, begin, common)]
 
@@ -251,7 +276,9 @@ class _Reading:
             return []
         cause = (fail or end).detail.get("CC-Hangup-Cause" if fail else "Hangup-Cause", "")
         cause = cause or channel.variable("hangup_cause")
-        return [self.tell(end, Kind.NOT_TAKEN, f".{channel.uuid}", cause=ring_end(cause), **common)]
+        unheard = is_unheard(end)
+        how = LegEnd.CANCELLED if unheard else ring_end(cause)
+        return [self.tell(end, Kind.NOT_TAKEN, f".{channel.uuid}", cause=how, untimed=unheard, **common)]
 
     def _end_of_talk(
         self, channel: Channel, offer: Offer | None, begin: datetime, common: dict[str, Any]
@@ -268,6 +295,7 @@ class _Reading:
         if end is None:
             return []
         told = {name: common[name] for name in ("agent", "leg")}
+        told |= {"untimed": is_unheard(end)}
         result = [
             self.tell(end, Kind.ENDED, f".{channel.uuid}", at=max(end.at, begin), hold_ms=_hold_ms(channel), **told)
         ]
@@ -349,7 +377,8 @@ class _Reading:
             end = bridges[-1].end
         if end is not None:
             hold = _hold_ms(self.root)
-            result.append(self.tell(end, Kind.ENDED, ".own", hold_ms=hold, at=max(end.at, begin), **common))
+            over: dict[str, Any] = {"hold_ms": hold, "at": max(end.at, begin), "untimed": is_unheard(end)}
+            result.append(self.tell(end, Kind.ENDED, ".own", **over, **common))
         if end is not None and (how := _transferred(self.root)):
             result.append(self.tell(self.root.hangup or end, Kind.TRANSFERRED, ".own", cause=how, **common))
         return result
@@ -363,12 +392,15 @@ class _Reading:
         if not ends or len(ends) < len(sides):
             return []
         last = max(ends, key=lambda e: e.order)
+        if is_unheard(last):
+            about: dict[str, Any] = {"cause": "" if self.scene.stays else Outcome.EXPIRED, "code": END_UNHEARD}
+            return [self.tell(last, Kind.ENDED, ".call", untimed=True, **about)]
         own = self.root.hangup or last
         cause = self.root.variable("hangup_cause") or own.detail.get("Hangup-Cause", "")
         outcome = self.record.outcome(self.direction) if cause and not self.scene.stays else ""
         return [
             self.tell(own, Kind.ENDED, ".call", at=last.at, code=cause[:40],
-                      cause=outcome, hangup_by=self.record.hung_up_by(self.direction), untimed=self.root.is_gone)
+                      cause=outcome, hangup_by=self.record.hung_up_by(self.direction))
         ]  # fmt: skip
 
     def record_of_root(self) -> list[CallEvent]:

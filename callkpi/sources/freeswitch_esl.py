@@ -5,8 +5,8 @@ An event is an object of its headers, as ``event json`` sends it, or ``event pla
 Checked against the sources of FreeSWITCH: ``switch_channel_event_set_basic_data`` and ``…_extended_data`` (headers of a
 channel; HOLD and UNHOLD come without ``variable_…``), ``switch_ivr_bridge.c`` (``Bridge-A-Unique-ID``,
 ``Bridge-B-Unique-ID``), ``mod_callcenter.c`` (each ``CC-Action``, also those headers that only newer ones have), and
-its API's lists (columns by title, as their number differs). Against the documentation alone: Core-UUID, Event-Sequence,
-``Caller-Transfer-Source``. Not checked on a running FreeSWITCH.
+its API's lists (columns by title, as their number differs). Against the documentation alone: Core-UUID, Event-Sequence.
+Not checked on a running FreeSWITCH.
 
 A channel is the caller's, or was made for one: its events belong to the stream of the channel it was made for, the id
 under which mod_json_cdr's records of the same call are kept. Where an event does not say that, it goes to the channel's
@@ -28,25 +28,28 @@ from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Kind
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
 
-#: What callkpi's own connection tells after it was away: of a channel that is there, and of one that is not any more.
-SEEN, GONE = "callkpi:CHANNEL_SEEN", "callkpi:CHANNEL_GONE"
+#: Made by callkpi itself after it was away (:mod:`.freeswitch_resync`): a channel that is there, a caller who waits,
+#: and a call that FreeSWITCH was asked about.
+SEEN, MEMBER_SEEN, ASKED = "callkpi:CHANNEL", "callkpi-member", "callkpi:CALL"
 CALLCENTER = "callcenter::info"
+#: Code of an agent's state that was found, not told: no pause and no login of its own.
+RESYNC = "RESYNC"
 #: Events to subscribe to.
 CHANNEL_EVENTS = (
     "CHANNEL_CREATE", "CHANNEL_PROGRESS", "CHANNEL_PROGRESS_MEDIA", "CHANNEL_ANSWER", "CHANNEL_BRIDGE",
     "CHANNEL_UNBRIDGE", "CHANNEL_HOLD", "CHANNEL_UNHOLD", "CHANNEL_HANGUP_COMPLETE",
 )  # fmt: skip
-_KNOWN = {*CHANNEL_EVENTS, SEEN, GONE}
+_KNOWN = {*CHANNEL_EVENTS, SEEN}
 _OF_CALLS = {
     "member-queue-start", "member-queue-resume", "member-queue-end", "agent-offering", "bridge-agent-start",
-    "bridge-agent-end", "bridge-agent-fail",
+    "bridge-agent-end", "bridge-agent-fail", MEMBER_SEEN,
 }  # fmt: skip
 _OF_AGENTS = {"agent-status-change", "agent-state-change"}
 _HEADERS = (
     "Unique-ID", "Call-Direction", "Answer-State", "Hangup-Cause", "Caller-Caller-ID-Number", "Caller-ANI",
     "Caller-Callee-ID-Number", "Caller-Destination-Number", "Caller-Context", "Caller-Channel-Created-Time",
-    "Caller-Channel-Answered-Time", "Caller-Channel-Hangup-Time", "Caller-Transfer-Source", "Bridge-A-Unique-ID",
-    "Bridge-B-Unique-ID", "Other-Type", "Other-Leg-Unique-ID",
+    "Caller-Channel-Answered-Time", "Caller-Channel-Bridged-Time", "Bridge-A-Unique-ID", "Bridge-B-Unique-ID",
+     "Other-Type", "Other-Leg-Unique-ID",
 )  # fmt: skip
 _CC_HEADERS = (
     "Unique-ID", "Call-Direction", "Answer-State", "CC-Queue", "CC-Action", "CC-Agent", "CC-Agent-UUID",
@@ -66,6 +69,10 @@ _AT_END = (
     "endpoint_disposition", "cc_queue_joined_epoch", "cc_queue_answered_epoch", "cc_queue_terminated_epoch",
     "cc_queue_canceled_epoch", "cc_cause", "cc_cancel_reason", "cc_agent_uuid",
 )  # fmt: skip
+_READ = {
+    *_HEADERS, "Event-Name", "Event-Subclass", "Core-UUID", "Event-Sequence", "Event-Date-Timestamp",
+    *(f"variable_{name}" for name in (*_WHO, *_AT_END, "cc_agent_type", "fifo_role")),
+}  # fmt: skip
 _LONGEST = 255
 _UUID = re.compile(r"[\w.:@+-]{1,200}")
 
@@ -86,7 +93,23 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
         if action in _OF_AGENTS:
             return _agent_events(event, context)
         return _queue_events(event, action, context) if action in _OF_CALLS else []
+    if name == ASKED:
+        stream = _uuid(event, "Stream", also_alias=True)
+        return [_signal(event, context, stream, {"Event": ASKED, **_detail(event, ("Heard", "Queues"))})]
     return _channel_events(event, name, context) if name in _KNOWN else []
+
+
+def matters(event: Mapping[str, str]) -> bool:
+    """Whether an event is one of those that are read at all."""
+    name = event.get("Event-Name", "")
+    if name == "CUSTOM":
+        return event.get("CC-Action", "").lower() in _OF_CALLS | _OF_AGENTS
+    return name in _KNOWN
+
+
+def trimmed(event: Mapping[str, str]) -> dict[str, str]:
+    """An event without the many headers that are not read."""
+    return {name: value for name, value in event.items() if name in _READ or name.startswith("CC-")}
 
 
 # -- channels --------------------------------------------------------------------------------------------
@@ -94,19 +117,19 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
 
 def _channel_events(event: Mapping[str, str], name: str, context: Context) -> list[CallEvent]:
     uuid = _uuid(event, "Unique-ID")
-    stream = _stream(event, uuid, name)
+    stream = event.get("Stream") or stream_of(event, uuid, name)
     detail = _detail(event, _HEADERS)
     if name not in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
-        names = (*_WHO, *_AT_END) if name == "CHANNEL_HANGUP_COMPLETE" else _WHO
+        names = (*_WHO, *_AT_END) if name in ("CHANNEL_HANGUP_COMPLETE", SEEN) else _WHO
         detail |= _detail(event, tuple(f"variable_{name}" for name in names))
     signal = _signal(event, context, stream, {"Event": name, **detail})
     return [signal, *_links(event, context, signal, uuid)]
 
 
-def _stream(event: Mapping[str, str], uuid: str, name: str) -> str:
+def stream_of(event: Mapping[str, str], uuid: str, name: str) -> str:
     """The channel for which this one was made, itself where it was made for none, its alias where that is not told."""
-    if event.get("Call-Direction") == "inbound" or name in (SEEN, GONE):
-        return event.get("Stream") or uuid
+    if event.get("Call-Direction") == "inbound":
+        return uuid
     parent = event.get("variable_originating_leg_uuid") or event.get("variable_originator")
     if event.get("variable_cc_side") == "agent":
         parent = event.get("variable_cc_member_session_uuid") or parent
@@ -181,7 +204,8 @@ def _agent_events(event: Mapping[str, str], context: Context) -> list[CallEvent]
     return [
         _event(
             event, context, call_id=AGENT_STREAM + agent, kind=Kind.AGENT_STATE, agent=agent, queue=queue[:200],
-            state=state, reason=reason, event_id=f"{stem}.{queue}" if queue else stem,
+            state=state, reason=reason, code=RESYNC if event.get("Resync") else "",
+            event_id=f"{stem}.{queue}" if queue else stem,
         )
         for queue in queues
     ]  # fmt: skip
@@ -203,9 +227,9 @@ def agent_state(status: str, state: str) -> tuple[AgentState | None, str]:
 # -- plain helpers ---------------------------------------------------------------------------------------
 
 
-def _uuid(event: Mapping[str, str], header: str) -> str:
+def _uuid(event: Mapping[str, str], header: str, *, also_alias: bool = False) -> str:
     uuid = event.get(header, "")
-    if not _UUID.fullmatch(uuid):
+    if not _UUID.fullmatch(uuid.removeprefix("~") if also_alias else uuid):
         raise Rejected(f"{header}: is no id of a channel")
     return uuid
 

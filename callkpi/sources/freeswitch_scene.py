@@ -1,19 +1,24 @@
 """What the events of one call of FreeSWITCH say, by channel, bridge, stay in a queue and offer to an agent.
 
 Nothing is decided here; :mod:`.freeswitch_calls` reads it.
+
+After callkpi was away a channel of ours that FreeSWITCH does not list has hung up unheard, unless its own hang-up comes
+after all. Its end is put at the last moment at which everything was heard, or at the call's last event before the
+question if that is later: the earliest moment that is possible. No duration is made of it. So it is with who waited.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from callkpi import config
 from callkpi.model import CallEvent
 from callkpi.sources.base import Context
 from callkpi.sources.facts import Facts
-from callkpi.sources.freeswitch_esl import GONE, SEEN, microseconds
+from callkpi.sources.freeswitch_esl import ASKED, MEMBER_SEEN, SEEN, microseconds
 from callkpi.sources.freeswitch_record import Record
 
 #: Events of one instant, in the order in which they happen.
@@ -21,10 +26,10 @@ _RANK = {
     name: rank
     for rank, name in enumerate(
         (
-            "CHANNEL_CREATE", SEEN, "CHANNEL_PROGRESS", "CHANNEL_PROGRESS_MEDIA", "member-queue-start",
+            "CHANNEL_CREATE", "CHANNEL_PROGRESS", "CHANNEL_PROGRESS_MEDIA", "member-queue-start",
             "member-queue-resume", "agent-offering", "CHANNEL_ANSWER", "bridge-agent-start", "CHANNEL_UNBRIDGE",
             "CHANNEL_BRIDGE", "CHANNEL_HOLD", "CHANNEL_UNHOLD", "bridge-agent-fail", "bridge-agent-end",
-            "member-queue-end", "CHANNEL_HANGUP_COMPLETE", GONE,
+            "member-queue-end", "CHANNEL_HANGUP_COMPLETE", SEEN, MEMBER_SEEN, ASKED,
         )
     )
 }  # fmt: skip
@@ -35,6 +40,11 @@ _PROFILE = {
 }  # fmt: skip
 #: mod_callcenter calls an agent at once after it has said so.
 AT_ONCE = timedelta(seconds=2)
+
+
+def is_unheard(end: CallEvent) -> bool:
+    """Whether an end was found out, not heard: that it was is known, when it was is not."""
+    return end.detail["Event"] == ASKED
 
 
 def order(signal: CallEvent) -> tuple[datetime, int, str]:
@@ -50,7 +60,8 @@ class Channel:
     inbound: bool | None = None  #: for FreeSWITCH: the far end made it
     created: datetime | None = None
     answered: datetime | None = None
-    hangup: CallEvent | None = None  #: its end, told by FreeSWITCH or found out later
+    hangup: CallEvent | None = None  #: its end, told by FreeSWITCH, or found out when it was asked
+    gone: CallEvent | None = None  #: its end that nobody heard, unless more is heard of it
     parent: str = ""  #: the channel that it was made for
     seen_answered: datetime | None = None  #: found in a conversation by whoever was away before
     variables: dict[str, str] = field(default_factory=dict)
@@ -67,8 +78,7 @@ class Channel:
 
     @property
     def is_gone(self) -> bool:
-        """Its end was not heard."""
-        return self.hangup is not None and self.hangup.detail["Event"] == GONE
+        return self.hangup is not None and is_unheard(self.hangup)
 
     def variable(self, name: str) -> str:
         return self.variables.get(name, "")
@@ -98,6 +108,7 @@ class Stay:
     told_by: CallEvent
     end: CallEvent | None = None  #: without an agent
     start: CallEvent | None = None  #: bridge-agent-start
+    unheard: CallEvent | None = None  #: its end that nobody heard, where none of the two was heard either
 
 
 @dataclass(slots=True, eq=False)
@@ -151,12 +162,19 @@ def scene_of(signals: Sequence[CallEvent], settings: config.Source) -> Scene:
     first = ordered[0]
     received = max(signal.received_at for signal in ordered)
     scene = Scene(Context(first.source, first.tenant, settings, received), ordered)
+    there = _there_at(ordered)
     for signal in ordered:
         name = signal.detail["Event"]
-        if name.startswith(("member-", "agent-", "bridge-agent")):
+        if name == ASKED:
+            _note_asked(scene, signal, there[signal.at])
+        elif "CC-Member-Session-UUID" in signal.detail:
             _note_queue(scene, signal, name)
         else:
             _note_channel(scene, signal, name)
+    for channel in scene.channels.values():
+        if channel.gone is not None and channel.hangup is None:
+            channel.hangup = channel.gone
+            _end_bridges(scene, channel.gone, [b for b in scene.bridges if b.other(channel.uuid)])
     _find_agents_channels(scene)
     return scene
 
@@ -168,6 +186,7 @@ def _note_channel(scene: Scene, signal: CallEvent, name: str) -> None:
     detail = signal.detail
     channel = scene.channel(detail.get("Unique-ID", ""))
     channel.first = channel.first or signal
+    channel.gone = None
     if detail.get("Call-Direction") and channel.inbound is None:
         channel.inbound = detail["Call-Direction"] == "inbound"
     if signal.call_id not in (channel.uuid, f"~{channel.uuid}") and channel.inbound is not True:
@@ -184,10 +203,12 @@ def _note_channel(scene: Scene, signal: CallEvent, name: str) -> None:
 
 
 def _note_event(scene: Scene, channel: Channel, signal: CallEvent, name: str) -> None:
-    if name == "CHANNEL_CREATE" or name == SEEN:
+    if name == "CHANNEL_CREATE":
         channel.created = channel.created or signal.at
-        if name == SEEN and signal.detail.get("Answer-State") == "answered":
-            channel.seen_answered = channel.seen_answered or _time(signal, "Seen-Time") or signal.at
+    elif name == SEEN:
+        if signal.detail.get("Answer-State") == "answered":
+            channel.seen_answered = channel.seen_answered or signal.at
+        _note_seen_bridge(scene, channel, signal)
     elif name == "CHANNEL_ANSWER":
         channel.answered = channel.answered or signal.at
     elif name in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
@@ -197,9 +218,8 @@ def _note_event(scene: Scene, channel: Channel, signal: CallEvent, name: str) ->
     elif name == "CHANNEL_UNBRIDGE":
         sides = {channel.uuid, signal.detail.get("Bridge-A-Unique-ID"), signal.detail.get("Bridge-B-Unique-ID")}
         _end_bridges(scene, signal, [b for b in scene.bridges if b.one in sides or b.two in sides])
-    elif name in ("CHANNEL_HANGUP_COMPLETE", GONE):
-        told = channel.hangup is not None and not channel.is_gone
-        channel.hangup = channel.hangup if told or (name == GONE and channel.hangup) else signal
+    elif name == "CHANNEL_HANGUP_COMPLETE":
+        channel.hangup = channel.hangup or signal
         _end_bridges(scene, signal, [b for b in scene.bridges if b.other(channel.uuid)])
 
 
@@ -212,6 +232,17 @@ def _note_bridge(scene: Scene, channel: Channel, signal: CallEvent) -> None:
     scene.bridges.append(Bridge(one, two, signal))
 
 
+def _note_seen_bridge(scene: Scene, channel: Channel, signal: CallEvent) -> None:
+    """A conversation that goes on: one that we know of, or one whose beginning nobody heard."""
+    other = signal.detail.get("Bridge-B-Unique-ID", "")
+    if not other or any(b.end is None and b.other(channel.uuid) == other for b in scene.bridges):
+        return
+    at = _time(signal, "Caller-Channel-Bridged-Time") or channel.answered or signal.at
+    begin = replace(signal, at=min(at, signal.at))
+    _end_bridges(scene, begin, [b for b in scene.bridges if b.other(channel.uuid) or b.other(other)])
+    scene.bridges.append(Bridge(channel.uuid, other, begin))
+
+
 def _end_bridges(scene: Scene, signal: CallEvent, bridges: Sequence[Bridge]) -> None:
     for bridge in bridges:
         bridge.end = bridge.end or signal
@@ -219,6 +250,37 @@ def _end_bridges(scene: Scene, signal: CallEvent, bridges: Sequence[Bridge]) -> 
 
 def _time(signal: CallEvent, header: str) -> datetime | None:
     return microseconds(signal.detail.get(header, ""), header, signal.received_at)
+
+
+# -- what was not heard ----------------------------------------------------------------------------------
+
+
+def _there_at(signals: Sequence[CallEvent]) -> dict[datetime, set[str]]:
+    """The channels and the callers who wait at each moment at which was asked, over all parts of a joined call."""
+    result: dict[datetime, set[str]] = defaultdict(set)
+    for signal in signals:
+        if signal.detail["Event"] == SEEN:
+            result[signal.at].add(signal.detail.get("Unique-ID", ""))
+        elif signal.detail["Event"] == MEMBER_SEEN:
+            result[signal.at].add(f"member {signal.detail.get('CC-Member-UUID', '')}")
+    return result
+
+
+def _note_asked(scene: Scene, signal: CallEvent, there: set[str]) -> None:
+    end = replace(signal, at=_end_before(scene, signal))
+    for channel in scene.channels.values():
+        if channel.uuid not in there and channel.hangup is None and channel.first is not None:
+            channel.gone = channel.gone or end
+    for stay in scene.stays:
+        over = stay.end is not None or stay.start is not None
+        if "Queues" in signal.detail and not over and f"member {stay.key}" not in there:
+            stay.unheard = stay.unheard or replace(end, at=max(end.at, stay.joined_at))
+
+
+def _end_before(scene: Scene, signal: CallEvent) -> datetime:
+    """When what ended unheard before this answer is taken to have ended."""
+    before = max((other.at for other in scene.signals if other.at < signal.at), default=signal.at)
+    return min(max(before, _time(signal, "Heard") or before), signal.at)
 
 
 # -- queues ----------------------------------------------------------------------------------------------
@@ -232,6 +294,9 @@ def _note_queue(scene: Scene, signal: CallEvent, name: str) -> None:
     stay = scene.stay_of(signal)
     if stay is None:
         stay = _new_stay(scene, signal, name)
+    elif name in ("member-queue-start", "member-queue-resume") and stay.told_by.detail["Event"] == MEMBER_SEEN:
+        stay.joined_at, stay.told_by = signal.at, signal
+    stay.unheard = None
     if name == "member-queue-end":
         if detail.get("CC-Cause", "").lower() == "cancel":
             stay.end = stay.end or signal
