@@ -67,6 +67,7 @@ class EslLink:
             if not answer.headers.get("Reply-Text", "").startswith("+OK"):
                 raise Trouble(Reason.FORBIDDEN, "it lets nobody subscribe to its events")
             snapshot = await self._look(session, status)
+            self._tell_clock(snapshot.at + YOUNG_SECONDS - time.time())
             for item in resync.of_live(snapshot):
                 await intake.put(item)
             while waiting:
@@ -131,11 +132,12 @@ class EslLink:
         """Seconds by which FreeSWITCH's clock is before ours."""
         text = (await session.api("strepoch")).strip()
         skew = float(text) + 0.5 - time.time() if text.isdecimal() else 0.0
-        if abs(skew) <= YOUNG_SECONDS:
-            return 0.0
-        log.warning("esl.clock", source=self._name, skew_seconds=round(skew, 1),
-                    write="run NTP on both: times of calls are those of FreeSWITCH's clock")  # fmt: skip
-        return skew
+        return skew if abs(skew) > YOUNG_SECONDS else 0.0
+
+    def _tell_clock(self, skew: float) -> None:
+        if abs(skew) > YOUNG_SECONDS:
+            log.warning("esl.clock", source=self._name, skew_seconds=round(skew, 1),
+                        write="run NTP on both: times of calls are those of FreeSWITCH's clock")  # fmt: skip
 
     async def _watch_tiers(self, session: Session) -> None:
         while True:

@@ -29,7 +29,7 @@ from callkpi.model import END_UNHEARD, CallEvent, Direction, Kind, LegEnd, Outco
 from callkpi.sources.base import Rejected
 from callkpi.sources.freeswitch_esl import ASKED
 from callkpi.sources.freeswitch_record import CANCELLED, RANK_OUTSIDE, Record, ring_end
-from callkpi.sources.freeswitch_scene import Channel, Offer, Scene, Stay, is_unheard, scene_of, talks
+from callkpi.sources.freeswitch_scene import AT_ONCE, Channel, Offer, Scene, Stay, is_unheard, scene_of, talks
 
 TRANSFERS = {"BLIND_TRANSFER": "blind", "ATTENDED_TRANSFER": "attended"}
 #: mod_callcenter takes the time of a stay twice, in whole seconds, around the caller's answer.
@@ -50,25 +50,29 @@ def interpret(
     scene = scene_of(signals, settings)
     links = [event for event in records if event.kind is Kind.LINKED]
     cdr = [event for event in records if event.kind is not Kind.LINKED]
-    reading = _Reading(scene)
-    live = reading.events()
-    known = live
+    reading = _Reading(scene, cdr)
+    known = reading.events()
+    if scene.root.first is None and any(event.kind is Kind.STARTED for event in cdr):
+        known = [event for event in known if event.kind is not Kind.STARTED]
+    guesses = {stay.key for stay in scene.stays if stay.is_guess}
     for told in (reading.record_of_root(), cdr):
         inbound = reading.direction is not Direction.OUTBOUND
-        known = _merged(known, [event for event in told if inbound or event.rank != RANK_OUTSIDE])
+        known = _merged(known, [event for event in told if inbound or event.rank != RANK_OUTSIDE], guesses)
     return [*links, *known]
 
 
-def _merged(known: list[CallEvent], more: Sequence[CallEvent]) -> list[CallEvent]:
-    """What is known, and of *more* what closes a gap."""
+def _merged(known: list[CallEvent], more: Sequence[CallEvent], guesses: set[str]) -> list[CallEvent]:
+    """What is known, and of *more* what closes a gap. *guesses*: stays of which is not known when they began."""
     if not more:
         return known
     legs, over = _legs(known), _legs(known, ended=True)
     replaced = (_legs(more, ended=True) & legs) - over
-    stays = _same_stays(known, more)
+    stays = _same_stays(known, more, guesses)
     left = {stays.get(event.entry, event.entry) for event in more if event.kind is Kind.LEFT_QUEUE}
     ended = any(event.kind is Kind.ENDED and not event.leg for event in more)
+    told_stays = {stays[entry] for entry in stays} & guesses
     result = [event for event in known if not _gives_way(event, replaced, left, ended)]
+    result = [event for event in result if event.kind is not Kind.QUEUED or event.entry not in told_stays]
     kinds = {event.kind for event in result if not event.leg}
     over_stays = {event.entry for event in result if event.kind in (Kind.LEFT_QUEUE, Kind.ANSWERED) and event.entry}
     for event in more:
@@ -77,8 +81,8 @@ def _merged(known: list[CallEvent], more: Sequence[CallEvent]) -> list[CallEvent
             if event.leg in replaced or event.leg not in legs:
                 result.append(replace(event, entry=entry))
         elif event.kind is Kind.QUEUED:
-            if event.entry not in stays:
-                result.append(event)
+            if entry in guesses or event.entry not in stays:
+                result.append(replace(event, entry=entry))
         elif event.kind is Kind.LEFT_QUEUE:
             if entry not in over_stays:
                 result.append(replace(event, entry=entry))
@@ -96,18 +100,23 @@ def _gives_way(event: CallEvent, legs: set[str], left: set[str], ended: bool) ->
     return event.kind is Kind.ENDED and event.untimed and ended
 
 
+def _is_near(known: CallEvent, told: CallEvent, guesses: set[str]) -> bool:
+    if known.queue != told.queue:
+        return False
+    return abs(known.at - told.at) <= _SAME_STAY or (known.entry in guesses and told.at <= known.at)
+
+
 def _legs(events: Iterable[CallEvent], *, ended: bool = False) -> set[str]:
     over = (Kind.ENDED, Kind.NOT_TAKEN)
     return {e.leg for e in events if e.leg and (not ended or (e.kind in over and not e.untimed))}
 
 
-def _same_stays(known: Sequence[CallEvent], more: Sequence[CallEvent]) -> dict[str, str]:
+def _same_stays(known: Sequence[CallEvent], more: Sequence[CallEvent], guesses: set[str]) -> dict[str, str]:
     """The stays of *more* that are known, under the key by which they are."""
     here = [event for event in known if event.kind is Kind.QUEUED]
     same: dict[str, str] = {}
     for event in (event for event in more if event.kind is Kind.QUEUED):
-        near = [e for e in here if e.queue == event.queue and abs(e.at - event.at) <= _SAME_STAY]
-        near = [e for e in near if e.entry not in same.values()]
+        near = [e for e in here if _is_near(e, event, guesses) and e.entry not in same.values()]
         if near:
             same[event.entry] = min(near, key=lambda e: (abs(e.at - event.at), e.entry)).entry
     return same
@@ -118,6 +127,7 @@ class _Reading:
     """One call, read from its scene."""
 
     scene: Scene
+    cdr: Sequence[CallEvent]  #: what mod_json_cdr tells
     root: Channel = field(init=False)
     record: Record = field(init=False)
     direction: Direction = field(init=False)
@@ -128,6 +138,27 @@ class _Reading:
         self.record = self.scene.record(self.root)
         self.direction = self._direction()
         self.customers = self._customers()
+        self._find_channels_of_offers()
+
+    def _find_channels_of_offers(self) -> None:
+        """Which channel an offer was whose channel was not heard, by what records tell."""
+        taken = {offer.channel for offer in self.scene.offers}
+        for offer in self.scene.offers:
+            if offer.channel or not offer.is_callback:
+                continue
+            until = offer.fail.at if offer.fail else None
+            since = None if offer.first is offer.fail else offer.first.at - AT_ONCE
+            rings = [
+                e for e in self.cdr
+                if e.kind is Kind.RINGING and e.agent == offer.agent and e.leg and e.leg not in taken
+                and (since is None or since <= e.at) and (until is None or e.at <= until)
+            ]  # fmt: skip
+            talk = self.root.variable("cc_agent_uuid") if offer.fail is None else ""
+            if rings:
+                offer.channel = min(rings, key=lambda e: e.order).leg
+            elif talk and talk not in taken and self.root.variable("cc_agent") == offer.agent:
+                offer.channel = talk
+            taken.add(offer.channel)
 
     def tell(self, signal: CallEvent, kind: Kind, tag: str = "", **facts: Any) -> CallEvent:
         """A canonical event, at the time of *signal* where no other is given."""
@@ -152,6 +183,9 @@ class _Reading:
 
     # -- who called whom -----------------------------------------------------------------------------
     def _direction(self) -> Direction:
+        recorded = [event.direction for event in self.cdr if event.kind is Kind.STARTED and event.direction]
+        if self.root.first is None and recorded:
+            return recorded[0]
         if self.root.inbound is not False:
             return self.record.direction()
         # FreeSWITCH was asked to make the first channel: a click to call, or a dialler.
@@ -198,7 +232,7 @@ class _Reading:
         if stay.start is not None or stay.key in answered:
             return [queued]
         if stay.end is not None:
-            wait = millis(stay.end.at, stay.joined_at)
+            wait = _wait(stay, stay.end.at)
             return [queued, self.tell(stay.end, Kind.LEFT_QUEUE, cause=_why_left(stay.end), wait_ms=wait, **about)]
         if stay.unheard is None:
             return [queued]
@@ -215,6 +249,7 @@ class _Reading:
                 continue
             for_him = not channel.inbound and channel.parent in self.customers
             met = any(talks(self.scene, channel.uuid, self.customers))
+            met = met or self.root.variable("last_bridge_to") == channel.uuid
             if channel.first is not None and (for_him or met or channel.uuid in offered):
                 result.append(channel)
         return sorted(result, key=lambda c: (c.began or self.scene.signals[0].at, c.uuid))
@@ -245,7 +280,7 @@ class _Reading:
         if channel.answered is not None and channel.began is not None and not channel.inbound:
             told["ring_ms"] = millis(min(channel.answered, begin), channel.began)
         if stay is not None:
-            told["wait_ms"] = millis(begin, stay.joined_at)
+            told["wait_ms"] = _wait(stay, begin)
         result.append(self.tell(signal, Kind.ANSWERED, f".{channel.uuid}", at=begin, **told, **common))
         return [*result, *self._holds(channel, begin, common["leg"]), *self._end_of_talk(channel, offer, begin, common)]
 
@@ -343,7 +378,7 @@ class _Reading:
         where = {"queue": offer.stay.queue, "entry": offer.stay.key} if offer.stay else {}
         result = [self.tell(offer.first, Kind.RINGING, f".{leg}", **common, **where)]
         if offer.start is not None:
-            wait = {"wait_ms": millis(offer.start.at, offer.stay.joined_at)} if offer.stay else {}
+            wait = {"wait_ms": _wait(offer.stay, offer.start.at)} if offer.stay else {}
             result.append(self.tell(offer.start, Kind.ANSWERED, f".{leg}", **wait, **common, **where))
         end = offer.end or (self._last_customer() if offer.start else offer.fail)
         if end is not None and (offer.start or offer.end):
@@ -356,8 +391,8 @@ class _Reading:
     def _own_leg(self) -> list[CallEvent]:
         """The agent's own leg of a call that he made: known by the customer's channel once they talk."""
         bridges = list(talks(self.scene, self.root.uuid, self.customers))
-        leg = bridges[-1].other(self.root.uuid) if bridges else self.root.uuid
         agent = self.record.agent if self.root.inbound is False else self.record.caller
+        leg = bridges[-1].other(self.root.uuid) if bridges else self._own_leg_of_record(agent)
         common: dict[str, Any] = {"agent": agent, "leg": leg}
         first = self.root.first
         if first is None:
@@ -382,6 +417,14 @@ class _Reading:
         if end is not None and (how := _transferred(self.root)):
             result.append(self.tell(self.root.hangup or end, Kind.TRANSFERRED, ".own", cause=how, **common))
         return result
+
+    def _own_leg_of_record(self, agent: str) -> str:
+        """The customer's channel, as a record knows it; the agent's own while nobody has told of a conversation."""
+        told = self.root.variable("last_bridge_to")
+        if told and self.root.variable("bridge_epoch") not in ("", "0"):
+            return told
+        talks_told = [e.leg for e in self.cdr if e.kind is Kind.ANSWERED and e.agent == agent and e.leg]
+        return min(talks_told, default=self.root.uuid)
 
     # -- the end of the call -------------------------------------------------------------------------
     def _end(self) -> list[CallEvent]:
@@ -421,6 +464,10 @@ def _why_left(end: CallEvent) -> Outcome:
     if reason in ("BREAK_OUT", "NONE", "") and end.detail.get("Answer-State", "hangup") != "hangup":
         return Outcome.EXITED
     return CANCELLED.get(reason, Outcome.ABANDONED)
+
+
+def _wait(stay: Stay, until: datetime) -> int | None:
+    return None if stay.is_guess else millis(until, stay.joined_at)
 
 
 def _transferred(channel: Channel) -> str:

@@ -204,8 +204,9 @@ class Record:
             return self._talk(max(answered, joined), self.facts.unix("cc_queue_terminated_epoch"), common)
         bridged = self.time("bridge")
         peer = self.facts.text("last_bridge_to", "bridge_uuid")
-        if bridged is None or not peer or queue:
-            return []
+        left = self.facts.unix("cc_queue_canceled_epoch")
+        if bridged is None or not peer or (queue and (left is None or bridged < left)):
+            return []  # in a queue only an agent's answer is one; who was taken out of it may be answered elsewhere
         outbound = direction is Direction.OUTBOUND
         agent = caller if outbound else self.facts.text("dialed_user", "last_sent_callee_id_number")
         return self._talk(bridged, None, {"agent": agent, "leg": peer})

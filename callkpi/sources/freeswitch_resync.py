@@ -117,6 +117,8 @@ def _seen(snapshot: Snapshot, channel: Row) -> dict[str, Any] | None:
     if not uuid:
         return None
     told = dict(dump) if dump else _headers_of_row(channel)
+    for header in ("Bridge-A-Unique-ID", "Bridge-B-Unique-ID"):
+        told.pop(header, None)  # of an earlier event; who hears whom now is asked apart
     if partner := snapshot.bridges.get(uuid):
         told["Bridge-B-Unique-ID"] = partner
     if channel.get("callstate") in _TALKS:

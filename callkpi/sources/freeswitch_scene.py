@@ -33,6 +33,7 @@ _RANK = {
         )
     )
 }  # fmt: skip
+_JOINS = ("member-queue-start", "member-queue-resume")
 #: A profile's header, and its name in mod_json_cdr's records.
 _PROFILE = {
     "Caller-Caller-ID-Number": "caller_id_number", "Caller-ANI": "ani", "Caller-Context": "context",
@@ -109,6 +110,7 @@ class Stay:
     end: CallEvent | None = None  #: without an agent
     start: CallEvent | None = None  #: bridge-agent-start
     unheard: CallEvent | None = None  #: its end that nobody heard, where none of the two was heard either
+    is_guess: bool = False  #: nobody has told yet when it began; not after joined_at
 
 
 @dataclass(slots=True, eq=False)
@@ -175,6 +177,10 @@ def scene_of(signals: Sequence[CallEvent], settings: config.Source) -> Scene:
         if channel.gone is not None and channel.hangup is None:
             channel.hangup = channel.gone
             _end_bridges(scene, channel.gone, [b for b in scene.bridges if b.other(channel.uuid)])
+    for bridge in scene.bridges:
+        _end_with_channels(scene, bridge)
+    for stay in scene.stays:
+        _ask_the_channel(scene, stay)
     _find_agents_channels(scene)
     return scene
 
@@ -191,6 +197,7 @@ def _note_channel(scene: Scene, signal: CallEvent, name: str) -> None:
         channel.inbound = detail["Call-Direction"] == "inbound"
     if signal.call_id not in (channel.uuid, f"~{channel.uuid}") and channel.inbound is not True:
         channel.parent = channel.parent or signal.call_id
+        scene.channel(channel.parent)
     for header, field_name in _PROFILE.items():
         if detail.get(header) and (field_name not in channel.profile or field_name == "callee_id_number"):
             channel.profile[field_name] = detail[header]
@@ -252,6 +259,14 @@ def _time(signal: CallEvent, header: str) -> datetime | None:
     return microseconds(signal.detail.get(header, ""), header, signal.received_at)
 
 
+def _end_with_channels(scene: Scene, bridge: Bridge) -> None:
+    """Nobody hears a channel that has hung up, whatever was found out later."""
+    ends = [scene.channel(uuid).hangup for uuid in (bridge.one, bridge.two)]
+    for end in ends:
+        if end is not None and not is_unheard(end) and (bridge.end is None or end.at < bridge.end.at):
+            bridge.end = end
+
+
 # -- what was not heard ----------------------------------------------------------------------------------
 
 
@@ -269,7 +284,7 @@ def _there_at(signals: Sequence[CallEvent]) -> dict[datetime, set[str]]:
 def _note_asked(scene: Scene, signal: CallEvent, there: set[str]) -> None:
     end = replace(signal, at=_end_before(scene, signal))
     for channel in scene.channels.values():
-        if channel.uuid not in there and channel.hangup is None and channel.first is not None:
+        if channel.uuid not in there and channel.hangup is None:
             channel.gone = channel.gone or end
     for stay in scene.stays:
         over = stay.end is not None or stay.start is not None
@@ -294,8 +309,10 @@ def _note_queue(scene: Scene, signal: CallEvent, name: str) -> None:
     stay = scene.stay_of(signal)
     if stay is None:
         stay = _new_stay(scene, signal, name)
-    elif name in ("member-queue-start", "member-queue-resume") and stay.told_by.detail["Event"] == MEMBER_SEEN:
-        stay.joined_at, stay.told_by = signal.at, signal
+    elif name in _JOINS:
+        stay.joined_at, stay.told_by, stay.is_guess = signal.at, signal, False
+    elif stay.is_guess and (told := _joined_time(signal)) is not None:
+        stay.joined_at, stay.is_guess = min(told, stay.joined_at), False
     stay.unheard = None
     if name == "member-queue-end":
         if detail.get("CC-Cause", "").lower() == "cancel":
@@ -309,14 +326,26 @@ def _note_queue(scene: Scene, signal: CallEvent, name: str) -> None:
 
 def _new_stay(scene: Scene, signal: CallEvent, name: str) -> Stay:
     detail = signal.detail
-    joined = signal.at
-    if name not in ("member-queue-start", "member-queue-resume"):
-        seconds = detail.get("CC-Member-Joined-Time", "")
-        told = microseconds(f"{seconds}000000", "CC-Member-Joined-Time", signal.received_at) if seconds else None
-        joined = min(told or signal.at, signal.at)
-    stay = Stay(detail.get("CC-Member-UUID", ""), detail["CC-Member-Session-UUID"], detail["CC-Queue"], joined, signal)
+    told = signal.at if name in _JOINS else _joined_time(signal)
+    stay = Stay(detail.get("CC-Member-UUID", ""), detail["CC-Member-Session-UUID"], detail["CC-Queue"],
+                min(told or signal.at, signal.at), signal, is_guess=told is None)  # fmt: skip
     scene.stays.append(stay)
     return stay
+
+
+def _ask_the_channel(scene: Scene, stay: Stay) -> None:
+    """When a stay began, by the variables of its channel, where no event has told it."""
+    variables = scene.channel(stay.session).variables
+    seconds = variables.get("cc_queue_joined_epoch", "")
+    if stay.is_guess and seconds and variables.get("cc_member_uuid") == stay.key:
+        told = microseconds(f"{seconds}000000", "cc_queue_joined_epoch", stay.told_by.received_at)
+        stay.joined_at, stay.is_guess = min(told or stay.joined_at, stay.joined_at), told is None
+
+
+def _joined_time(signal: CallEvent) -> datetime | None:
+    """When the caller joined, in whole seconds."""
+    seconds = signal.detail.get("CC-Member-Joined-Time", "")
+    return microseconds(f"{seconds}000000", "CC-Member-Joined-Time", signal.received_at) if seconds else None
 
 
 def _note_offer(scene: Scene, stay: Stay, signal: CallEvent, name: str) -> None:
