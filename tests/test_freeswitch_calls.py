@@ -205,7 +205,7 @@ def test_a_cut_leaves_no_call_double_and_none_open(name: str, data: st.DataObjec
     assert len(told) <= 1
     for call in told:
         assert len(call.entries) <= len(whole.entries) and len(call.legs) <= len(whole.legs)
-        assert call.outcome in (whole.outcome, Outcome.EXPIRED, Outcome.NO_ANSWER, Outcome.ABANDONED)
+        assert call.outcome in (whole.outcome, Outcome.EXPIRED, Outcome.EXITED, Outcome.NO_ANSWER, Outcome.ABANDONED)
         assert (call.talk_ms or 0) <= (whole.talk_ms or 0) + (whole.hold_ms or 0) + 1000  # a hold may be unheard
         known = {leg.agent for leg in whole.legs}
         assert {leg.agent for leg in call.legs} <= known | ({CUSTOMER[1:]} if call.direction == "unknown" else {""})

@@ -174,9 +174,7 @@ def scene_of(signals: Sequence[CallEvent], settings: config.Source) -> Scene:
         else:
             _note_channel(scene, signal, name)
     for channel in scene.channels.values():
-        if channel.gone is not None and channel.hangup is None:
-            channel.hangup = channel.gone
-            _end_bridges(scene, channel.gone, [b for b in scene.bridges if b.other(channel.uuid)])
+        channel.hangup = channel.hangup or channel.gone
     for bridge in scene.bridges:
         _end_with_channels(scene, bridge)
     for stay in scene.stays:
@@ -261,10 +259,13 @@ def _time(signal: CallEvent, header: str) -> datetime | None:
 
 def _end_with_channels(scene: Scene, bridge: Bridge) -> None:
     """Nobody hears a channel that has hung up, whatever was found out later."""
-    ends = [scene.channel(uuid).hangup for uuid in (bridge.one, bridge.two)]
-    for end in ends:
-        if end is not None and not is_unheard(end) and (bridge.end is None or end.at < bridge.end.at):
+    for end in (scene.channel(uuid).hangup for uuid in (bridge.one, bridge.two)):
+        if end is None:
+            continue
+        if bridge.end is None or (not is_unheard(end) and end.at < bridge.end.at):
             bridge.end = end
+        elif is_unheard(end) and bridge.end.detail["Event"] in ("CHANNEL_BRIDGE", SEEN):
+            bridge.end = end  # the other one was connected anew meanwhile; when this was over nobody heard
 
 
 # -- what was not heard ----------------------------------------------------------------------------------
