@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,7 @@ class Floor:
     agents: dict[str, dict[str, str]] = field(default_factory=dict)
     queues: tuple[str, ...] = ("support@default", "sales@default")
     tiers: tuple[tuple[str, str], ...] = (("support@default", "1000@default"), ("support@default", "1001@default"))
-    now: str = "0"
+    now: str = field(default_factory=lambda: str(round(time.time() * 1_000_000)))
     has_callcenter: bool = True
 
     def take(self, event: Event) -> None:
@@ -135,6 +136,7 @@ class EslServer:
         #: How the bytes leave: whole, or in pieces of so many at most.
         self.piece = 0
         self.as_json = False
+        self.is_deaf = False  #: takes commands and answers none
         self._server: asyncio.Server | None = None
         self._writers: dict[asyncio.StreamWriter, bool] = {}
         self._chance = random.Random(7)
@@ -194,6 +196,8 @@ class EslServer:
                 command = (await reader.readuntil(b"\n\n")).decode().strip()
                 self.commands.append(command)
                 name, _, rest = command.partition(" ")
+                if self.is_deaf:
+                    continue
                 if name == "auth":
                     known = rest == PASSWORD
                     self.logins += known
