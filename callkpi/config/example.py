@@ -82,6 +82,7 @@ _KEYS: Mapping[SourceKind, tuple[str, ...]] = {
     SourceKind.BINOTEL: ("token",),
     SourceKind.ONLINEPBX: ("token", "internal_number"),
     SourceKind.SIPUNI: ("token",),
+    SourceKind.THREECX: ("token", "timezone", "internal_number", "cdr_fields"),
     SourceKind.CSV: ("token", "timezone", "columns", "directions", "outcomes", "internal_number"),
 }
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from callkpi.config.hours import parse_hours
-from callkpi.config.tree import COLUMNS, Source, SourceKind, Tenant
+from callkpi.config.tree import COLUMNS, THREECX_FIELDS, Source, SourceKind, Tenant
 from callkpi.config.words import NAME, guess, is_zone
 
 #: What a whole call may end as, in a table of calls; the names of :class:`callkpi.model.Outcome` without the states.
@@ -29,6 +29,7 @@ def source_problems(where: str, name: str, source: Source, tenants: Mapping[str,
         yield f"{where}.timezone: {source.timezone!r} is no IANA zone; write e.g. Europe/Moscow"
     yield from _table_problems(where, source)
     yield from _live_problems(where, source)
+    yield from _cdr_problems(where, source)
     try:
         re.compile(source.internal_number)
     except re.error as error:
@@ -104,6 +105,19 @@ def _live_problems(where: str, source: Source) -> Iterator[str]:
             yield f"{where}.queue_log: with ami_address each call would count twice; keep one of the two"
     if source.queue_log and not source.queue_log.startswith("/"):
         yield f"{where}.queue_log: must be a whole path, e.g. /var/log/asterisk/queue_log"
+
+
+def _cdr_problems(where: str, source: Source) -> Iterator[str]:
+    """Of the fields of 3CX's CDR service; one that callkpi does not read may have any name."""
+    fields = source.cdr_fields
+    if source.kind is not SourceKind.THREECX:
+        if fields != THREECX_FIELDS:
+            yield f"{where}.cdr_fields: only kind threecx has them; remove it"
+        return
+    if "time-start" not in fields or not {"historyid", "callid"} & set(fields):
+        yield f"{where}.cdr_fields: must hold time-start, and historyid (or callid); add them to 3CX's CDR output"
+    for name in {name for name in fields if fields.count(name) > 1}:
+        yield f"{where}.cdr_fields: {name!r} is there twice"
 
 
 def _esl_problems(where: str, source: Source) -> Iterator[str]:

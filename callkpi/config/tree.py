@@ -23,6 +23,7 @@ class SourceKind(StrEnum):
     BINOTEL = "binotel"
     ONLINEPBX = "onlinepbx"
     SIPUNI = "sipuni"
+    THREECX = "threecx"
     CSV = "csv"
 
 
@@ -109,6 +110,15 @@ class Tenant:
         return ZoneInfo(self.timezone)
 
 
+#: Fields of 3CX's CDR service in the order that it proposes.
+THREECX_FIELDS = (
+    "historyid", "callid", "duration", "time-start", "time-answered", "time-end", "reason-terminated", "from-no",
+    "to-no", "from-dn", "to-dn", "dial-no", "reason-changed", "final-number", "final-dn", "bill-code", "bill-rate",
+    "bill-cost", "bill-name", "chain", "from-type", "to-type", "final-type", "from-dispname", "to-dispname",
+    "final-dispname", "missed-queue-calls",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One sender of events."""
@@ -153,6 +163,7 @@ class Source:
     ami_ca: str = setting("", "asterisk: file with the certificate to trust; empty: the system's authorities")
     queue_log: str = setting("", "asterisk: this file is followed, e.g. /var/log/asterisk/queue_log; not with AMI")
 
+    cdr_fields: tuple[str, ...] = setting(THREECX_FIELDS, "threecx: the fields of its CDR output, in their order")
     esl_address: str = setting("", "freeswitch: its event socket, host:8021; callkpi connects and keeps the connection")
     esl_password: str = setting("", "freeswitch: the password in event_socket.conf.xml")
 
