@@ -118,12 +118,13 @@ class Follower:
     def _go_on(self) -> None:
         """From a file that is over to the next one."""
         assert self._file is not None
+        assert self.position is not None
         over = os.fstat(self._file.fileno())
         self.close()
         later = [
             (told.st_mtime, path)
             for path in _rotated(self._path)
-            if (told := path.stat()).st_mtime > over.st_mtime and told.st_ino != over.st_ino
+            if (told := path.stat()).st_mtime > over.st_mtime and not _is_of(path, self.position)
         ]
         path = min(later)[1] if later else self._path
         file = _opened(path)
@@ -153,6 +154,14 @@ def _try(path: Path, position: Position) -> IO[bytes] | None:
         pass
     file.close()
     return None
+
+
+def _is_of(path: Path, position: Position) -> bool:
+    """Whether a file is what was read already, under another name or compressed."""
+    if (file := _try(path, replace(position, offset=0))) is None:
+        return False
+    file.close()
+    return True
 
 
 def _fits(file: IO[bytes], position: Position) -> bool:
