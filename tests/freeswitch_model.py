@@ -226,6 +226,7 @@ class Switch:
         about = {"Queue": queue, "Agent": agent, "Agent_UUID": made.uuid, **self._member(leg)}
         joined = leg.variables["cc_queue_joined_epoch"]
         self._info("bridge-agent-end", made, Bridge_Terminated_Time=epoch(self.now), Hangup_Cause="SUCCESS",
+                   Agent_Answered_Time=leg.variables["cc_queue_answered_epoch"],
                    Member_Joined_Time=joined, **about)  # fmt: skip
         self._info("member-queue-end", leg, Cause="Terminated", Hangup_Cause="SUCCESS", Member_Joined_Time=joined,
                    Member_Leaving_Time=epoch(self.now), **about)  # fmt: skip

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callkpi import config
-from callkpi.connections.connector import Office
 from callkpi.connections.freeswitch_esl import EslLink
 from callkpi.connections.keeping import Status
+from callkpi.connections.office import Office
 from callkpi.funnel import Thresholds, fold
 from callkpi.model import AGENT_STREAM, Call, CallEvent, Kind, Outcome
 from callkpi.sources import SOURCE_TYPES, freeswitch_resync
@@ -226,7 +226,7 @@ def test_a_call_that_ended_unheard_ends_at_the_last_moment_that_is_known_without
     bridge = next(n for n, event in enumerate(fs.events) if event["Event-Name"] == "CHANNEL_BRIDGE")
     (call,) = folded(with_a_cut(fs, bridge + 1, len(fs.events)))
     assert call.outcome is Outcome.ANSWERED and call.ended_at == START + timedelta(seconds=15.5)
-    assert call.code == "end_unheard"
+    assert call.code == "unheard"
     assert call.talk_ms is None
 
 

@@ -5,40 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
-import asyncpg
-
 from callkpi import config, store
+from callkpi.connections import asterisk
+from callkpi.connections.freeswitch_esl import EslLink
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Keeper, Link
+from callkpi.connections.office import Office
 from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal
 from callkpi.spool import Spool
 
-
-@dataclass(frozen=True, slots=True)
-class Office:
-    """What every link may use."""
-
-    pool: asyncpg.Pool
-    settings: config.Settings
-    ingest: Ingest
-    spool: Spool | None
-    health: Health
-
-
-def _freeswitch(office: Office, name: str, source: config.Source) -> Link:
-    from callkpi.connections import freeswitch_esl
-
-    return freeswitch_esl.EslLink(office, name, source)
-
-
 #: What makes the link of a source of a kind.
 LINKS: Mapping[config.SourceKind, Callable[[Office, str, config.Source], Link]] = {
-    config.SourceKind.FREESWITCH: _freeswitch,
+    config.SourceKind.ASTERISK: asterisk.link,
+    config.SourceKind.FREESWITCH: EslLink,
 }
 
 

@@ -19,10 +19,10 @@ from datetime import datetime
 import structlog
 
 from callkpi import config, store
-from callkpi.connections.connector import Office
 from callkpi.connections.esl_protocol import Session, Wire, headers_of
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Reason, Status, Trouble
+from callkpi.connections.office import Office
 from callkpi.model import AgentState, from_unix
 from callkpi.sources import freeswitch_resync as resync
 from callkpi.sources.freeswitch_esl import CALLCENTER, CHANNEL_EVENTS, matters, trimmed
@@ -169,8 +169,8 @@ class EslLink:
         while True:
             try:
                 if spool is None or not (await spool.size()).deliveries:
-                    mark = mark or await pool.fetchval(store.query("freeswitch", "now"))
-                    if not await pool.fetchval(store.query("freeswitch", "is_behind"), self._name, mark):
+                    mark = mark or await pool.fetchval(store.query("connections", "now"))
+                    if not await pool.fetchval(store.query("connections", "is_behind"), self._name, mark):
                         return await self._read_known(snapshot)
             except _DATABASE as error:
                 log.warning("esl.settle_waits", source=self._name, error=type(error).__name__)
@@ -178,7 +178,7 @@ class EslLink:
 
     async def _read_known(self, snapshot: resync.Snapshot) -> resync.Known:
         pool, who = self._office.pool, (self._source.tenant, self._name)
-        calls = await pool.fetch(store.query("freeswitch", "open_calls"), *who, from_unix(snapshot.at))
+        calls = await pool.fetch(store.query("connections", "open_calls"), *who, from_unix(snapshot.at))
         states = await pool.fetch(store.query("freeswitch", "agent_states"), *who)
         return resync.Known(
             calls=[row["call_id"] for row in calls],

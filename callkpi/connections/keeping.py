@@ -214,8 +214,8 @@ class Keeper:
                             await _close(session)
                             session = None
                             return
-                    await self._write(session, status)
                     status.changed.clear()
+                    await self._write(session, status)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(WRITE_SECONDS):
                             await status.changed.wait()

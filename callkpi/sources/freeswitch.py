@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from callkpi import config
-from callkpi.model import END_UNHEARD, CallEvent, Direction, Kind
+from callkpi.model import UNHEARD, CallEvent, Direction, Kind
 from callkpi.sources import base, freeswitch_calls, freeswitch_esl
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import Facts, end_is_last
@@ -32,7 +32,7 @@ from callkpi.sources.freeswitch_record import OUTCOMES, RANK_OUTSIDE, Record, de
 
 
 class FreeSwitch(base.SourceType):
-    known_codes = frozenset({*OUTCOMES, freeswitch_esl.RESYNC, END_UNHEARD})
+    known_codes = frozenset({*OUTCOMES, freeswitch_esl.RESYNC, UNHEARD})
 
     def decode(self, delivery: Delivery) -> Any:
         if delivery.body.lstrip()[:1] in (b"{", b"["):

@@ -25,7 +25,7 @@ from itertools import pairwise
 from typing import Any
 
 from callkpi import config
-from callkpi.model import END_UNHEARD, CallEvent, Direction, Kind, LegEnd, Outcome, millis
+from callkpi.model import UNHEARD, CallEvent, Direction, Kind, LegEnd, Outcome, millis
 from callkpi.sources.base import Rejected
 from callkpi.sources.freeswitch_esl import ASKED
 from callkpi.sources.freeswitch_record import CANCELLED, RANK_OUTSIDE, Record, ring_end
@@ -236,7 +236,7 @@ class _Reading:
             return [queued, self.tell(stay.end, Kind.LEFT_QUEUE, cause=_why_left(stay.end), wait_ms=wait, **about)]
         if stay.unheard is None:
             return [queued]
-        told: dict[str, Any] = {"cause": Outcome.EXPIRED, "code": END_UNHEARD, "untimed": True}
+        told: dict[str, Any] = {"cause": Outcome.EXPIRED, "code": UNHEARD, "untimed": True}
         return [queued, self.tell(stay.unheard, Kind.LEFT_QUEUE, f".{stay.key}", **told, **about)]
 
     # -- agents --------------------------------------------------------------------------------------
@@ -293,8 +293,8 @@ class _Reading:
         bridge = next(talks(self.scene, channel.uuid, self.customers), None)
         if bridge is not None:
             return bridge.begin.at, bridge.begin
-        if offer is not None and offer.start is not None:
-            return offer.start.at, offer.start
+        if offer is not None and offer.taken is not None:
+            return offer.taken
         if channel.hangup is not None and not channel.is_gone:
             begin = self.scene.record(channel).time("bridge")
             if begin is not None and channel.variable("last_bridge_to") in {*self.customers, ""}:
@@ -376,13 +376,15 @@ class _Reading:
             leg = f"{offer.channel}/{offer.stay.key}"
         common: dict[str, Any] = {"agent": offer.agent, "leg": leg}
         where = {"queue": offer.stay.queue, "entry": offer.stay.key} if offer.stay else {}
-        result = [self.tell(offer.first, Kind.RINGING, f".{leg}", **common, **where)]
-        if offer.start is not None:
-            wait = {"wait_ms": _wait(offer.stay, offer.start.at)} if offer.stay else {}
-            result.append(self.tell(offer.start, Kind.ANSWERED, f".{leg}", **wait, **common, **where))
-        end = offer.end or (self._last_customer() if offer.start else offer.fail)
-        if end is not None and (offer.start or offer.end):
-            result.append(self.tell(end, Kind.ENDED, f".{leg}", **common))
+        begin = min(offer.first.at, offer.taken[0]) if offer.taken else offer.first.at
+        result = [self.tell(offer.first, Kind.RINGING, f".{leg}", at=begin, **common, **where)]
+        taken = offer.taken
+        if taken is not None:
+            wait = {"wait_ms": _wait(offer.stay, taken[0])} if offer.stay else {}
+            result.append(self.tell(taken[1], Kind.ANSWERED, f".{leg}", at=taken[0], **wait, **common, **where))
+        end = offer.end or (self._last_customer() if taken else offer.fail)
+        if end is not None and taken is not None:
+            result.append(self.tell(end, Kind.ENDED, f".{leg}", untimed=is_unheard(end), **common))
         elif end is not None:
             result.append(self.tell(end, Kind.NOT_TAKEN, f".{leg}", cause=ring_end(cause), **common, **where))
         return result
@@ -436,7 +438,7 @@ class _Reading:
             return []
         last = max(ends, key=lambda e: e.order)
         if is_unheard(last):
-            about: dict[str, Any] = {"cause": "" if self.scene.stays else Outcome.EXPIRED, "code": END_UNHEARD}
+            about: dict[str, Any] = {"cause": "" if self.scene.stays else Outcome.EXPIRED, "code": UNHEARD}
             return [self.tell(last, Kind.ENDED, ".call", untimed=True, **about)]
         own = self.root.hangup or last
         cause = self.root.variable("hangup_cause") or own.detail.get("Hangup-Cause", "")

@@ -54,7 +54,7 @@ _HEADERS = (
 _CC_HEADERS = (
     "Unique-ID", "Call-Direction", "Answer-State", "CC-Queue", "CC-Action", "CC-Agent", "CC-Agent-UUID",
     "CC-Agent-Type", "CC-Member-UUID", "CC-Member-Session-UUID", "CC-Member-CID-Number", "CC-Member-Joined-Time",
-    "CC-Cause", "CC-Cancel-Reason", "CC-Hangup-Cause",
+    "CC-Agent-Answered-Time", "CC-Cause", "CC-Cancel-Reason", "CC-Hangup-Cause",
 )  # fmt: skip
 #: Those that tell who a channel is, and those that tell of it when it is over. Names as in mod_json_cdr's records.
 _WHO = (

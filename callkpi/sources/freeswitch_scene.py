@@ -63,6 +63,7 @@ class Channel:
     answered: datetime | None = None
     hangup: CallEvent | None = None  #: its end, told by FreeSWITCH, or found out when it was asked
     gone: CallEvent | None = None  #: its end that nobody heard, unless more is heard of it
+    over: CallEvent | None = None  #: mod_callcenter says that it has hung up
     parent: str = ""  #: the channel that it was made for
     seen_answered: datetime | None = None  #: found in a conversation by whoever was away before
     variables: dict[str, str] = field(default_factory=dict)
@@ -126,6 +127,15 @@ class Offer:
     end: CallEvent | None = None
     is_callback: bool = True
 
+    @property
+    def taken(self) -> tuple[datetime, CallEvent] | None:
+        """When the agent got the caller, and what says so; the end of it knows whole seconds."""
+        if self.start is not None or self.end is None:
+            return (self.start.at, self.start) if self.start else None
+        seconds = self.end.detail.get("CC-Agent-Answered-Time", "")
+        at = microseconds(f"{seconds}000000", "CC-Agent-Answered-Time", self.end.received_at) if seconds else None
+        return (min(at, self.end.at), self.end) if at else None
+
 
 @dataclass(slots=True)
 class Scene:
@@ -174,7 +184,7 @@ def scene_of(signals: Sequence[CallEvent], settings: config.Source) -> Scene:
         else:
             _note_channel(scene, signal, name)
     for channel in scene.channels.values():
-        channel.hangup = channel.hangup or channel.gone
+        channel.hangup = channel.hangup or channel.over or channel.gone
     for bridge in scene.bridges:
         _end_with_channels(scene, bridge)
     for stay in scene.stays:
@@ -315,6 +325,9 @@ def _note_queue(scene: Scene, signal: CallEvent, name: str) -> None:
     elif stay.is_guess and (told := _joined_time(signal)) is not None:
         stay.joined_at, stay.is_guess = min(told, stay.joined_at), False
     stay.unheard = None
+    if detail.get("Answer-State") == "hangup" and detail.get("Unique-ID"):
+        channel = scene.channel(detail["Unique-ID"])
+        channel.over = channel.over or signal
     if name == "member-queue-end":
         if detail.get("CC-Cause", "").lower() == "cancel":
             stay.end = stay.end or signal
