@@ -153,7 +153,7 @@ class Switch:
             leg.variables |= {f"{name}_epoch": epoch(at) if at else "0", f"{name}_uepoch": micros(at)}
         leg.variables |= {
             "hangup_cause": cause, "hold_accum_seconds": str(int(leg.held.total_seconds())),
-            "hold_accum_ms": str(int(leg.held.total_seconds() * 1000)),
+            "hold_accum_usec": str(round(leg.held.total_seconds() * 1_000_000)),
         }  # fmt: skip
         if disposition:
             leg.variables["sip_hangup_disposition"] = disposition

@@ -483,8 +483,8 @@ def _hold_ms(channel: Channel) -> int | None:
     """The time on hold as FreeSWITCH has added it up, where the holds themselves were not heard."""
     if channel.holds:
         return None
-    told = channel.variable("hold_accum_ms")
-    if not told.isdecimal():
-        seconds = channel.variable("hold_accum_seconds")
-        told = f"{seconds}000" if seconds.isdecimal() else ""
-    return int(told[:12]) or None if told else None
+    for name, unit in (("hold_accum_usec", 1000), ("hold_accum_seconds", 0.001)):
+        told = channel.variable(name)
+        if told.isdecimal() and len(told) < 15:
+            return round(int(told) / unit) or None
+    return None

@@ -64,7 +64,7 @@ _WHO = (
 )  # fmt: skip
 _AT_END = (
     "start_epoch", "start_uepoch", "answer_epoch", "answer_uepoch", "bridge_epoch", "bridge_uepoch", "end_epoch",
-    "end_uepoch", "hangup_cause", "hold_accum_seconds", "hold_accum_ms", "bridge_uuid", "last_sent_callee_id_number",
+    "end_uepoch", "hangup_cause", "hold_accum_seconds", "hold_accum_usec", "bridge_uuid", "last_sent_callee_id_number",
     "last_app", "current_application", "originate_disposition", "last_bridge_hangup_cause", "sip_hangup_disposition",
     "endpoint_disposition", "cc_queue_joined_epoch", "cc_queue_answered_epoch", "cc_queue_terminated_epoch",
     "cc_queue_canceled_epoch", "cc_cause", "cc_cancel_reason", "cc_agent_uuid",

@@ -269,13 +269,25 @@ def _time(signal: CallEvent, header: str) -> datetime | None:
 
 def _end_with_channels(scene: Scene, bridge: Bridge) -> None:
     """Nobody hears a channel that has hung up, whatever was found out later."""
-    for end in (scene.channel(uuid).hangup for uuid in (bridge.one, bridge.two)):
+    for channel in (scene.channel(bridge.one), scene.channel(bridge.two)):
+        end = channel.hangup
         if end is None:
             continue
+        if bridge.end in (None, end) and _was_connected_anew(channel, bridge):
+            end = replace(end, at=bridge.begin.at, detail={"Event": ASKED})
+            bridge.end = end
         if bridge.end is None or (not is_unheard(end) and end.at < bridge.end.at):
             bridge.end = end
         elif is_unheard(end) and bridge.end.detail["Event"] in ("CHANNEL_BRIDGE", SEEN):
             bridge.end = end  # the other one was connected anew meanwhile; when this was over nobody heard
+
+
+def _was_connected_anew(channel: Channel, bridge: Bridge) -> bool:
+    """Whether a channel at its hang-up knows of a later conversation, with another one."""
+    last, text = channel.variable("last_bridge_to"), channel.variable("bridge_uepoch")
+    assert channel.hangup is not None
+    at = microseconds(text, "bridge_uepoch", channel.hangup.received_at) if text.isdecimal() else None
+    return bool(last) and last != bridge.other(channel.uuid) and at is not None and at > bridge.begin.at
 
 
 # -- what was not heard ----------------------------------------------------------------------------------
