@@ -89,8 +89,16 @@ def _serving_commands(commands: Any) -> None:
 
 
 def _reading_commands(commands: Any) -> None:
-    parser = _add(commands, "report", "print KPIs of a window", "callkpi report --from 2026-11-23 --by agent", _report)
+    parser = _add(
+        commands, "report", "print KPIs of a window; report send: send a configured report",
+        "callkpi report --from 2026-11-23 --by agent; callkpi report send --dry-run", _report,
+    )  # fmt: skip
     _takes_config(parser)
+    parser.add_argument("action", nargs="?", default="show", choices=["show", "send"], help="default: show")
+    parser.add_argument("--report", default="", metavar="NAME", help="send: which; default: all of the tenant")
+    parser.add_argument("--dry-run", action="store_true", help="send: only say what would go to whom")
+    parser.add_argument("--period", default="", help="shift:night@2026-11-23, day:2026-11-23, month:2026-10, …")
+    parser.add_argument("--again", action="store_true", help="send: also what was sent, failed or is in doubt")
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument(
         "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
@@ -98,6 +106,24 @@ def _reading_commands(commands: Any) -> None:
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
     parser.add_argument("--by", default="queue", choices=["queue", "agent", "line", "direction", "outcome"])
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(
+        commands, "summary", "print the summary of a shift or a period, or write it into a file",
+        "callkpi summary night@2026-11-23 --lang ru --output night.pdf", _summary,
+    )  # fmt: skip
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument(
+        "period", nargs="?", default="shift", metavar="PERIOD",
+        help="night@2026-11-23, night, day:2026-11-23, yesterday, last_week, month:2026-11; default: the last shift",
+    )  # fmt: skip
+    parser.add_argument("--against", default="previous", choices=["previous", "week", "year"], help="to compare with")
+    parser.add_argument("--lang", default="", choices=["en", "ru", "kk"], help="default: en")
+    parser.add_argument(
+        "--format", default="", choices=["txt", "html", "pdf", "xlsx", "csv", "json"],
+        help="default: as the name of the output ends, else txt",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: the terminal")
+    parser.add_argument("--numbers", action="store_true", help="whole numbers of customers instead of masked ones")
     parser = _add(commands, "missed", "print customers who wait for a call back", "callkpi missed", _missed)
     _takes_config(parser)
     parser.add_argument("--tenant", default="", help="needed where there are several")
@@ -154,12 +180,27 @@ def _repair_commands(commands: Any) -> None:
     )
     _takes_config(parser)
     parser = _add(
+        commands, "crm-funnel", "print what the daemon would write into a portal's CRM",
+        "callkpi crm-funnel --source portal --dry-run", _crm_funnel,
+    )  # fmt: skip
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url")
+    parser.add_argument("--dry-run", action="store_true", required=True, help="nothing is sent; the daemon writes")
+    _takes_config(parser)
+    parser = _add(
         commands,
         "replay-rejected",
         "take payloads that were rejected, after a fix",
         "callkpi replay-rejected",
         _rejected,
     )
+    _takes_config(parser)
+    parser = _add(
+        commands, "erase", "replace a customer's number by a pseudonym everywhere; the figures stay",
+        "callkpi erase +77011234567 --tenant acme --dry-run", _erase,
+    )  # fmt: skip
+    parser.add_argument("number", help="with its country code, or as it is dialled in the tenant's region")
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--dry-run", action="store_true", help="only say where it is")
     _takes_config(parser)
     parser = _add(commands, "migrate", "bring the database's schema up to date", "callkpi migrate", _migrate)
     _takes_config(parser)
@@ -221,6 +262,9 @@ def _child(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    if arguments.action == "send":
+        _send_report(arguments)
+        return
     from callkpi import terminal
 
     settings = config.load(arguments.config)
@@ -229,6 +273,48 @@ def _report(arguments: argparse.Namespace) -> None:
             settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json
         )
     )
+
+
+def _send_report(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance, terminal
+    from callkpi.delivery import by_hand
+    from callkpi.reporting.periods import BadPeriod
+
+    settings = config.load(arguments.config)
+    tenant = terminal.one_tenant(settings, arguments.tenant)
+
+    async def send() -> None:
+        async with maintenance.database(settings, role="courier-command") as pool:
+            async for line in by_hand.send(
+                pool, settings, tenant, arguments.report, arguments.period,
+                dry_run=arguments.dry_run, again=arguments.again,
+            ):  # fmt: skip
+                print(line)
+
+    try:
+        _run(send())
+    except (by_hand.NothingToSend, BadPeriod) as error:
+        raise UsageError(str(error)) from None
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    ending = arguments.output.suffix.lstrip(".") if arguments.output else ""
+    form = arguments.format or (ending if ending in ("txt", "html", "pdf", "xlsx", "csv", "json") else "txt")
+    if form in ("pdf", "xlsx") and arguments.output is None:
+        raise UsageError(f"--output: a file is needed for {form}")
+    asked = terminal.Asked(
+        arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
+    )
+    body = _run(terminal.summary(config.load(arguments.config), asked))
+    if arguments.output is None:
+        print(body.decode("utf-8-sig"), end="")
+        return
+    try:
+        arguments.output.write_bytes(body)
+    except OSError as error:
+        raise UsageError(f"{arguments.output}: can't be written: {error.strerror}") from None
 
 
 def _missed(arguments: argparse.Namespace) -> None:
@@ -246,6 +332,12 @@ def _check(arguments: argparse.Namespace) -> None:
         sys.exit(2)
     sources = ", ".join(f"{name} ({source.kind})" for name, source in settings.sources.items()) or "none"
     print(f"The configuration is good. Tenants: {', '.join(settings.tenants)}. Sources: {sources}.")
+    for name, source in settings.funnels.items():
+        how = "only logged (dry_run)" if source.funnel.dry_run else "written"
+        print(
+            f"The call funnel of tenant {source.tenant} is {how} into the CRM of {name}, "
+            f'pipeline "{source.funnel.pipeline}"; its webhook needs the rights telephony and crm.'
+        )
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
 
 
@@ -338,6 +430,35 @@ def _backfill(arguments: argparse.Namespace) -> None:
         f"\nRead {taken.rows} rows: {taken.new} new, {taken.corrected} corrected, {taken.rejected} rejected.",
         file=sys.stderr,
     )
+
+
+def _crm_funnel(arguments: argparse.Namespace) -> None:
+    from callkpi import log
+    from callkpi.crm import preview
+
+    settings = config.load(arguments.config)
+    log.configure(settings, role="crm-funnel")
+    for line in _run(preview.preview(settings, arguments.source)):
+        print(line)
+
+
+def _erase(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance, privacy, terminal
+
+    settings = config.load(arguments.config)
+    tenant = terminal.one_tenant(settings, arguments.tenant)
+    try:
+        found = _run(
+            maintenance.erase(settings, tenant, arguments.number, _progress("read"), dry_run=arguments.dry_run)
+        )
+    except privacy.NotErasable as error:
+        raise UsageError(str(error)) from None
+    print("", file=sys.stderr)
+    if arguments.dry_run:
+        print(f"The number is in {found.calls} calls and in {found.rejected} payloads that were not understood.")
+        return
+    print(f"Replaced by {found.pseudonym} in {found.calls} calls, {found.events} events, {found.rejected} payloads.")
+    print("Not reached: archives of retention, backups, and what the sources themselves keep.")
 
 
 def _migrate(arguments: argparse.Namespace) -> None:

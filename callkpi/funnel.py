@@ -524,16 +524,45 @@ class FateOf:
     reached_at: datetime | None
 
 
-def fates(contacts: Iterable[Contact], window: timedelta) -> list[FateOf]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Somebody closed a missed customer by hand."""
+
+    at: datetime
+    fate: Fate  #: REACHED: spoken to outside of what we see; WRITTEN_OFF: will not be called
+    by: str = ""
+    reason: str = ""
+
+
+def fates(contacts: Iterable[Contact], window: timedelta, settlements: Sequence[Settlement] = ()) -> list[FateOf]:
     """The fate of each missed call among one customer's calls, in any order, of any source.
 
     Only what happens within *window* after the miss counts: later it is written off.
 
     A conversation in either direction settles every miss before it: REACHED where we called, SELF_SERVED
-    where the customer called again. WRITTEN_OFF depends on the clock and is read from the age, not here.
+    where the customer called again. So does a settlement by hand, if it came before any conversation. WRITTEN_OFF by
+    age depends on the clock and is read from the age, not here.
     """
     ordered = sorted(contacts, key=lambda c: (c.started_at, c.key))
-    return [_fate(missed, ordered[index + 1 :], window) for index, missed in enumerate(ordered) if missed.missed]
+    by_hand = sorted(settlements, key=lambda s: s.at)
+    return [
+        _settled(missed, _fate(missed, ordered[index + 1 :], window), by_hand, window)
+        for index, missed in enumerate(ordered)
+        if missed.missed
+    ]
+
+
+def _settled(missed: Contact, alone: FateOf, by_hand: Sequence[Settlement], window: timedelta) -> FateOf:
+    """The fate with what was closed by hand: the first of a conversation and a settlement decides."""
+    first = next((each for each in by_hand if each.at >= missed.started_at), None)
+    if first is None or first.at - missed.started_at > window:
+        return alone
+    if alone.reached_at is not None and alone.reached_at <= first.at:
+        return alone
+    tried = alone.called_back_at if alone.called_back_at and alone.called_back_at <= first.at else None
+    if first.fate is Fate.WRITTEN_OFF:
+        return replace(alone, fate=Fate.WRITTEN_OFF, called_back_at=tried, reached_at=None)
+    return replace(alone, fate=Fate.REACHED, called_back_at=tried or first.at, reached_at=first.at)
 
 
 def _fate(missed: Contact, later: Sequence[Contact], window: timedelta) -> FateOf:

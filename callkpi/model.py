@@ -39,6 +39,8 @@ class Kind(StrEnum):
     #: A fact in the source's own terms; the source's ``interpret`` turns it into the kinds above when the
     #: whole call is known (Asterisk tells of channels, not of calls).
     SIGNAL = "signal"
+    #: What somebody did about a missed customer; see callkpi.work. No part of a call.
+    WORKED = "worked"
 
 
 KIND_RANK: Mapping[Kind, int] = {kind: rank for rank, kind in enumerate(Kind)}

@@ -20,10 +20,10 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, kpi, store
-from callkpi.funnel import Contact, FateOf, Thresholds, fates, fold
+from callkpi import config, kpi, store, work
+from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
-from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Fate, Kind, Outcome
+from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Kind, Outcome
 from callkpi.sources import SOURCE_TYPES
 
 log = structlog.get_logger()
@@ -107,6 +107,7 @@ class Projector:
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
+        self._horizon: datetime | None = None  #: calls that began before are sealed: their events may be gone
         self._behind = False  #: the last batch was full: more waits already
         #: Off while calls that were counted before are computed again.
         self.counting = True
@@ -166,9 +167,11 @@ class Projector:
         if not groups:
             return 0
         agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
-        calls = {key: span for key, span in spans.items() if key not in agents}
+        worked = {key: span for key, span in spans.items() if key.source == work.SOURCE}
+        calls = {key: span for key, span in spans.items() if key not in agents and key not in worked}
         for key in also:
             calls.setdefault(key, _NEVER)
+        self._horizon = groups[0]["horizon"]
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
@@ -176,11 +179,12 @@ class Projector:
             live = _spans(group for group in groups if group["counted"]).keys()
             for item in after:
                 item.counted = not live.isdisjoint(item.keys)
-        customers = await self._lock_people(connection, after, agents)
+        customers = await self._lock_people(connection, after, agents, worked)
         await self._write_calls(connection, after)
         if agents:
             await self._write_agents(connection, agents)
-        await self._write_fates(connection, after, customers)
+        await write_work(connection, worked)
+        await self._write_fates(connection, after, customers, worked)
         await self._add_rollups(connection, after)
         await self._add_counters(connection, after, agents)
         self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
@@ -193,7 +197,7 @@ class Projector:
     ) -> list[_After]:
         locked = await self._lock(connection, spans)
         events = await self._events(connection, locked)
-        parts = _joined(locked, events)
+        parts = self._unsealed(_joined(locked, events), locked)
         before = await self._before(connection, locked)
         told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
         others = await self._ask(connection, told_of)
@@ -215,6 +219,18 @@ class Projector:
         ]  # fmt: skip
         await self._write_keys(connection, changed)
         return result
+
+    def _unsealed(
+        self, parts: dict[StreamKey, list[StreamKey]], locked: Mapping[StreamKey, _Locked]
+    ) -> dict[StreamKey, list[StreamKey]]:
+        horizon = self._horizon
+        if horizon is None:
+            return parts
+        kept = {
+            root: members for root, members in parts.items() if all(locked[key].first_at >= horizon for key in members)
+        }
+        self._health.count("projector_sealed_calls", len(parts) - len(kept))
+        return kept
 
     async def _ask(
         self, connection: asyncpg.Connection, told_of: Mapping[StreamKey, Sequence[CallEvent]]
@@ -385,42 +401,76 @@ class Projector:
 
     # -- missed customers and agents -----------------------------------------------------------------
     async def _lock_people(
-        self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        agents: Iterable[StreamKey],
+        worked: Iterable[StreamKey],
     ) -> set[tuple[str, str]]:
-        """Lock the agents, and the customers whose calls changed in what their fate depends on. Returns those."""
+        """Lock the agents, the items that were worked on, and the customers whose calls changed in what their fate
+        depends on. Returns those customers."""
         customers: set[tuple[str, str]] = set()
         for item in after:
             olds = [(old.customer, old.contact) for old in item.before]
             new = (item.call.customer, _contact_of_call(item.call))
             if olds != [new]:
                 customers.update((item.call.tenant, c) for c in (new[0], *(old[0] for old in olds)) if c)
-        people = sorted(customers | {(key.tenant, key.call_id) for key in agents})
+        items = {(key.tenant, key.call_id) for key in worked}
+        customers |= {item for item in items if work.hidden_call(item[1]) is None}
+        hidden = {_item(i.call) for i in after if _is_missed(i.call) and not i.call.customer}
+        people = sorted(customers | items | hidden | {(key.tenant, key.call_id) for key in agents})
         if people:
             columns = [list(column) for column in zip(*people, strict=True)]
             await connection.execute(store.query("projector", "lock_customers"), *columns)
         return customers
 
     async def _write_fates(
-        self, connection: asyncpg.Connection, after: Sequence[_After], customers: set[tuple[str, str]]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        customers: set[tuple[str, str]],
+        worked: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> None:
         were_missed = {old.key for item in after for old in item.before if old.was_missed}
         gone = were_missed - {item.key for item in after if _is_missed(item.call)}
         if gone:
             await connection.execute(store.query("projector", "delete_missed"), *_key_columns(sorted(gone)))
-        hidden = [i.call for i in after if _is_missed(i.call) and not i.call.customer]
-        rows = [_missed_row(call) for call in hidden]
-        rows += await self._fates_of(connection, after, customers)
+        rows = await self._hidden_fates(connection, after, worked)
+        rows += await self._fates_of(connection, after, customers, worked)
         if rows:
             columns = [list(column) for column in zip(*sorted(rows, key=lambda r: r[:3]), strict=True)]
             await connection.execute(store.query("projector", "write_missed"), *columns)
 
+    async def _hidden_fates(
+        self, connection: asyncpg.Connection, after: Sequence[_After], worked: Iterable[StreamKey]
+    ) -> list[tuple[Any, ...]]:
+        """Calls of hidden numbers, each for itself: nothing but a hand can settle it."""
+        rows = {_item(i.call): _missed_record(i.call) for i in after if _is_missed(i.call) and not i.call.customer}
+        asked = [(key, call) for key in worked if (call := work.hidden_call(key.call_id)) is not None]
+        if asked:
+            columns = [[key.tenant for key, _ in asked], *([call[n] for _, call in asked] for n in (0, 1))]
+            for row in await connection.fetch(store.query("work", "missed_calls_at"), *columns):
+                item = work.item_of("", row["source"], row["call_id"])
+                rows.setdefault((row["tenant"], item), {**row, "direction": Direction.INBOUND, "answered_at": None})
+        settled = await _settlements(connection, rows)
+        return [fate for item, row in rows.items() for fate in _fate_rows([row], self._window, None, settled[item])]
+
+    @property
+    def _window(self) -> timedelta:
+        return timedelta(days=max(tenant.write_off_days for tenant in self._settings.tenants.values()))
+
     async def _fates_of(
-        self, connection: asyncpg.Connection, after: Sequence[_After], customers: set[tuple[str, str]]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        customers: set[tuple[str, str]],
+        worked: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> list[tuple[Any, ...]]:
         if not customers:
             return []
-        window = timedelta(days=max(t.write_off_days for t in self._settings.tenants.values()))
+        window = self._window
         changed = [item.call.started_at for item in after] + [old.started_at for i in after for old in i.before]
+        changed += [at for span in worked.values() for at in span]
         first, last = min(changed) - window, max(changed) + window
         known = await connection.fetch(store.query("projector", "customers_missed"), *_pairs(customers), first)
         missing = {(i.call.tenant, i.call.customer) for i in after if _is_missed(i.call)} & customers
@@ -431,7 +481,12 @@ class Projector:
         by_customer: dict[tuple[str, str], list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
             by_customer[row["tenant"], row["customer"]].append(row)
-        return [fate for records in by_customer.values() for fate in _fate_rows(records, window, max(changed))]
+        settled = await _settlements(connection, concerned)
+        return [
+            fate
+            for customer, records in by_customer.items()
+            for fate in _fate_rows(records, window, max(changed), settled[customer])
+        ]
 
     async def _write_agents(
         self, connection: asyncpg.Connection, agents: Mapping[StreamKey, tuple[datetime, datetime]]
@@ -555,14 +610,54 @@ def _is_missed(call: Call) -> bool:
     return _outcome_is_missed(call.direction, call.outcome)
 
 
-def _missed_row(call: Call) -> tuple[Any, ...]:
-    return (
-        call.tenant, call.source, call.call_id, call.started_at, call.customer, call.line, _last_queue(call),
-        call.outcome.value, Fate.WAITING.value, None, None,
-    )  # fmt: skip
+def _item(call: Call) -> tuple[str, str]:
+    return call.tenant, work.item_of(call.customer, call.source, call.call_id)
 
 
-def _fate_rows(records: Sequence[asyncpg.Record], window: timedelta, until: datetime) -> list[tuple[Any, ...]]:
+def _missed_record(call: Call) -> dict[str, Any]:
+    """A missed call as :func:`_fate_rows` reads it."""
+    return {
+        "tenant": call.tenant, "source": call.source, "call_id": call.call_id, "started_at": call.started_at,
+        "customer": call.customer, "line": call.line, "queue": _last_queue(call), "outcome": call.outcome.value,
+        "direction": call.direction.value, "answered_at": call.answered_at,
+    }  # fmt: skip
+
+
+async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey]) -> dict[StreamKey, work.Work]:
+    """Fold what was done about these items, whose locks are held, and write it down."""
+    ordered = sorted(streams)
+    if not ordered:
+        return {}
+    told: dict[StreamKey, list[CallEvent]] = defaultdict(list)
+    for row in await connection.fetch(store.query("work", "events_of"), *_key_columns(ordered)):
+        told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+    states = {key: work.fold_work(told[key]) for key in ordered}
+    await connection.execute(
+        store.query("work", "write_items"),
+        [key.tenant for key in ordered],
+        [key.call_id for key in ordered],
+        [states[key].claimed_by for key in ordered],
+        [states[key].claimed_until for key in ordered],
+        [store.to_json(work.to_json(states[key])) for key in ordered],
+    )
+    return states
+
+
+async def _settlements(
+    connection: asyncpg.Connection, items: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], list[Settlement]]:
+    """What was settled by hand, of these items."""
+    settled: dict[tuple[str, str], list[Settlement]] = defaultdict(list)
+    wanted = _pairs(items)
+    if wanted[0]:
+        for row in await connection.fetch(store.query("work", "items"), *wanted):
+            settled[row["tenant"], row["item"]] = work.settlements_from_json(orjson.loads(row["body"]))
+    return settled
+
+
+def _fate_rows(
+    records: Sequence[Mapping[str, Any]], window: timedelta, until: datetime | None, settled: Sequence[Settlement]
+) -> list[tuple[Any, ...]]:
     """Fates of the missed calls up to *until*: later ones are not affected, and not all their calls are here."""
     by_key = {(row["source"], row["call_id"]): row for row in records}
     contacts = [
@@ -575,11 +670,11 @@ def _fate_rows(records: Sequence[asyncpg.Record], window: timedelta, until: date
         )
         for key, row in by_key.items()
     ]
-    decided = [(by_key[fate.key], fate) for fate in fates(contacts, window)]
-    return [_fate_row(row, fate) for row, fate in decided if row["started_at"] <= until]
+    decided = [(by_key[fate.key], fate) for fate in fates(contacts, window, settled)]
+    return [_fate_row(row, fate) for row, fate in decided if until is None or row["started_at"] <= until]
 
 
-def _fate_row(row: asyncpg.Record, fate: FateOf) -> tuple[Any, ...]:
+def _fate_row(row: Mapping[str, Any], fate: FateOf) -> tuple[Any, ...]:
     return (
         row["tenant"], row["source"], row["call_id"], row["started_at"], row["customer"], row["line"],
         row["queue"] or "", row["outcome"], fate.fate.value, fate.called_back_at, fate.reached_at,

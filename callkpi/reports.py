@@ -33,7 +33,8 @@ class Query:
     begin: datetime
     end: datetime
     by: str
-    only: Mapping[str, str] = field(default_factory=dict)  #: dimension -> value, by id or by name
+    #: dimension -> value, by id or by name; any of several values
+    only: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def grain(self) -> Grain:
@@ -51,10 +52,12 @@ class _Group:
 class Reports:
     """Reads of the store that answer with the glossary's names."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool | asyncpg.Connection, settings: config.Settings, names: Names | None = None
+    ) -> None:
         self._pool = pool
         self._settings = settings
-        self.names = Names(settings)
+        self.names = names or Names(settings)
 
     async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
@@ -120,11 +123,7 @@ class Reports:
         groups[value].figures.add(place["outcome"], measures, longest_wait_ms)
 
     def _is_meant(self, query: Query, place: Mapping[str, Any]) -> bool:
-        """Whether the filters of the query let a place through, each by id or by name."""
-        return all(
-            wanted in (place[name], self.names.show(query.tenant, name, place[name]))
-            for name, wanted in query.only.items()
-        )
+        return is_meant(self.names, query, place)
 
     async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
         """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
@@ -181,6 +180,15 @@ class Reports:
             "outcome": row["outcome"],
             "last_call": row["last_call"],
         }
+
+
+def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
+    """Whether the filters of a query let a place through, each by id or by name."""
+    for name, wanted in query.only.items():
+        values = (wanted,) if isinstance(wanted, str) else wanted
+        if place[name] not in values and names.show(query.tenant, name, place[name]) not in values:
+            return False
+    return True
 
 
 def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from callkpi import config
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
+from callkpi.names import Names
 from callkpi.phone import mask
+from callkpi.reporting import calendar, periods
 from callkpi.reports import Query, Reports, local_midnight
 from callkpi.web.api import BadQuery, moment
 
@@ -77,6 +80,37 @@ async def missed(settings: config.Settings, tenant: str, *, as_json: bool) -> No
         for i in items
     ]  # fmt: skip
     print(_grid(["customer", "waits", "calls", "state", "queue/line", "last outcome"], rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which summary is wanted, and how."""
+
+    tenant: str
+    period: str  #: ``night@2026-11-23``, or what :func:`periods.parse` reads
+    against: str
+    language: str
+    form: str  #: a name of renderers.FORMATS
+    numbers: bool = False
+
+
+async def summary(settings: config.Settings, asked: Asked) -> bytes:
+    """A summary in the form that is asked for. Raises Failed."""
+    from callkpi.reporting.assemble import summarise_period
+    from callkpi.reporting.reader import Reader
+    from callkpi.reporting.renderers import FORMATS
+
+    name, now = one_tenant(settings, asked.tenant), datetime.now(UTC)
+    own = settings.tenants[name]
+    shift, _, _ = asked.period.partition("@")
+    text = f"shift:{asked.period}" if shift in calendar.shift_ids(own) else asked.period
+    try:
+        period = periods.parse(own, name, text, now)
+        async with database(settings) as pool:
+            told = await summarise_period(pool, settings, Names(settings), name, period, now, asked.against)
+    except periods.BadPeriod as error:
+        raise Failed(str(error)) from None
+    return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
 
 
 def one_tenant(settings: config.Settings, name: str) -> str:

@@ -31,7 +31,7 @@ TOKENS = {"pbx": "pbx-secret", "qlog": "qlog-secret", "native": "native-secret",
 PORTAL_TOKEN = "portal-secret"
 
 #: Tables that must be equal however the same events came.
-PROJECTION = ("calls", "rollups", "missed_calls", "agent_states", "agent_rollups")
+PROJECTION = ("calls", "rollups", "missed_calls", "agent_states", "agent_rollups", "work_items")
 
 
 def test_settings(**tenant: Any) -> config.Settings:

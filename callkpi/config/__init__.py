@@ -9,30 +9,73 @@ To add a key: a field in ``tree.py``, its check in ``checks.py`` (of a source: `
 """
 
 from callkpi.config.example import example
-from callkpi.config.hours import WEEKDAYS, is_open, parse_hours
+from callkpi.config.hours import WEEKDAYS, hours_of, is_open, parse_hours
 from callkpi.config.loading import ConfigError, load
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
     Database,
+    Funnel,
+    FunnelItems,
+    Language,
     Log,
+    Mail,
     Metrics,
     Named,
     NumbersShown,
+    OnHolidays,
     Queue,
+    Report,
+    Retention,
+    Role,
     Server,
     ServiceLevelFormula,
     Settings,
+    ShiftPlan,
     Source,
     SourceKind,
     Spool,
     Targets,
+    Telegram,
     Tenant,
+    Token,
     with_processes,
 )
 
 __all__ = [
-    "WEEKDAYS", "ConfigError", "Database", "Log", "Metrics", "Named", "NumbersShown", "Queue", "Server",
-    "ServiceLevelFormula", "Settings", "Source", "SourceKind", "Spool", "Targets", "Tenant", "example", "is_open",
-    "load", "parse_hours", "rest_secrets", "secrets_of", "with_processes",
-]  # fmt: skip
+    "WEEKDAYS",
+    "ConfigError",
+    "Database",
+    "Funnel",
+    "FunnelItems",
+    "Language",
+    "Log",
+    "Mail",
+    "Metrics",
+    "Named",
+    "NumbersShown",
+    "OnHolidays",
+    "Queue",
+    "Report",
+    "Retention",
+    "Role",
+    "Server",
+    "ServiceLevelFormula",
+    "Settings",
+    "ShiftPlan",
+    "Source",
+    "SourceKind",
+    "Spool",
+    "Targets",
+    "Telegram",
+    "Tenant",
+    "Token",
+    "example",
+    "hours_of",
+    "is_open",
+    "load",
+    "parse_hours",
+    "rest_secrets",
+    "secrets_of",
+    "with_processes",
+]

@@ -14,7 +14,7 @@ from callkpi import config, store
 from callkpi.model import Direction, Outcome
 from callkpi.phone import mask, normalise
 from callkpi.reports import GROUPINGS, Query, Reports, local_midnight
-from callkpi.web.access import refuse
+from callkpi.web.access import require, who
 from callkpi.web.problems import problem
 
 _DIMENSIONS = ("queue", "agent", "line", "direction", "outcome")
@@ -46,9 +46,7 @@ class Api:
 
     def _guarded(self, answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handler(request: web.Request) -> web.Response:
-            refused = refuse(request, self._settings.server.api_token, open_without_token=False)
-            if refused is not None:
-                return refused
+            require(request)
             try:
                 body = await answer(request)
             except BadQuery as error:
@@ -169,8 +167,12 @@ class Api:
 
 
 def tenant_of(request: web.Request, settings: config.Settings) -> str:
-    """The tenant that is asked for, by default the only one. Raises BadQuery."""
-    tenants = settings.tenants
+    """The tenant that is asked for, by default the only one that the reader may read. Raises BadQuery.
+
+    Others than his do not exist for him: he can't tell which there are.
+    """
+    reader = who(request)
+    tenants = [name for name in settings.tenants if reader is not None and reader.sees(name)]
     name = request.query.get("tenant") or (next(iter(tenants)) if len(tenants) == 1 else "")
     if name not in tenants:
         raise BadQuery(f"tenant: {name[:64]!r} is none of {', '.join(tenants)}; write ?tenant={next(iter(tenants))}")

@@ -11,7 +11,7 @@ from aiohttp import web
 from callkpi import config, migrations, store
 from callkpi.exporter import Exporter
 from callkpi.spool import Spool
-from callkpi.web.access import refuse
+from callkpi.web.access import refuse_metrics
 
 log = structlog.get_logger()
 
@@ -79,7 +79,7 @@ class Probes:
         return web.json_response({"ready": ready, **checks}, status=200 if ready else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        refused = refuse(request, self._token, open_without_token=True)
+        refused = refuse_metrics(request, self._token)
         if refused is not None:
             return refused
         accept = request.headers.get("Accept", "")

@@ -23,11 +23,24 @@ def problem(status: int, title: str, detail: str = "", *, headers: dict[str, str
     )
 
 
+class Problem(Exception):
+    """An answer that ends the request wherever it is raised."""
+
+    def __init__(self, status: int, title: str, detail: str = "", *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(title)
+        self.status, self.title, self.detail, self.headers = status, title, detail, headers
+
+    def answer(self) -> web.Response:
+        return problem(self.status, self.title, self.detail, headers=self.headers)
+
+
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into a problem; what nobody foresaw is logged here and told as 500 without its text."""
     try:
         return await handler(request)
+    except Problem as told:
+        return told.answer()
     except web.HTTPRequestEntityTooLarge:
         return problem(
             413,

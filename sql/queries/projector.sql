@@ -10,7 +10,8 @@ DELETE FROM pending WHERE id IN (
     ) AS counted
     WHERE before < $2
 )
-RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at, counted;
+RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at, counted,
+    (SELECT before FROM horizons WHERE what = 'journal') AS horizon;
 
 -- name: roots_of
 -- The calls that these are part of. Served by the primary key.
@@ -309,7 +310,8 @@ FROM pending;
 
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
-TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups, member_questions;
+TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups, member_questions,
+    work_items;
 
 -- name: requeue_journal
 -- Put every call of one month of the journal up for projection.
