@@ -289,3 +289,11 @@ def test_what_the_door_does_not_understand_is_kept_with_the_reason() -> None:
     told = FREESWITCH.parse([*fs.events, {"Event-Name": "CHANNEL_ANSWER"}, {"Event-Name": "HEARTBEAT"}], CONTEXT)
     assert [reason.partition(":")[0] for _, reason in told.rejected] == ["CC-Agent-Status", "Unique-ID"]
     assert told.ignored == 1
+
+
+def test_an_agents_contact_may_hold_what_parts_the_columns() -> None:
+    table = "name|contact|status|state\n1000@default|user/1000|user/1010|Available|Waiting\n+OK\n"
+    (row,) = freeswitch_resync.rows_of_table(table) or []
+    assert row == {"name": "1000@default", "contact": "user/1000|user/1010", "status": "Available", "state": "Waiting"}
+    assert freeswitch_resync.rows_of_table("-ERR no such command\n") is None
+    assert freeswitch_resync.rows_of_table("+OK\n") == []

@@ -1,6 +1,10 @@
-"""FreeSWITCH: call records that mod_json_cdr posts, with the variables of mod_callcenter.
+"""FreeSWITCH: events of its event socket, and call records that mod_json_cdr posts, with mod_callcenter's in both.
 
-Structure: ``switch_ivr_generate_json_cdr`` and mod_json_cdr.c of FreeSWITCH; queue variables: mod_callcenter.c
+Events (:mod:`.freeswitch_esl`) come over the connection that callkpi keeps (``esl_address``), or as JSON from a
+forwarder. Both ways may be used at once, to one source: the same call has the same id in both, the events tell it
+better, and the records close the gaps that a cut connection leaves (:mod:`.freeswitch_calls`).
+
+Records. Structure: ``switch_ivr_generate_json_cdr`` and mod_json_cdr.c of FreeSWITCH; queue variables: mod_callcenter.c
 (``cc_queue_joined_epoch``, ``cc_queue_answered_epoch``, ``cc_cause``, ``cc_cancel_reason``, ``cc_agent``,
 ``cc_agent_uuid``, ``cc_side``). The body is JSON, or a form ``cdr=`` with the JSON URL-encoded or in base64
 (``encode``); variables are URL-encoded unless ``encode-values`` is false: both are read.

@@ -74,8 +74,17 @@ def rows_of_table(text: str) -> list[dict[str, str]] | None:
     if len(lines) == 1:
         return []
     titles = lines[0].split("|")
-    values = (line.split("|") for line in lines[1:-1])
-    return [dict(zip(titles, each, strict=False)) for each in values if len(each) == len(titles)]
+    rows = (_row(titles, line.split("|")) for line in lines[1:-1])
+    return [row for row in rows if row]
+
+
+def _row(titles: list[str], values: list[str]) -> dict[str, str]:
+    """One line of a table; an agent's contact is a dial string, which may hold the ``|`` itself."""
+    extra = len(values) - len(titles)
+    if extra > 0 and "contact" in titles:
+        at = titles.index("contact")
+        values = [*values[:at], "|".join(values[at : at + extra + 1]), *values[at + extra + 1 :]]
+    return dict(zip(titles, values, strict=True)) if len(values) == len(titles) else {}
 
 
 # -- payloads --------------------------------------------------------------------------------------------
