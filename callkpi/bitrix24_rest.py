@@ -1,8 +1,9 @@
-"""A thin client of Bitrix24's REST API by an incoming webhook, for reads only.
+"""A thin client of Bitrix24's REST API by an incoming webhook.
 
 It keeps the documented limits (a leaky bucket of requests per portal and address, a method's running time in ten
 minutes), backs off when the portal asks for it, follows a renamed portal with the same POST, and pages by the last id
-instead of by COUNT. Every request here is a read, so each may be sent again.
+instead of by COUNT. A read may be sent again; a change whose answer is lost may have happened all the same, so it is
+sent once (:class:`InDoubt`), and who sent it looks before it tries again.
 
 Why not a library (looked at in November 2026, all MIT). fast_bitrix24 1.8.14: repeats every 5xx, but not 429 or a
 method's time limit; lets aiohttp follow a renamed portal's 302, which turns the POST into a GET without its body; its
@@ -52,7 +53,8 @@ _DENIED = {
     "NO_AUTH_FOUND": "the portal does not know this webhook; make a new one and set rest_url",
     "INVALID_CREDENTIALS": "the portal refuses this webhook; make a new one and set rest_url",
     "EXPIRED_TOKEN": "the webhook has expired; make a new one and set rest_url",
-    "INSUFFICIENT_SCOPE": "the webhook lacks a right; tick telephony, user_basic and department in its settings",
+    "INSUFFICIENT_SCOPE": "the webhook lacks a right; tick telephony, user_basic and department in its settings"
+    " (and crm for the call funnel)",
     "ACCESS_DENIED": "the portal's plan or the rights of the webhook's owner forbid it",
     "USER_ACCESS_ERROR": "the webhook's owner has no access; let an administrator make the webhook",
     "PORTAL_DELETED": "the portal is gone",
@@ -87,6 +89,10 @@ class Refused(PortalError):
 
 class Unavailable(PortalError):
     """Tried for as long as the patience lasts; later it may go."""
+
+
+class InDoubt(PortalError):
+    """A change was sent and no answer came that tells whether it happened: look before you send it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,7 @@ class _Trouble:
     reason: str
     text: str
     wait: float = 0.0
+    is_untouched: bool = False  #: the portal says that it did nothing
 
 
 @dataclass(slots=True)
@@ -158,14 +165,23 @@ class Client:
 
     async def call(self, method: str, parameters: Mapping[str, Any] | None = None) -> Answer:
         """The answer to one read. Raises a PortalError."""
+        return await self._call(method, parameters or {}, is_read=True)
+
+    async def change(self, method: str, parameters: Mapping[str, Any]) -> Answer:
+        """The answer to one change, sent again only where the portal said that it did nothing. Raises a PortalError."""
+        return await self._call(method, parameters, is_read=False)
+
+    async def _call(self, method: str, parameters: Mapping[str, Any], *, is_read: bool) -> Answer:
         clock = asyncio.get_running_loop().time
         deadline, pause = clock() + self.patience, self.pause
         while True:
+            # Outside of the lock: a method that must wait holds up no other.
+            await asyncio.sleep(max(self._blocked_until.get(method, 0.0) - clock(), 0.0))
             async with self._lock:
-                await self._turn(method)
+                await self._turn()
                 asked_at = datetime.now(UTC)
                 try:
-                    outcome = await self._attempt(method, parameters or {})
+                    outcome = await self._attempt(method, parameters)
                 except PortalError as error:
                     self.on_request(error.reason)
                     raise
@@ -173,6 +189,8 @@ class Client:
                 self.on_request("ok")
                 return replace(outcome, asked_at=asked_at)
             self.on_request(outcome.reason)
+            if not is_read and not outcome.is_untouched:
+                raise InDoubt(outcome.reason, f"{method}: {outcome.text}")
             # Jitter, so that several who share the bucket don't come back at once.
             wait = max(outcome.wait, pause * random.uniform(0.5, 1.0))
             if clock() + wait > deadline:
@@ -181,11 +199,8 @@ class Client:
             await asyncio.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    async def _turn(self, method: str) -> None:
-        """Wait until the limits have room for one more request."""
-        clock = asyncio.get_running_loop().time
-        wait = self._blocked_until.get(method, 0.0) - clock()
-        await asyncio.sleep(max(wait, 0.0))
+    async def _turn(self) -> None:
+        """Wait until the bucket has room for one more request."""
         await asyncio.sleep(self._bucket.wait_seconds())
         self._bucket.add()
 
@@ -253,11 +268,13 @@ class Client:
             raise Blocked("overload_limit", f"{told}; the portal's REST is blocked: ask Bitrix24's support")
         if code == "QUERY_LIMIT_EXCEEDED":
             self._bucket.fill()
-            return _Trouble("query_limit", told)
+            return _Trouble("query_limit", told, is_untouched=True)
         if code == "OPERATION_TIME_LIMIT":
             time = answer.get("time")
             reset = time.get("operating_reset_at") if isinstance(time, dict) else None
-            return _Trouble("operating_limit", told, _until(reset))
+            return _Trouble("operating_limit", told, _until(reset), is_untouched=True)
+        if code.startswith("ACCESS DENIED") or words.lower().startswith("access denied"):
+            code = "ACCESS_DENIED"  # the older methods of the CRM say it in words
         if code in _DENIED or status in (401, 402, 403):
             advice = _DENIED.get(code, "check the webhook of rest_url and its rights")
             raise Denied(code.lower() if code in _DENIED else f"http_{status}", f"{told}: {advice}")
@@ -337,17 +354,25 @@ class Client:
         answer = await self.call(STATISTICS, {"FILTER": dict(only), "SORT": "ID", "ORDER": "ASC", "start": 0})
         return answer.total
 
-    async def listed(self, method: str, parameters: Mapping[str, Any], start_key: str = "start") -> list[Any]:
-        """Every row of a list method by offsets. Raises a PortalError."""
+    async def listed(
+        self, method: str, parameters: Mapping[str, Any], start_key: str = "start", key: str = "",
+        pages: int = 10_000,
+    ) -> list[Any]:  # fmt: skip
+        """Every row of a list method by offsets, of at most *pages*; under *key* of the result, if one is given.
+
+        Raises a PortalError.
+        """
         found: list[Any] = []
         start = 0
-        while True:
+        for _ in range(pages):
             answer = await self.call(method, {**parameters, start_key: start})
-            rows = _rows(answer.result)
+            result = answer.result.get(key) if key and isinstance(answer.result, dict) else answer.result
+            rows = _rows(result)
             found += rows
             if not rows or answer.next is None or answer.next <= start:
-                return found
+                break
             start = answer.next
+        return found
 
 
 STATISTICS = "voximplant.statistic.get"

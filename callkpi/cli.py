@@ -89,19 +89,79 @@ def _serving_commands(commands: Any) -> None:
 
 
 def _reading_commands(commands: Any) -> None:
-    parser = _add(commands, "report", "print KPIs of a window", "callkpi report --from 2026-11-23 --by agent", _report)
+    parser = _add(
+        commands, "report", "print KPIs of a period; report send: send a configured report",
+        "callkpi report --period month:2026-10 --by queue --compare; callkpi report send --dry-run", _report,
+    )  # fmt: skip
     _takes_config(parser)
+    parser.add_argument("action", nargs="?", default="show", choices=["show", "send"], help="default: show")
+    parser.add_argument("--report", default="", metavar="NAME", help="send: which; default: all of the tenant")
+    parser.add_argument("--dry-run", action="store_true", help="send: only say what would go to whom")
+    parser.add_argument("--again", action="store_true", help="send: also what was sent, failed or is in doubt")
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument(
         "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
     )
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
-    parser.add_argument("--by", default="queue", choices=["queue", "agent", "line", "direction", "outcome"])
+    parser.add_argument(
+        "--period", default="", metavar="PERIOD", help="shift:night@2026-11-23, day:…, week:2026-W47, last_month, …"
+    )
+    parser.add_argument(
+        "--by", default="queue", metavar="WHAT,…", help="queue, team, agent, line, source, hour, day, shift, … or none"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WHAT=VALUE", help="only this queue, line, …; may come again"
+    )
+    parser.add_argument(
+        "--compare", nargs="?", const="previous", default="", metavar="WITH", help="previous (default), week or year"
+    )
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(
+        commands, "summary", "print the summary of a shift or a period, or write it into a file",
+        "callkpi summary night@2026-11-23 --lang ru --output night.pdf", _summary,
+    )  # fmt: skip
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument(
+        "period", nargs="?", default="shift", metavar="PERIOD",
+        help="night@2026-11-23, night, day:2026-11-23, yesterday, last_week, month:2026-11; default: the last shift",
+    )  # fmt: skip
+    parser.add_argument("--against", default="previous", choices=["previous", "week", "year"], help="to compare with")
+    parser.add_argument("--lang", default="", choices=["en", "ru", "kk"], help="default: en")
+    parser.add_argument(
+        "--format", default="", choices=["txt", "html", "pdf", "xlsx", "csv", "json"],
+        help="default: as the name of the output ends, else txt",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: the terminal")
+    parser.add_argument("--numbers", action="store_true", help="whole numbers of customers instead of masked ones")
     parser = _add(commands, "missed", "print customers who wait for a call back", "callkpi missed", _missed)
     _takes_config(parser)
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(
+        commands, "audit", "print who has read full numbers and raw payloads, exported and changed what",
+        "callkpi audit --from 2026-11-23 --who anna", _audit,
+    )  # fmt: skip
+    _takes_config(parser)
+    parser.add_argument("--from", dest="begin", default="", metavar="TIME", help="UTC where it has no offset")
+    parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
+    parser.add_argument("--who", metavar="NAME", help="only what this reader did")
+    parser.add_argument("--action", metavar="NAME", help="only this: read_numbers, export, resolve, …")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="the newest so many (default 100)")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    parser = _add(
+        commands,
+        "roster",
+        "import who is planned to work when",
+        "callkpi roster import plan.csv --tenant acme",
+        _roster,
+    )
+    parser.add_argument("action", choices=["import"])
+    parser.add_argument("file", type=Path, metavar="FILE", help="a table (CSV) or a calendar (iCalendar)")
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--from", dest="first", default="", metavar="DATE", help="first day that is replaced")
+    parser.add_argument("--to", dest="last", default="", metavar="DATE", help="last day that is replaced")
     parser = _add(commands, "check-config", "say what is wrong with the configuration", "callkpi check-config", _check)
     _takes_config(parser)
     _add(
@@ -155,12 +215,27 @@ def _repair_commands(commands: Any) -> None:
     )
     _takes_config(parser)
     parser = _add(
+        commands, "crm-funnel", "print what the daemon would write into a portal's CRM",
+        "callkpi crm-funnel --source portal --dry-run", _crm_funnel,
+    )  # fmt: skip
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url")
+    parser.add_argument("--dry-run", action="store_true", required=True, help="nothing is sent; the daemon writes")
+    _takes_config(parser)
+    parser = _add(
         commands,
         "replay-rejected",
         "take payloads that were rejected, after a fix",
         "callkpi replay-rejected",
         _rejected,
     )
+    _takes_config(parser)
+    parser = _add(
+        commands, "erase", "replace a customer's number by a pseudonym everywhere; the figures stay",
+        "callkpi erase +77011234567 --tenant acme --dry-run", _erase,
+    )  # fmt: skip
+    parser.add_argument("number", help="with its country code, or as it is dialled in the tenant's region")
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--dry-run", action="store_true", help="only say where it is")
     _takes_config(parser)
     parser = _add(commands, "migrate", "bring the database's schema up to date", "callkpi migrate", _migrate)
     _takes_config(parser)
@@ -222,20 +297,89 @@ def _child(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    if arguments.action == "send":
+        _send_report(arguments)
+        return
     from callkpi import terminal
 
+    settings, window = config.load(arguments.config), (arguments.begin, arguments.end)
+    if terminal.is_plain(arguments.by, arguments.period, arguments.only, arguments.compare):
+        _run(terminal.report(settings, arguments.tenant, window, arguments.by, as_json=arguments.json))
+        return
+    asked = terminal.Asked(arguments.period, window, arguments.by, tuple(arguments.only), arguments.compare)
+    _run(terminal.statistics(settings, arguments.tenant, asked, as_json=arguments.json))
+
+
+def _roster(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    window = (arguments.first, arguments.last)
     settings = config.load(arguments.config)
-    _run(
-        terminal.report(
-            settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json
-        )
+    try:
+        text = arguments.file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{arguments.file}: {error}") from None
+    _run(terminal.import_roster(settings, arguments.tenant, (arguments.file.name, text), window))
+
+
+def _send_report(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance, terminal
+    from callkpi.delivery import by_hand
+    from callkpi.reporting.periods import BadPeriod
+
+    settings = config.load(arguments.config)
+    tenant = terminal.one_tenant(settings, arguments.tenant)
+
+    async def send() -> None:
+        async with maintenance.database(settings, role="courier-command") as pool:
+            async for line in by_hand.send(
+                pool, settings, tenant, arguments.report, arguments.period,
+                dry_run=arguments.dry_run, again=arguments.again,
+            ):  # fmt: skip
+                print(line)
+
+    try:
+        _run(send())
+    except (by_hand.NothingToSend, BadPeriod) as error:
+        raise UsageError(str(error)) from None
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from callkpi.reporting import command
+
+    ending = arguments.output.suffix.lstrip(".") if arguments.output else ""
+    form = arguments.format or (ending if ending in ("txt", "html", "pdf", "xlsx", "csv", "json") else "txt")
+    if form in ("pdf", "xlsx") and arguments.output is None:
+        raise UsageError(f"--output: a file is needed for {form}")
+    asked = command.Asked(
+        arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
     )
+    body = _run(command.summary(config.load(arguments.config), asked))
+    if arguments.output is None:
+        print(body.decode("utf-8-sig"), end="")
+        return
+    try:
+        arguments.output.write_bytes(body)
+    except OSError as error:
+        raise UsageError(f"{arguments.output}: can't be written: {error.strerror}") from None
 
 
 def _missed(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
     _run(terminal.missed(config.load(arguments.config), arguments.tenant, as_json=arguments.json))
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    if not 1 <= arguments.limit <= 1_000_000:
+        raise UsageError(f"--limit: {arguments.limit} must be 1 to 1000000")
+    settings = config.load(arguments.config)
+    wanted = terminal.AuditQuery(
+        (arguments.begin, arguments.end), arguments.who, arguments.action, arguments.limit, as_json=arguments.json
+    )
+    _run(terminal.audited(settings, wanted))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -247,6 +391,12 @@ def _check(arguments: argparse.Namespace) -> None:
         sys.exit(2)
     sources = ", ".join(f"{name} ({source.kind})" for name, source in settings.sources.items()) or "none"
     print(f"The configuration is good. Tenants: {', '.join(settings.tenants)}. Sources: {sources}.")
+    for name, source in settings.funnels.items():
+        how = "only logged (dry_run)" if source.funnel.dry_run else "written"
+        print(
+            f"The call funnel of tenant {source.tenant} is {how} into the CRM of {name}, "
+            f'pipeline "{source.funnel.pipeline}"; its webhook needs the rights telephony and crm.'
+        )
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
 
 
@@ -351,6 +501,35 @@ def _load_history(settings: config.Settings, arguments: argparse.Namespace) -> N
 
     result = _run(history.load(settings, arguments.source, arguments.file, _progress("read")))
     print(f"\nRead {result.rows} rows: {result.events} events, {result.rejected} rejected.", file=sys.stderr)
+
+
+def _crm_funnel(arguments: argparse.Namespace) -> None:
+    from callkpi import log
+    from callkpi.crm import preview
+
+    settings = config.load(arguments.config)
+    log.configure(settings, role="crm-funnel")
+    for line in _run(preview.preview(settings, arguments.source)):
+        print(line)
+
+
+def _erase(arguments: argparse.Namespace) -> None:
+    from callkpi import maintenance, privacy, terminal
+
+    settings = config.load(arguments.config)
+    tenant = terminal.one_tenant(settings, arguments.tenant)
+    try:
+        found = _run(
+            maintenance.erase(settings, tenant, arguments.number, _progress("read"), dry_run=arguments.dry_run)
+        )
+    except privacy.NotErasable as error:
+        raise UsageError(str(error)) from None
+    print("", file=sys.stderr)
+    if arguments.dry_run:
+        print(f"The number is in {found.calls} calls and in {found.rejected} payloads that were not understood.")
+        return
+    print(f"Replaced by {found.pseudonym} in {found.calls} calls, {found.events} events, {found.rejected} payloads.")
+    print("Not reached: archives of retention, backups, and what the sources themselves keep.")
 
 
 def _migrate(arguments: argparse.Namespace) -> None:

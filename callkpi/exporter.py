@@ -11,20 +11,23 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from callkpi import __version__, config, kpi, live, recent, store
+from callkpi import __version__, config, kpi, live, recent, store, timekeeping
 from callkpi.connections.keeping import STALE_SECONDS
+from callkpi.delivery.message import receivers
 from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue as _by_queue
 from callkpi.model import Direction, Outcome
-from callkpi.names import Bounded, Names
+from callkpi.names import OTHER, Bounded, Names
+from callkpi.presence import Times
 from callkpi.reports import local_midnight
 from callkpi.spool import Size, Spool
 
@@ -95,7 +98,11 @@ class Snapshot:
     lag: Any
     reconciled: Sequence[Any]
     connections: Sequence[Any]
+    funnels: Sequence[Any]
     recent: recent.Recent
+    #: Of the day so far, per tenant: the keys of each person, and how his time was spent.
+    times: Mapping[str, Mapping[str, tuple[list[str], Times]]]
+    unsent: Sequence[Any]
     spool: Size | None = None
 
 
@@ -140,10 +147,13 @@ class Exporter:
                 return await connection.fetch(store.query(file, name), *arguments)
 
             await self._names.refresh(connection)
-            missed, windows = {}, {}
+            missed, windows, times = {}, {}, {}
             for tenant, settings in self._settings.tenants.items():
                 since = now - timedelta(days=settings.write_off_days)
                 missed[tenant] = await rows("reports", "missed_waiting", tenant, since)
+                shown = partial(self._names.show, tenant, "agent")
+                day = (local_midnight(settings, now), now)
+                times[tenant] = await timekeeping.people(connection, tenant, day, shown, settings.ringing_counts)
                 for window, begin in _windows(settings, now).items():
                     told = await rows("reports", "rollup_rows", tenant, Grain.ENTRY, begin, now + kpi.INTERVAL)
                     windows[tenant, window] = _by_queue(told)
@@ -161,7 +171,10 @@ class Exporter:
                 lag=(await rows("projector", "lag"))[0],
                 reconciled=await rows("reconcile", "sources"),
                 connections=await rows("connections", "all"),
+                funnels=await rows("crm", "funnels"),
                 recent=await self._recent.read(rows, now),
+                times=times,
+                unsent=await rows("delivery", "unsent"),
                 spool=await self._spool.size() if self._spool is not None else None,
             )
 
@@ -207,6 +220,7 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
     yield from _live_families(live.now(snapshot, settings, names, queue_label))
     yield _target_family(snapshot, settings, queue_label)
     yield from _window_families(live.windows(snapshot, queue_label), settings)
+    yield from _time_families(snapshot, settings, names, labels)
     yield from _health_families(snapshot, settings, labels)
 
 
@@ -294,6 +308,8 @@ def _live_families(now: live.Now) -> Iterator[Metric]:
                  _by_state((key, queue.agents) for key, queue in queues.items() if queue.agents))  # fmt: skip
     yield _gauge("callkpi_company_agents", "Agents by state, each person once", ("tenant", "state"),
                  _by_state(((tenant,), states) for tenant, states in now.people.items()))  # fmt: skip
+    yield _gauge("callkpi_team_agents", "Agents of a team by state, each person once", ("tenant", "team", "state"),
+                 _by_state(now.teams.items()))  # fmt: skip
     yield _gauge("callkpi_missed_waiting", "Customers missed and not spoken to since", place,
                  {key: queue.missed for key, queue in queues.items()})  # fmt: skip
     yield _gauge("callkpi_missed_oldest_seconds", "How long the oldest of them has waited", place,
@@ -345,6 +361,44 @@ def _window_families(windows: Mapping[tuple[str, str, str], Figures], settings: 
                  ("tenant", "queue", "outcome"), calls)  # fmt: skip
 
 
+def _time_families(snapshot: Snapshot, settings: config.Settings, names: Names, labels: Bounded) -> Iterator[Metric]:
+    """How people's day was spent so far. Gauges: a late event may take time away from a state."""
+    by_agent: dict[tuple[str, ...], Times] = {}
+    by_team: dict[tuple[str, ...], Times] = {}
+    for tenant, people in snapshot.times.items():
+        teams = {name: max(names.team(tenant, key) for key in keys) for name, (keys, _) in people.items()}
+        allowed = sorted({*teams.values()} - {""})[: settings.metrics.max_teams]
+        for name, (keys, times) in people.items():
+            _add(by_agent, (tenant, labels.label(tenant, "agent", keys[0])), times)
+            if teams[name]:
+                _add(by_team, (tenant, teams[name] if teams[name] in allowed else OTHER), times)
+    yield _gauge("callkpi_agent_state_seconds", "Seconds of an agent in a state since local midnight",
+                 ("tenant", "agent", "state"), _state_seconds(by_agent))  # fmt: skip
+    yield _gauge("callkpi_agent_logged_in_seconds", "Seconds in which an agent was logged in since local midnight",
+                 ("tenant", "agent"), {key: times.logged_in_seconds for key, times in by_agent.items()})  # fmt: skip
+    for what, by, label in (("agent", by_agent, "agent"), ("team", by_team, "team")):
+        shares = {"occupancy": {k: t.occupancy for k, t in by.items()},
+                  "utilisation": {k: t.utilisation for k, t in by.items()}}  # fmt: skip
+        for name, values in shares.items():
+            yield _gauge(f"callkpi_{what}_{name}_ratio", f"The {name} of the day so far, of logged-in time",
+                         ("tenant", label), {k: v for k, v in values.items() if v is not None})  # fmt: skip
+
+
+def _add(totals: dict[tuple[str, ...], Times], key: tuple[str, ...], times: Times) -> None:
+    totals[key] = totals[key] + times if key in totals else times
+
+
+def _state_seconds(by_agent: Mapping[tuple[str, ...], Times]) -> dict[tuple[str, ...], float]:
+    """Every state, so that a series does not begin in the middle of a day; offline where it is known."""
+    result: dict[tuple[str, ...], float] = {}
+    for key, times in by_agent.items():
+        for state in live.AGENT_STATES:
+            seconds = times.offline_seconds if state == "offline" else times.seconds(state)
+            if seconds is not None:
+                result[(*key, state)] = seconds
+    return result
+
+
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
     yield from _own_families(settings, snapshot.at, database_up=1)
     for name, column, text in (
@@ -360,8 +414,26 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
     yield from _spool_families(snapshot.spool)
     yield from _source_families(snapshot, settings)
     yield from _reconcile_families(snapshot, settings)
+    yield from _delivery_families(snapshot.unsent, settings)
+    yield from _crm_families(snapshot, settings)
     yield from _own_counters(snapshot, settings)
     yield from recent.families(snapshot.recent, settings, labels)
+
+
+def _delivery_families(rows: Iterable[Mapping[str, Any]], settings: config.Settings) -> Iterator[Metric]:
+    if not settings.sends_reports:
+        return
+    unsent: dict[tuple[str, ...], float] = {
+        (name, receiver.way, state): 0
+        for name, tenant in settings.tenants.items()
+        for report in tenant.reports.values()
+        for receiver in receivers(report)
+        for state in ("failed", "in_doubt", "overdue")
+    }
+    unsent |= {(row["tenant"], row["way"], row["state"]): row["deliveries"] for row in rows}
+    yield _gauge("callkpi_deliveries_unsent",
+                 "Reports of the last day that failed or are in doubt, and those that have waited for an hour",
+                 ("tenant", "way", "state"), unsent)  # fmt: skip
 
 
 def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
@@ -442,6 +514,42 @@ def _connection_families(snapshot: Snapshot, settings: config.Settings) -> Itera
                  {(*names[row["source"]], row["reason"]): 1 for row in rows if row["reason"]})  # fmt: skip
 
 
+#: What a round may have done to a portal's CRM; dry_… would have.
+_CRM_ACTIONS = (
+    "pipeline_made", "stage_made", "stage_named", "stage_removed", "added", "found", "moved", "described",
+    "left_to_people", "dry_added", "dry_changed",
+)  # fmt: skip
+
+
+def _crm_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
+    """Of portals whose CRM gets the call funnel."""
+    tenants = {name: source.tenant for name, source in settings.funnels.items()}
+    told = {row["source"]: row for row in snapshot.funnels if row["source"] in tenants}
+    place = ("tenant", "source")
+    counted: dict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
+    for source, tenant in tenants.items():
+        counted["crm_written"].update({(tenant, source, action): 0 for action in _CRM_ACTIONS})
+        counted["crm_echoes"][tenant, source, ""] = 0
+    for row in snapshot.health:
+        if row["source"] in tenants:
+            counted[row["metric"]][tenants[row["source"]], row["source"], row["label"]] += row["value"]
+    for metric, text, extra in (
+        ("crm_written", "Changes of the portal's CRM by what was done, or would be in a dry run", "action"),
+        ("crm_errors", "Changes of the portal's CRM, or rounds of them, that failed", "reason"),
+        ("crm_echoes", "Events of the CRM that our own writing caused, ignored", ""),
+    ):
+        family = CounterMetricFamily(f"callkpi_{metric}", text, labels=(*place, extra) if extra else place)
+        for key, value in sorted(counted[metric].items()):
+            family.add_metric(key if extra else key[:2], value)
+        yield family
+    yield _gauge("callkpi_crm_backlog", "Items of the call funnel that differ from the portal's CRM", place,
+                 {(tenants[name], name): row["backlog"] for name, row in told.items()})  # fmt: skip
+    yield _gauge("callkpi_crm_last_success_timestamp_seconds",
+                 "When the portal's CRM was last brought up to date; before that, when it was first tried", place,
+                 {(tenants[name], name): (row["last_success_at"] or row["since"]).timestamp()
+                  for name, row in told.items()})  # fmt: skip
+
+
 def _connected(told: Mapping[str, Any], settings: config.Settings, at: datetime) -> dict[tuple[str, ...], float]:
     """A portal is reached while its statistics were read to their end not long ago."""
     result: dict[tuple[str, ...], float] = {}
@@ -455,6 +563,7 @@ def _connected(told: Mapping[str, Any], settings: config.Settings, at: datetime)
 _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "ingest_events": ("callkpi_ingest_events", "Events by what became of them", "result"),
     "ingest_refused": ("callkpi_ingest_refused", "Deliveries refused at the door", "reason"),
+    "ingest_too_old": ("callkpi_ingest_too_old", "Events not taken: older than events are kept", ""),
     "source_unknown_values": (
         "callkpi_source_unknown_values",
         "Values that the source's reference lacks",
@@ -487,9 +596,27 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
     "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
     "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
+    "projector_sealed_calls": ("callkpi_projector_sealed_calls", "Calls left as they are: their events are gone", ""),
+    "retention_partitions": ("callkpi_retention_partitions", "Months of events or calls that were dropped", ""),
+    "retention_calls_pseudonymised": (
+        "callkpi_retention_calls_pseudonymised",
+        "Calls whose customers' numbers were too old",
+        "",
+    ),
+    "retention_failures": ("callkpi_retention_failures", "Rounds of retention that failed", ""),
+    "delivery_attempts": ("callkpi_delivery_attempts", "Attempts to send a report by way and outcome", "outcome"),
+    "delivery_corrections": ("callkpi_delivery_corrections", "Corrections of reports that were sent", ""),
+    "delivery_failures": ("callkpi_delivery_failures", "Summaries that could not be made", ""),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
-_BY_SOURCE = {"ingest_events", "ingest_refused", "source_unknown_values", "spool_put", "spool_refused"}
+_BY_SOURCE = {
+    "ingest_events",
+    "ingest_refused",
+    "ingest_too_old",
+    "source_unknown_values",
+    "spool_put",
+    "spool_refused",
+}
 _BY_SOURCE |= {"reconcile_rows", "reconcile_requests", "reconcile_errors", "reconcile_surprises"}
 _BY_SOURCE |= {"connection_ups", "connection_errors", "connection_unheard_seconds", "connection_lost_payloads"}
 _OWN_HISTOGRAMS = {

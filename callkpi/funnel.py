@@ -60,7 +60,7 @@ class _Leg:
     """A leg while it is being folded."""
 
     __slots__ = ("agent", "answer_time_known", "answered_at", "end", "ended_at", "ended_by", "entry", "held_at",
-                 "hold_ms", "queue", "ring_ms", "rung_at", "talk_ms", "talk_with_hold", "transferred",
+                 "hold_ms", "holds", "queue", "ring_ms", "rung_at", "talk_ms", "talk_with_hold", "transferred",
                  "wrap_ms")  # fmt: skip
 
     def __init__(self, agent: str, queue: str, entry: _Entry | None) -> None:
@@ -70,6 +70,7 @@ class _Leg:
         self.answer_time_known = True
         self.ended_at: datetime | None = None
         self.held_at: datetime | None = None
+        self.holds: list[tuple[datetime, datetime | None]] = []
         self.end: LegEnd | None = None
         self.ring_ms: int | None = None
         self.talk_ms: int | None = None
@@ -98,15 +99,17 @@ class _Leg:
         if self.held_at is not None:
             if at is not None:
                 self.hold_ms = (self.hold_ms or 0) + millis(at, self.held_at)
+                self.holds.append((self.held_at, max(at, self.held_at)))
             self.held_at = None
 
     def freeze(self, entries: Sequence[_Entry]) -> Leg:
         entry = None if self.entry is None else entries.index(self.entry)
+        holds = (*self.holds, *([(self.held_at, None)] if self.held_at is not None else []))
         return Leg(
             agent=self.agent, queue=self.queue, entry=entry, rung_at=self.rung_at, answered_at=self.answered_at,
             ended_at=self.ended_at, end=self.end, ring_ms=self.ring_ms, talk_ms=self.talk_ms,
             hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, talk_with_hold=self.talk_with_hold,
-            transferred=self.transferred, ended_by=self.ended_by,
+            transferred=self.transferred, ended_by=self.ended_by, holds=holds,
         )  # fmt: skip
 
 
@@ -524,16 +527,45 @@ class FateOf:
     reached_at: datetime | None
 
 
-def fates(contacts: Iterable[Contact], window: timedelta) -> list[FateOf]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Somebody closed a missed customer by hand."""
+
+    at: datetime
+    fate: Fate  #: REACHED: spoken to outside of what we see; WRITTEN_OFF: will not be called
+    by: str = ""
+    reason: str = ""
+
+
+def fates(contacts: Iterable[Contact], window: timedelta, settlements: Sequence[Settlement] = ()) -> list[FateOf]:
     """The fate of each missed call among one customer's calls, in any order, of any source.
 
     Only what happens within *window* after the miss counts: later it is written off.
 
     A conversation in either direction settles every miss before it: REACHED where we called, SELF_SERVED
-    where the customer called again. WRITTEN_OFF depends on the clock and is read from the age, not here.
+    where the customer called again. So does a settlement by hand, if it came before any conversation. WRITTEN_OFF by
+    age depends on the clock and is read from the age, not here.
     """
     ordered = sorted(contacts, key=lambda c: (c.started_at, c.key))
-    return [_fate(missed, ordered[index + 1 :], window) for index, missed in enumerate(ordered) if missed.missed]
+    by_hand = sorted(settlements, key=lambda s: s.at)
+    return [
+        _settled(missed, _fate(missed, ordered[index + 1 :], window), by_hand, window)
+        for index, missed in enumerate(ordered)
+        if missed.missed
+    ]
+
+
+def _settled(missed: Contact, alone: FateOf, by_hand: Sequence[Settlement], window: timedelta) -> FateOf:
+    """The fate with what was closed by hand: the first of a conversation and a settlement decides."""
+    first = next((each for each in by_hand if each.at >= missed.started_at), None)
+    if first is None or first.at - missed.started_at > window:
+        return alone
+    if alone.reached_at is not None and alone.reached_at <= first.at:
+        return alone
+    tried = alone.called_back_at if alone.called_back_at and alone.called_back_at <= first.at else None
+    if first.fate is Fate.WRITTEN_OFF:
+        return replace(alone, fate=Fate.WRITTEN_OFF, called_back_at=tried, reached_at=None)
+    return replace(alone, fate=Fate.REACHED, called_back_at=tried or first.at, reached_at=first.at)
 
 
 def _fate(missed: Contact, later: Sequence[Contact], window: timedelta) -> FateOf:

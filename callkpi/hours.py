@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
-from callkpi.config import WEEKDAYS, Tenant, parse_hours
+from callkpi.config import Tenant, hours_of
 
 #: Nobody looks further back: an opening longer ago is told as this long ago.
 REACH = timedelta(days=7)
@@ -40,15 +41,36 @@ def _days(tenant: Tenant, begin: datetime, end: datetime) -> Iterator[tuple[date
     day = begin.astimezone(tenant.zone).date() - _DAY
     last = end.astimezone(tenant.zone).date()
     while day <= last:
-        hours = parse_hours(tenant.business_hours.get(WEEKDAYS[day.weekday()], ""))
-        if hours is not None and day.isoformat() not in tenant.holidays:
-            opens, closes = hours
-            yield _utc(tenant, day, opens), _utc(tenant, day + _DAY if closes <= opens else day, closes)
+        hours = hours_of(tenant, day)
+        if hours is not None:
+            yield instants(tenant.zone, day, *hours)
         day += _DAY
 
 
-def _utc(tenant: Tenant, day: date, clock: time) -> datetime:
-    return datetime.combine(day, clock, tenant.zone).astimezone(UTC)
+def instants(zone: ZoneInfo, day: date, opens: time, closes: time) -> tuple[datetime, datetime]:
+    """Hours of a local day in UTC; they end the next morning where *closes* is not after *opens*."""
+    return instant(zone, day, opens), instant(zone, day + _DAY if closes <= opens else day, closes)
+
+
+def instant(zone: ZoneInfo, day: date, clock: time = time()) -> datetime:
+    """The first instant, in UTC, at which the clocks of *zone* show at least this time of this day.
+
+    A time that the clocks skip is the moment of the change, a time that they show twice the first of the two: so
+    spans that touch by the clock touch, and none reaches into the next.
+    """
+    wanted = datetime.combine(day, clock)
+    late = wanted.replace(tzinfo=zone).astimezone(UTC)
+    if late.astimezone(zone).replace(tzinfo=None) == wanted:
+        return late
+    early = wanted.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    offset = early.astimezone(zone).utcoffset()
+    while late - early > timedelta(seconds=1):
+        middle = early + (late - early) / 2
+        if middle.astimezone(zone).utcoffset() == offset:
+            early = middle
+        else:
+            late = middle
+    return late.replace(microsecond=0)
 
 
 def opened_at(tenant: Tenant, at: datetime) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import quote, quote_plus
 import asyncpg
 import structlog
 
-from callkpi import config, store
+from callkpi import config, privacy, store
 from callkpi.health import Health
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.model import CallEvent
@@ -60,6 +61,7 @@ class Ingest:
         self._pool = pool
         self._journal = journal
         self._health = health
+        self._forgotten = privacy.Forgotten(settings)
         secrets = config.secrets_of(settings)
         written = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
         self._secrets = sorted((form.encode() for form in written), key=len, reverse=True)
@@ -83,6 +85,8 @@ class Ingest:
         if not source_type.authentic(delivery, payload, settings):
             self._health.count("ingest_refused", source=name, label="unauthorised")
             raise Unauthorised(name)
+        if settings.funnel.enabled:
+            await self._count_echoes(name, source_type.crm_items(payload))
         context = Context(name, settings.tenant, settings, delivery.received_at)
         parsed = source_type.parse(payload, context)
         try:
@@ -90,6 +94,14 @@ class Ingest:
         except JournalUnavailable:
             await self._to_spool(name, delivery)
             return _receipt(parsed, source_type)
+
+    async def _count_echoes(self, name: str, items: Sequence[tuple[int, bool]]) -> None:
+        """Deliveries that tell of items which we wrote ourselves. They are ignored as all of the CRM's are."""
+        if items:
+            columns = [[number for number, _ in items], [is_new for _, is_new in items]]
+            with contextlib.suppress(*store.FAILURES):  # A count is not worth a sender's patience.
+                count = await self._pool.fetchval(store.query("crm", "echoes"), name, *columns, timeout=2)
+                self._health.count("crm_echoes", count, source=name)
 
     async def _to_spool(self, name: str, delivery: Delivery) -> None:
         """Keep a delivery for when the journal is back. Raises JournalUnavailable where that can't be."""
@@ -188,10 +200,24 @@ class Ingest:
     ) -> Receipt:
         if parsed.rejected:
             await self._reject(context, source_type.media_type, parsed.rejected)
+        await self._forget(parsed, context.source)
         await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
         self._note(context, parsed.events, source_type.known_codes, is_voice=is_voice)
         return _receipt(parsed, source_type)
+
+    async def _forget(self, parsed: Parsed, source: str) -> None:
+        """Leave out of *parsed* what is older than events are kept, and numbers that were erased."""
+        try:
+            await self._forgotten.refresh(self._pool)
+        except store.FAILURES as error:
+            raise JournalUnavailable(type(error).__name__) from error
+        told = len(parsed.events)
+        parsed.events = self._forgotten.admit(parsed.events)
+        if old := told - len(parsed.events):
+            parsed.ignored += old
+            self._health.count("ingest_too_old", old, source=source)
+            log.warning("ingest.too_old", source=source, events=old, why="older than retention.journal_months")
 
     def _note(
         self, context: Context, events: Iterable[CallEvent], known: frozenset[str] | None, *, is_voice: bool

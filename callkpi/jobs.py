@@ -10,10 +10,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from callkpi import config, reconcile, store
+from callkpi import config, reconcile, retention, store
 from callkpi.connections import connector
+from callkpi.delivery import courier
 from callkpi.health import Health
 from callkpi.projector import Projector
+from callkpi.reporting import days
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ async def project(settings: config.Settings, dsn: str) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
             group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn))
     finally:
         await pool.close()
 
@@ -42,4 +45,6 @@ JOBS = (
     Job("projector", lambda settings: True, project),
     Job("reconciler", lambda settings: bool(settings.portals), reconcile.run),
     Job("connector", lambda settings: bool(settings.connected), connector.run),
+    Job("courier", lambda settings: settings.sends_reports, courier.run),
+    Job("janitor", retention.is_wanted, retention.run),
 )

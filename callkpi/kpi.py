@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from callkpi.config import ServiceLevelFormula
 from callkpi.funnel import Thresholds
-from callkpi.model import MISSED_OUTCOMES, Call, Direction, Entry, Leg, LegEnd, Outcome
+from callkpi.model import MISSED_OUTCOMES, Call, Direction, Entry, Leg, LegEnd, Outcome, agent_key
 
 #: Rollups are kept per quarter of an hour, counted from midnight UTC.
 INTERVAL = timedelta(minutes=15)
@@ -57,7 +57,7 @@ class Key(NamedTuple):
     grain: str
     at: datetime  #: of a fact: its own time; of a rollup row: the begin of its quarter of an hour
     queue: str
-    agent: str
+    agent: str  #: with its source, see :func:`callkpi.model.agent_key`
     line: str
     direction: str
     outcome: str
@@ -189,7 +189,7 @@ def _handle_facts(call: Call) -> Iterator[Fact]:
         if leg.end is LegEnd.ANSWERED:
             _count_times(measures, leg)
         outcome = leg.end.value if leg.end else Outcome.OPEN.value
-        place = (leg.queue, leg.agent, call.line, call.direction.value, outcome)
+        place = (leg.queue, agent_key(call.source, leg.agent), call.line, call.direction.value, outcome)
         yield Fact(Key(Grain.HANDLE.value, leg.began_at, *place), _compact(measures))
 
 
@@ -443,11 +443,48 @@ class Figures:
         self.apart.update(other.apart)
         self.longest_wait_ms = max(self.longest_wait_ms, other.longest_wait_ms)
 
-    # Shares -------------------------------------------------------------------------------------------
+    # Shares and means: what is divided by what -----------------------------------------------------------
+    def parts(self, formula: ServiceLevelFormula) -> dict[str, tuple[int, int]]:
+        """Of each share and mean its dividend and its divisor. Both are sums: those of one fact are its weight.
+
+        Times are in milliseconds here, as everywhere inside.
+        """
+        sums, outcomes = self.sums, self.outcomes
+        answered, missed = outcomes[Outcome.ANSWERED], sums["missed"]
+        ended = sums["offered"] - outcomes[Outcome.OPEN] - outcomes[Outcome.EXPIRED]
+        hold_ms = sums["hold_ms"] - sums["hold_in_talk_ms"]
+        return {
+            # missed / (handled offered + missed): ended calls only.
+            "missed_share": (missed, answered + missed),
+            "answer_rate": (answered, answered + missed),
+            # abandoned / offered and ended, short abandons out of both.
+            "abandon_rate": (outcomes[Outcome.ABANDONED], ended - outcomes[Outcome.SHORT_ABANDON]),
+            "service_level": self._service_level_parts(formula),
+            # Mean wait of answered contacts.
+            "asa_seconds": (sums["wait_answered_ms"], sums["waits_answered"]),
+            # (talk + hold + wrap) / handled; hold that a source counts as talk is not added to it again.
+            "aht_seconds": (sums["talk_ms"] + hold_ms + sums["wrap_ms"], sums["handled"]),
+        }
+
+    def _service_level_parts(self, formula: ServiceLevelFormula) -> tuple[int, int]:
+        """Answered within T, of which calls; which is the formula's name."""
+        within, offered = self.sums["within_sl"], self.sums["offered"]
+        if formula is ServiceLevelFormula.ANSWERED:
+            return within, self.sums["answered"]
+        if formula is ServiceLevelFormula.OFFERED:
+            return within, offered
+        if formula is ServiceLevelFormula.WITH_ABANDONS:
+            short = self.outcomes[Outcome.SHORT_ABANDON]
+            return within + self.sums["abandoned_within"] + short, offered
+        return within, offered - self.outcomes[Outcome.SHORT_ABANDON]
+
+    def _share(self, name: str) -> float | None:
+        return _ratio(*self.parts(ServiceLevelFormula.DEFAULT)[name])
+
     @property
     def missed_share(self) -> float | None:
         """missed / (handled offered + missed): ended calls only."""
-        return _ratio(self.sums["missed"], self.outcomes[Outcome.ANSWERED] + self.sums["missed"])
+        return self._share("missed_share")
 
     @property
     def answer_rate(self) -> float | None:
@@ -457,33 +494,22 @@ class Figures:
     @property
     def abandon_rate(self) -> float | None:
         """abandoned / offered and ended, short abandons out of both."""
-        ended = self.sums["offered"] - self.outcomes[Outcome.OPEN] - self.outcomes[Outcome.EXPIRED]
-        return _ratio(self.outcomes[Outcome.ABANDONED], ended - self.outcomes[Outcome.SHORT_ABANDON])
+        return self._share("abandon_rate")
 
     def service_level(self, formula: ServiceLevelFormula) -> float | None:
         """Share of calls answered within T; which calls is the formula's name."""
-        within, offered = self.sums["within_sl"], self.sums["offered"]
-        if formula is ServiceLevelFormula.ANSWERED:
-            return _ratio(within, self.sums["answered"])
-        if formula is ServiceLevelFormula.OFFERED:
-            return _ratio(within, offered)
-        if formula is ServiceLevelFormula.WITH_ABANDONS:
-            short = self.outcomes[Outcome.SHORT_ABANDON]
-            return _ratio(within + self.sums["abandoned_within"] + short, offered)
-        return _ratio(within, offered - self.outcomes[Outcome.SHORT_ABANDON])
+        return _ratio(*self._service_level_parts(formula))
 
     # Times --------------------------------------------------------------------------------------------
     @property
     def asa_seconds(self) -> float | None:
         """Mean wait of answered contacts."""
-        return _seconds_each(self.sums["wait_answered_ms"], self.sums["waits_answered"])
+        return _seconds_each(*self.parts(ServiceLevelFormula.DEFAULT)["asa_seconds"])
 
     @property
     def aht_seconds(self) -> float | None:
         """(talk + hold + wrap) / handled; hold that a source counts as talk is not added to it again."""
-        hold_ms = self.sums["hold_ms"] - self.sums["hold_in_talk_ms"]
-        total = self.sums["talk_ms"] + hold_ms + self.sums["wrap_ms"]
-        return _seconds_each(total, self.sums["handled"])
+        return _seconds_each(*self.parts(ServiceLevelFormula.DEFAULT)["aht_seconds"])
 
     def as_row(self, formula: ServiceLevelFormula) -> dict[str, Any]:
         """The KPIs under the names of the glossary, in the order in which they are read."""
@@ -530,6 +556,16 @@ class Figures:
             "ring_no_answer": sums["ring_no_answer"],
             "transferred": sums["transferred"],
         }
+
+
+def occupancy(work_ms: int, available_ms: int) -> float | None:
+    """(talk + hold + wrap) / (talk + hold + wrap + available) of logged-in time; pauses are out."""
+    return _ratio(work_ms, work_ms + available_ms)
+
+
+def utilisation(work_ms: int, logged_in_ms: int) -> float | None:
+    """(talk + hold + wrap) / logged-in time; pauses are in the divisor."""
+    return _ratio(work_ms, logged_in_ms)
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, embedded, kpi, migrations, store
+from callkpi import config, embedded, kpi, migrations, privacy, store, timekeeping
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
@@ -20,6 +20,7 @@ from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
 from callkpi.model import Kind
 from callkpi.projector import Projector, StreamKey, asks_about, members_at
+from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
@@ -78,11 +79,11 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
     """
     await projector.drain()
     projector.counting = False
-    await pool.execute(store.query("projector", "clear_projection"))
+    horizon = await _clear(pool)
     span = await pool.fetchrow(store.query("projector", "journal_span"))
     if span["first_at"] is None:
         return
-    month, done = _month(span["first_at"]), 0
+    month, done = max(_month(span["first_at"]), horizon), 0
     while month <= span["last_at"]:
         following = _month(month + timedelta(days=32))
         await pool.execute(store.query("projector", "requeue_journal"), month, following)
@@ -90,7 +91,32 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
             done += groups
             progress(done, 0)
         month = following
+    await projector.drain()
     projector.counting = True
+
+
+async def _clear(pool: asyncpg.Pool) -> datetime:
+    """Forget what the journal that is kept folds into; calls whose events are gone stay.
+
+    Returns since when events are kept.
+    """
+    horizon: datetime | None = await pool.fetchval(store.query("retention", "journal_horizon"))
+    if horizon is None:
+        await pool.execute(store.query("projector", "clear_projection"))
+        return datetime.min.replace(tzinfo=UTC)
+    async with pool.acquire() as connection, connection.transaction():
+        await days.forget_since(connection, horizon)
+        await connection.execute(store.query("retention", "clear_since"), horizon)
+        await days.fill_since(connection, horizon)
+        totals: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
+        for row in await connection.fetch(store.query("retention", "facts_of_sealed"), horizon):
+            for fact in map(kpi.Fact.from_json, json.loads(row["facts"])):
+                if fact.key.at >= horizon:
+                    totals[row["tenant"], fact.bin].add(fact)
+        rows = [{"tenant": tenant, **key._asdict(), **row.to_json()} for (tenant, key), row in sorted(totals.items())]
+        if rows:
+            await connection.execute(store.query("projector", "add_rollups"), store.to_json(rows))
+    return horizon
 
 
 def _month(at: datetime) -> datetime:
@@ -129,6 +155,16 @@ async def _replay_one(ingest: Ingest, row: Any) -> bool:
     return receipt.rejected == 0
 
 
+async def erase(
+    settings: config.Settings, tenant: str, number: str, progress: Progress, *, dry_run: bool
+) -> privacy.Erasure:
+    """Replace a customer's number by a pseudonym everywhere. Raises privacy.NotErasable."""
+    async with database(settings) as pool:
+        if dry_run:
+            return await privacy.look_for(pool, settings, tenant, number, progress)
+        return await privacy.erase(pool, settings, tenant, number, progress)
+
+
 # -- doctor ----------------------------------------------------------------------------------------------
 
 
@@ -144,7 +180,23 @@ async def notes(settings: config.Settings) -> list[str]:
         return []
     async with database(settings, role="doctor") as pool:
         rows = {row["source"]: row for row in await pool.fetch(store.query("reconcile", "sources"))}
-    return [_note(name, rows.get(name)) for name in settings.portals]
+        funnels = {row["source"]: row for row in await pool.fetch(store.query("crm", "funnels"))}
+    told = [_note(name, rows.get(name)) for name in settings.portals]
+    return told + [_funnel_note(name, source, funnels.get(name)) for name, source in settings.funnels.items()]
+
+
+def _funnel_note(name: str, source: config.Source, row: Any) -> str:
+    if row is None:
+        return f"{name}: the call funnel has never been written; the daemon writes it"
+    what = "a dry run of the call funnel" if source.funnel.dry_run else "the call funnel"
+    if row["problem"]:
+        return f"{name}: {what} does not go on: {row['problem']}"
+    if row["last_success_at"] is None:
+        return f"{name}: {what} has not been written yet; the daemon's log says why"
+    told = f"{name}: {what} was compared last {row['last_success_at']:%Y-%m-%d %H:%M:%S} UTC"
+    if row["pipeline"] is not None:
+        told += f", pipeline number {row['pipeline']}"
+    return told + (f"; {row['backlog']} items wait" if row["backlog"] else "")
 
 
 def _note(name: str, row: Any) -> str:
@@ -161,21 +213,35 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
     """The doctor's findings on an open store, from one snapshot of it."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         waiting = await connection.fetchrow(store.query("projector", "lag"))
-        findings = await _check_rollups(connection)
-        findings += await _check_calls(connection, settings, progress)
+        kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
+        findings = await _check_rollups(connection, kept.get("calls"))
+        findings += await days.check(connection, kept.get("calls"))
+        findings += await timekeeping.check(connection, settings)
+        findings += await _check_calls(connection, settings, progress, kept.get("journal"))
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
+    elif findings and await connection.fetchval(store.query("agents", "has_pending")):
+        findings.append("times of agents wait to be computed: run again when they are")
     return findings
 
 
-async def _check_rollups(connection: asyncpg.Connection) -> list[str]:
+_HORIZONS = (store.query("retention", "horizons"), timedelta())
+#: A call is at most so long: those that began before the calls that are kept reach no further.
+_LONGEST_CALL = timedelta(days=2)
+
+
+async def _check_rollups(connection: asyncpg.Connection, kept: datetime | None) -> list[str]:
+    since = datetime.min.replace(tzinfo=UTC) if kept is None else kept + _LONGEST_CALL
     expected: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
     async for row in connection.cursor(store.query("reports", "all_facts"), prefetch=PAGE):
         for raw in json.loads(row["facts"]):
             fact = kpi.Fact.from_json(raw)
-            expected[row["tenant"], fact.bin].add(fact)
+            if fact.key.at >= since:
+                expected[row["tenant"], fact.bin].add(fact)
     findings = []
     async for row in connection.cursor(store.query("reports", "all_rollups"), prefetch=PAGE):
+        if row["at"] < since:
+            continue
         key = (row["tenant"], kpi.Key(*(row[name] for name in kpi.Key._fields)))
         wanted = expected.pop(key, kpi.Row()).to_json()
         wrong = [name for name, value in wanted.items() if _differs(row[name], value)]
@@ -196,13 +262,17 @@ def _place(key: tuple[str, kpi.Key]) -> str:
     return " ".join(str(part) for part in (key[0], *key[1]) if part)
 
 
-async def _check_calls(connection: asyncpg.Connection, settings: config.Settings, progress: Progress) -> list[str]:
+async def _check_calls(
+    connection: asyncpg.Connection, settings: config.Settings, progress: Progress, horizon: datetime | None
+) -> list[str]:
     findings: list[str] = []
     last: tuple[str, str, str] = ("", "", "")
     now, done = datetime.now(UTC), 0
     while rows := await connection.fetch(store.query("reports", "call_page"), *last, PAGE):
         for row in rows:
             last = (row["tenant"], row["source"], row["call_id"])
+            if horizon is not None and row["first_at"] < horizon:
+                continue
             finding = await _check_call(connection, settings, row, now)
             findings += [finding] if finding else []
         done += len(rows)
@@ -237,9 +307,10 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
-    return ""
+    return await timekeeping.check_legs(connection, key, stored)
 
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:
-    """Without what the clock alone changes between two folds: open becomes expired."""
-    return {**body, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}
+    """Without what the clock alone changes between two folds: open becomes expired; and no holds are none."""
+    legs = [{"holds": [], **leg} for leg in body["legs"]]
+    return {**body, "legs": legs, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}

@@ -1,9 +1,9 @@
 """The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
 
 One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
-hold), the questions about members of queues, calls by key, customers and agents by lock number, rollups and counters
-by key. So any number of projectors can work at the same time, and a crash at any point leaves the batch to be done
-again.
+hold), the days and the questions about members of queues, calls by key, customers and agents by lock number, rollups,
+days and counters by key. So any number of projectors can work at the same time, and a crash at any point leaves the
+batch to be done again. Times of agents are computed beside it, see :mod:`callkpi.timekeeping`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, kpi, store
-from callkpi.funnel import Contact, FateOf, Thresholds, fates, fold
+from callkpi import config, kpi, store, timekeeping, views, work
+from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
-from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Fate, Kind, Outcome
+from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Kind, Outcome, agent_key
+from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 
 log = structlog.get_logger()
@@ -33,6 +34,8 @@ PAUSE_SECONDS = 0.08
 BATCH_GROUPS = 100
 BATCH_CALLS = 1000
 SWEEP_SECONDS = 30.0
+#: How old the times of agents may be in views; a report brings them up to date before it reads.
+SETTLE_SECONDS = 2.0
 #: A span that no event has yet, for a call that others name before it speaks itself.
 _NEVER = (datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
 _TRANSIENT = (
@@ -69,6 +72,7 @@ class _Before:
     facts: list[kpi.Fact]
     was_missed: bool
     contact: tuple[object, ...]
+    told: days.Told
 
 
 @dataclass(slots=True)
@@ -82,6 +86,13 @@ class _After:
     #: Facts that are gone and facts that have come, once the rows before are known.
     changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
     counted: bool = True  #: for Prometheus; history is not
+
+    @property
+    def change(self) -> days.Change:
+        """What it adds to the days."""
+        told = days.Told(self.call.source, self.call.fields, self.call.crm)
+        before = [(old.told, old.facts) for old in self.before]
+        return days.Change(self.call.tenant, before, (told, self.facts), self.changed)
 
     @property
     def key(self) -> StreamKey:
@@ -107,19 +118,23 @@ class Projector:
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
+        self._horizon: datetime | None = None  #: calls that began before are sealed: their events may be gone
         self._behind = False  #: the last batch was full: more waits already
         #: Off while calls that were counted before are computed again.
         self.counting = True
 
     async def run(self) -> None:
         """Project and sweep until cancelled. A database that is away is waited for."""
-        pause, next_sweep = 0.0, 0.0
+        pause, next_sweep, next_settle = 0.0, 0.0, 0.0
         while True:
             try:
                 if time.monotonic() >= next_sweep:
                     await self.sweep()
                     next_sweep = time.monotonic() + SWEEP_SECONDS
                 await self.project_batch()
+                if time.monotonic() >= next_settle:
+                    await timekeeping.settle(self._pool, self._settings, wait=False)
+                    next_settle = time.monotonic() + (5 if self._behind else 1) * SETTLE_SECONDS
                 pause = 0.0 if self._behind else PAUSE_SECONDS
             except _TRANSIENT as error:
                 pause = min(max(2 * pause, 0.1), 5.0)
@@ -132,6 +147,7 @@ class Projector:
         total = 0
         while groups := await self.project_batch():
             total += groups
+        await timekeeping.settle(self._pool, self._settings)
         return total
 
     async def sweep(self) -> None:
@@ -153,10 +169,20 @@ class Projector:
                 async with self._pool.acquire() as connection, connection.transaction():
                     groups = await self._batch(connection, also)
                 self._names |= self._uncommitted_names
+                if any(kind == "agent" for _, kind, _ in self._uncommitted_names):
+                    await self._publish_names()
                 return groups
             except _MoreCalls as more:
                 also |= more.keys
+            except days.Unbegun as unbegun:
+                await days.begin(self._pool, self._settings, unbegun.tenants)
         raise TimeoutError("calls kept being joined while they were projected")
+
+    async def _publish_names(self) -> None:
+        """An agent is new: his id may be one that another source uses as well, which views have to tell apart."""
+        async with self._pool.acquire() as connection:
+            if await connection.fetch(store.query("agents", "twins")):
+                await views.publish_names(connection, self._settings)
 
     async def _batch(self, connection: asyncpg.Connection, also: set[StreamKey]) -> int:
         begin = time.perf_counter()
@@ -166,9 +192,12 @@ class Projector:
         if not groups:
             return 0
         agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
-        calls = {key: span for key, span in spans.items() if key not in agents}
+        worked = {key: span for key, span in spans.items() if key.source == work.SOURCE}
+        calls = {key: span for key, span in spans.items() if key not in agents and key not in worked}
         for key in also:
             calls.setdefault(key, _NEVER)
+        self._horizon = groups[0]["horizon"]
+        known_days = await days.hold(connection, self._settings.tenants)
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
@@ -176,13 +205,16 @@ class Projector:
             live = _spans(group for group in groups if group["counted"]).keys()
             for item in after:
                 item.counted = not live.isdisjoint(item.keys)
-        customers = await self._lock_people(connection, after, agents)
+        customers = await self._lock_people(connection, after, agents, worked)
         await self._write_calls(connection, after)
         if agents:
             await self._write_agents(connection, agents)
-        await self._write_fates(connection, after, customers)
+        await write_work(connection, worked)
+        await self._write_fates(connection, after, customers, worked)
         await self._add_rollups(connection, after)
+        await days.add(connection, known_days, (item.change for item in after))
         await self._add_counters(connection, after, agents)
+        await self._put_agents(connection, after, agents)
         self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
         self._health.count("projector_calls", len(after))
         return len(groups)
@@ -193,7 +225,7 @@ class Projector:
     ) -> list[_After]:
         locked = await self._lock(connection, spans)
         events = await self._events(connection, locked)
-        parts = _joined(locked, events)
+        parts = self._unsealed(_joined(locked, events), locked)
         before = await self._before(connection, locked)
         told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
         others = await self._ask(connection, told_of)
@@ -215,6 +247,18 @@ class Projector:
         ]  # fmt: skip
         await self._write_keys(connection, changed)
         return result
+
+    def _unsealed(
+        self, parts: dict[StreamKey, list[StreamKey]], locked: Mapping[StreamKey, _Locked]
+    ) -> dict[StreamKey, list[StreamKey]]:
+        horizon = self._horizon
+        if horizon is None:
+            return parts
+        kept = {
+            root: members for root, members in parts.items() if all(locked[key].first_at >= horizon for key in members)
+        }
+        self._health.count("projector_sealed_calls", len(parts) - len(kept))
+        return kept
 
     async def _ask(
         self, connection: asyncpg.Connection, told_of: Mapping[StreamKey, Sequence[CallEvent]]
@@ -290,7 +334,9 @@ class Projector:
             return {}
         starts = [state.started_at for state in known if state.started_at is not None]
         columns = _key_columns([state.key for state in known])
-        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, min(starts), max(starts))
+        by_fields = any(tenant.fields for tenant in self._settings.tenants.values())
+        span = (min(starts), max(starts))
+        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, *span, by_fields)
         return {before.key: before for before in map(_before_from_row, rows)}
 
     async def _write_keys(
@@ -367,7 +413,8 @@ class Projector:
             for fact in item.changed[1]:
                 named = (("queue", fact.key.queue), ("agent", fact.key.agent), ("line", fact.key.line))
                 names.update((item.call.tenant, kind, name) for kind, name in named if name)
-        names.update((key.tenant, "agent", key.call_id.removeprefix(AGENT_STREAM)) for key in agents)
+        for key in agents:
+            names.add((key.tenant, "agent", agent_key(key.source, key.call_id.removeprefix(AGENT_STREAM))))
         await self._add_names(connection, names)
         rows = [
             {"tenant": tenant, **series._asdict(), "value": value, "buckets": _dense(buckets)}
@@ -385,42 +432,76 @@ class Projector:
 
     # -- missed customers and agents -----------------------------------------------------------------
     async def _lock_people(
-        self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        agents: Iterable[StreamKey],
+        worked: Iterable[StreamKey],
     ) -> set[tuple[str, str]]:
-        """Lock the agents, and the customers whose calls changed in what their fate depends on. Returns those."""
+        """Lock the agents, the items that were worked on, and the customers whose calls changed in what their fate
+        depends on. Returns those customers."""
         customers: set[tuple[str, str]] = set()
         for item in after:
             olds = [(old.customer, old.contact) for old in item.before]
             new = (item.call.customer, _contact_of_call(item.call))
             if olds != [new]:
                 customers.update((item.call.tenant, c) for c in (new[0], *(old[0] for old in olds)) if c)
-        people = sorted(customers | {(key.tenant, key.call_id) for key in agents})
+        items = {(key.tenant, key.call_id) for key in worked}
+        customers |= {item for item in items if work.hidden_call(item[1]) is None}
+        hidden = {_item(i.call) for i in after if _is_missed(i.call) and not i.call.customer}
+        people = sorted(customers | items | hidden | {(key.tenant, key.call_id) for key in agents})
         if people:
             columns = [list(column) for column in zip(*people, strict=True)]
             await connection.execute(store.query("projector", "lock_customers"), *columns)
         return customers
 
     async def _write_fates(
-        self, connection: asyncpg.Connection, after: Sequence[_After], customers: set[tuple[str, str]]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        customers: set[tuple[str, str]],
+        worked: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> None:
         were_missed = {old.key for item in after for old in item.before if old.was_missed}
         gone = were_missed - {item.key for item in after if _is_missed(item.call)}
         if gone:
             await connection.execute(store.query("projector", "delete_missed"), *_key_columns(sorted(gone)))
-        hidden = [i.call for i in after if _is_missed(i.call) and not i.call.customer]
-        rows = [_missed_row(call) for call in hidden]
-        rows += await self._fates_of(connection, after, customers)
+        rows = await self._hidden_fates(connection, after, worked)
+        rows += await self._fates_of(connection, after, customers, worked)
         if rows:
             columns = [list(column) for column in zip(*sorted(rows, key=lambda r: r[:3]), strict=True)]
             await connection.execute(store.query("projector", "write_missed"), *columns)
 
+    async def _hidden_fates(
+        self, connection: asyncpg.Connection, after: Sequence[_After], worked: Iterable[StreamKey]
+    ) -> list[tuple[Any, ...]]:
+        """Calls of hidden numbers, each for itself: nothing but a hand can settle it."""
+        rows = {_item(i.call): _missed_record(i.call) for i in after if _is_missed(i.call) and not i.call.customer}
+        asked = [(key, call) for key in worked if (call := work.hidden_call(key.call_id)) is not None]
+        if asked:
+            columns = [[key.tenant for key, _ in asked], *([call[n] for _, call in asked] for n in (0, 1))]
+            for row in await connection.fetch(store.query("work", "missed_calls_at"), *columns):
+                item = work.item_of("", row["source"], row["call_id"])
+                rows.setdefault((row["tenant"], item), {**row, "direction": Direction.INBOUND, "answered_at": None})
+        settled = await _settlements(connection, rows)
+        return [fate for item, row in rows.items() for fate in _fate_rows([row], self._window, None, settled[item])]
+
+    @property
+    def _window(self) -> timedelta:
+        return timedelta(days=max(tenant.write_off_days for tenant in self._settings.tenants.values()))
+
     async def _fates_of(
-        self, connection: asyncpg.Connection, after: Sequence[_After], customers: set[tuple[str, str]]
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        customers: set[tuple[str, str]],
+        worked: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> list[tuple[Any, ...]]:
         if not customers:
             return []
-        window = timedelta(days=max(t.write_off_days for t in self._settings.tenants.values()))
+        window = self._window
         changed = [item.call.started_at for item in after] + [old.started_at for i in after for old in i.before]
+        changed += [at for span in worked.values() for at in span]
         first, last = min(changed) - window, max(changed) + window
         known = await connection.fetch(store.query("projector", "customers_missed"), *_pairs(customers), first)
         missing = {(i.call.tenant, i.call.customer) for i in after if _is_missed(i.call)} & customers
@@ -431,7 +512,12 @@ class Projector:
         by_customer: dict[tuple[str, str], list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
             by_customer[row["tenant"], row["customer"]].append(row)
-        return [fate for records in by_customer.values() for fate in _fate_rows(records, window, max(changed))]
+        settled = await _settlements(connection, concerned)
+        return [
+            fate
+            for customer, records in by_customer.items()
+            for fate in _fate_rows(records, window, max(changed), settled[customer])
+        ]
 
     async def _write_agents(
         self, connection: asyncpg.Connection, agents: Mapping[StreamKey, tuple[datetime, datetime]]
@@ -442,6 +528,22 @@ class Projector:
         await connection.execute(store.query("projector", "write_agent_states"), *columns, first, last)
         await connection.execute(store.query("projector", "write_agent_rollups"), *columns, first, last)
         await connection.execute(store.query("projector", "ask_again"), *columns, first, last)
+
+    async def _put_agents(
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        agents: Mapping[StreamKey, tuple[datetime, datetime]],
+    ) -> None:
+        """Leave the calls that agents were in, and the agents themselves, to timekeeping."""
+        touched = dict(agents)
+        for item in after:
+            if item.call.legs or item.before:
+                span = (item.call.started_at, item.call.last_event_at)
+                touched.update(dict.fromkeys((item.key, *(old.key for old in item.before)), span))
+        if touched:
+            spans = [[span[0] for span in touched.values()], [span[1] for span in touched.values()]]
+            await connection.execute(store.query("agents", "put_pending"), *_key_columns(list(touched)), *spans)
 
 
 # -- what a call depends on besides its own events ---------------------------------------------------------
@@ -528,7 +630,12 @@ def _before_from_row(row: asyncpg.Record) -> _Before:
             row["queue"] or "",
             (row["started_at"], row["answered_at"]),
         ),
+        told=days.Told(row["source"], _mapping(row["fields"]), _mapping(row["crm"])),
     )
+
+
+def _mapping(text: str | None) -> dict[str, str]:
+    return orjson.loads(text) if text else {}
 
 
 def _contact_of_call(call: Call) -> tuple[object, ...]:
@@ -555,14 +662,56 @@ def _is_missed(call: Call) -> bool:
     return _outcome_is_missed(call.direction, call.outcome)
 
 
-def _missed_row(call: Call) -> tuple[Any, ...]:
-    return (
-        call.tenant, call.source, call.call_id, call.started_at, call.customer, call.line, _last_queue(call),
-        call.outcome.value, Fate.WAITING.value, None, None,
-    )  # fmt: skip
+def _item(call: Call) -> tuple[str, str]:
+    return call.tenant, work.item_of(call.customer, call.source, call.call_id)
 
 
-def _fate_rows(records: Sequence[asyncpg.Record], window: timedelta, until: datetime) -> list[tuple[Any, ...]]:
+def _missed_record(call: Call) -> dict[str, Any]:
+    """A missed call as :func:`_fate_rows` reads it."""
+    return {
+        "tenant": call.tenant, "source": call.source, "call_id": call.call_id, "started_at": call.started_at,
+        "customer": call.customer, "line": call.line, "queue": _last_queue(call), "outcome": call.outcome.value,
+        "direction": call.direction.value, "answered_at": call.answered_at,
+    }  # fmt: skip
+
+
+async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey]) -> dict[StreamKey, work.Work]:
+    """Fold what was done about these items, whose locks are held, and write it down."""
+    ordered = sorted(streams)
+    if not ordered:
+        return {}
+    told: dict[StreamKey, list[CallEvent]] = defaultdict(list)
+    for row in await connection.fetch(store.query("work", "events_of"), *_key_columns(ordered)):
+        told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+    # An item without events was erased since: it must not come back.
+    ordered = [key for key in ordered if key in told]
+    states = {key: work.fold_work(told[key]) for key in ordered}
+    await connection.execute(
+        store.query("work", "write_items"),
+        [key.tenant for key in ordered],
+        [key.call_id for key in ordered],
+        [states[key].claimed_by for key in ordered],
+        [states[key].claimed_until for key in ordered],
+        [store.to_json(work.to_json(states[key])) for key in ordered],
+    )
+    return states
+
+
+async def _settlements(
+    connection: asyncpg.Connection, items: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], list[Settlement]]:
+    """What was settled by hand, of these items."""
+    settled: dict[tuple[str, str], list[Settlement]] = defaultdict(list)
+    wanted = _pairs(items)
+    if wanted[0]:
+        for row in await connection.fetch(store.query("work", "items"), *wanted):
+            settled[row["tenant"], row["item"]] = work.settlements_from_json(orjson.loads(row["body"]))
+    return settled
+
+
+def _fate_rows(
+    records: Sequence[Mapping[str, Any]], window: timedelta, until: datetime | None, settled: Sequence[Settlement]
+) -> list[tuple[Any, ...]]:
     """Fates of the missed calls up to *until*: later ones are not affected, and not all their calls are here."""
     by_key = {(row["source"], row["call_id"]): row for row in records}
     contacts = [
@@ -575,11 +724,11 @@ def _fate_rows(records: Sequence[asyncpg.Record], window: timedelta, until: date
         )
         for key, row in by_key.items()
     ]
-    decided = [(by_key[fate.key], fate) for fate in fates(contacts, window)]
-    return [_fate_row(row, fate) for row, fate in decided if row["started_at"] <= until]
+    decided = [(by_key[fate.key], fate) for fate in fates(contacts, window, settled)]
+    return [_fate_row(row, fate) for row, fate in decided if until is None or row["started_at"] <= until]
 
 
-def _fate_row(row: asyncpg.Record, fate: FateOf) -> tuple[Any, ...]:
+def _fate_row(row: Mapping[str, Any], fate: FateOf) -> tuple[Any, ...]:
     return (
         row["tenant"], row["source"], row["call_id"], row["started_at"], row["customer"], row["line"],
         row["queue"] or "", row["outcome"], fate.fate.value, fate.called_back_at, fate.reached_at,

@@ -19,13 +19,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 import structlog
 
 from callkpi import bitrix24_rest as rest
 from callkpi import config, portal_names, store, views
+from callkpi.crm.bitrix24_funnel import Funnel
 from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
@@ -441,7 +442,10 @@ async def run(settings: config.Settings, dsn: str) -> None:
             for name, source in settings.portals.items():
                 client = rest.Client(http, source.rest_url, source.requests_per_second)
                 intake = Intake(pool, ingest, health, name, source)
-                group.create_task(_alone(dsn, name, Reconciler(pool, client, intake, health, settings)))
+                workers: list[Worker] = [Reconciler(pool, client, intake, health, settings)]
+                if name in settings.funnels:
+                    workers.append(Funnel(pool, client, health, settings, name))
+                group.create_task(_alone(dsn, name, workers))
     finally:
         flusher.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -449,8 +453,14 @@ async def run(settings: config.Settings, dsn: str) -> None:
         await pool.close()
 
 
-async def _alone(dsn: str, name: str, reconciler: Reconciler) -> None:
-    """Let one reconciler of a source work at a time; the others stand by."""
+class Worker(Protocol):
+    """Works with one portal's client, while it holds the portal's lock."""
+
+    async def run(self, lock: asyncpg.Connection) -> None: ...
+
+
+async def _alone(dsn: str, name: str, workers: Sequence[Worker]) -> None:
+    """Let the workers of a source work in one process at a time; the others stand by."""
     while True:
         try:
             lock = await store.connect(dsn, role="reconciler-lock")
@@ -459,9 +469,13 @@ async def _alone(dsn: str, name: str, reconciler: Reconciler) -> None:
             continue
         try:
             if await lock.fetchval(store.query("reconcile", "try_lock"), name):
-                await reconciler.run(lock)
-        except _DATABASE as error:
-            log.warning("reconcile.database", source=name, error=type(error).__name__)
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(worker.run(lock)) for worker in workers]
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in tasks:  # The lock is lost; the others may sleep long and would not see it.
+                        task.cancel()
+        except* _DATABASE as errors:
+            log.warning("reconcile.database", source=name, error=type(errors.exceptions[0]).__name__)
         finally:
             with contextlib.suppress(*_DATABASE):
                 await lock.close(timeout=5)

@@ -95,6 +95,7 @@ def healthy() -> Scrapes:
         f"callkpi_projector_lag_seconds{{{scraped}}}": flat(0.1),
         f'callkpi_source_last_event_timestamp_seconds{{{acme},source="pbx",{scraped}}}': now,
         f'callkpi_source_last_received_timestamp_seconds{{{acme},source="pbx",{scraped}}}': now,
+        f'callkpi_crm_last_success_timestamp_seconds{{{acme},source="pbx",{scraped}}}': now,
         f'callkpi_ingest_events_total{{source="pbx",result="received",{scraped}}}': line(1000, 20),
         f'callkpi_ingest_rejected_waiting{{source="pbx",{scraped}}}': flat(0),
         f'callkpi_ingest_refused_total{{source="pbx",reason="unauthorised",{scraped}}}': flat(3),

@@ -15,7 +15,10 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from callkpi import embedded, migrations, store
+from tests.receivers import server
 from tests.world import World, test_settings
+
+__all__ = ["server"]
 
 hypothesis_settings.register_profile(
     "callkpi",

@@ -20,6 +20,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from tests.portal_crm import Crm, Refusal
+
 SECRET = "s3cr3thook0123456"
 MEMBER = "4f0c2d6b8a1e39577c22d90be6a1f403"
 PORTAL_ZONE = timezone(timedelta(hours=3))
@@ -49,6 +51,7 @@ class Portal:
     flaky: float = 0.0  #: share of requests that fail in one of many ways
     slow_seconds: float = 0.0
     seed: int = 1
+    crm: Crm = field(default_factory=Crm)
     requests: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     url: str = ""
@@ -73,6 +76,7 @@ class Portal:
         try:
             yield self
         finally:
+            await self.crm.close()
             await runner.cleanup()
 
     @property
@@ -90,6 +94,7 @@ class Portal:
             return self._error(401, "NO_AUTH_FOUND", f"Wrong authorization data {request.match_info['secret']}")
         if (refused := self._limited()) is not None:
             return refused
+        body = await request.json()  # before anything takes time: who asked may be gone then
         if self.slow_seconds:
             await asyncio.sleep(self.slow_seconds)
         if self._rng.random() < self.flaky:
@@ -98,7 +103,8 @@ class Portal:
             return self._error(401 if self.denied in ("expired_token", "NO_AUTH_FOUND") else 403, self.denied, "no")
         if method in self.missing_scopes:
             return self._error(403, "insufficient_scope", "The request requires higher privileges")
-        body = await request.json()
+        if method.startswith("crm.") or method in ("scope", "profile"):
+            return await self._crm(request, method, body)
         known = {
             "voximplant.statistic.get": self._statistics, "user.get": self._users,
             "department.get": self._departments, "voximplant.line.get": self._lines,
@@ -106,6 +112,20 @@ class Portal:
         if method not in known:
             return self._error(404, "ERROR_METHOD_NOT_FOUND", "Method not found!")
         return known[method](body)
+
+    async def _crm(self, request: web.Request, method: str, body: Mapping[str, Any]) -> web.StreamResponse:
+        try:
+            if (seconds := self.crm.takes_seconds.pop(method, 0.0)) or self.crm.is_lost(method):
+                # The work is done, also where nobody waits for its answer any more.
+                working = asyncio.ensure_future(self.crm.do_later(method, body, seconds))
+                if request.transport is not None:
+                    request.transport.abort()
+                await asyncio.shield(working)
+                return web.Response()
+            result, more = self.crm.do(method, body)
+        except Refusal as refusal:
+            return self._error(refusal.status, refusal.code, refusal.text, **refusal.more)
+        return self._ok(result, *more)
 
     def _moved(self, path: str) -> str:
         return self.moved_to if "/" in self.moved_to.partition("://")[2] else self.moved_to + path
@@ -212,10 +232,10 @@ class Portal:
 
 
 def _compare(operator: str, one: Any, other: Any) -> bool:
-    return {
+    return bool({
         "": one == other, "=": one == other, ">": one > other, ">=": one >= other, "<": one < other,
         "<=": one <= other, "!": one != other, "!=": one != other,
-    }[operator]  # fmt: skip
+    }[operator])  # fmt: skip
 
 
 # -- a history --------------------------------------------------------------------------------------------

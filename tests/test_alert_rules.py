@@ -180,6 +180,12 @@ CASES = [
         summary="source pbx: about 30 deliveries with a wrong secret in 15 minutes",
     ),
     Case(
+        alert="CallkpiCrmNotWritten", labels=SOURCE, in_hours=False,
+        bad={own("crm_last_success_timestamp_seconds", 'tenant="acme",source="pbx"'): flat(-7200)},
+        quiet=[{own("crm_last_success_timestamp_seconds", 'tenant="acme",source="pbx"'): line(-3000, 60)}],
+        summary="acme, source pbx: the call funnel in its CRM has stood still for 4h 10m 0s",
+    ),
+    Case(
         alert="CallkpiExpiredCalls", labels={"tenant": "acme"}, in_hours=False, by_day=True,
         bad={'callkpi_shift_calls{tenant="acme",queue="sales",outcome="expired"}': flat(30)},
         quiet=[{'callkpi_shift_calls{tenant="acme",queue="sales",outcome="expired"}': flat(2)},
@@ -226,6 +232,18 @@ CASES = [
         alert="CallkpiDeliveriesLost", labels={"source": "pbx"}, in_hours=False,
         bad={own("spool_refused_total", 'source="pbx"'): then(flat(0), 100, flat(7))},
         summary="source pbx: deliveries were refused because the spool was full", soon=False,
+    ),
+    Case(
+        alert="CallkpiReportNotSent", in_hours=False, labels={"tenant": "acme", "way": "mail"},
+        bad={'callkpi_deliveries_unsent{tenant="acme",way="mail",state="failed",instance="a"}': flat(2)},
+        quiet=[{'callkpi_deliveries_unsent{tenant="acme",way="mail",state="failed",instance="a"}':
+                then(flat(2), 4, flat(0))}],
+        summary="acme: 2 reports by mail were not sent",
+    ),
+    Case(
+        alert="CallkpiRetentionFailing", bad=jump("retention_failures_total", "", 1), in_hours=False,
+        quiet=[{own("retention_failures_total"): then(flat(3), 88, flat(5))}],
+        summary="old data could not be removed",
     ),
     Case(
         alert="CallkpiQueuesUnseen", in_hours=False, labels={"tenant": "acme"},

@@ -36,7 +36,7 @@ EXPRESSIONS = [
     *(alert.expr for alert in ALERTS),
 ]
 #: Exported where a portal is asked, which the recording has none of: see test_reconcile.
-OF_PORTALS = {"callkpi_source_connected"}
+OF_PORTALS = {"callkpi_source_connected", "callkpi_crm_last_success_timestamp_seconds"}
 
 promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian package prometheus is not installed")
 amtool = pytest.mark.skipif(
@@ -188,6 +188,7 @@ ROUTES = [
     ("CallkpiNoEvents", "pager,telephony_chat"),
     ("CallkpiSourceDisconnected", "pager,telephony_chat"),
     ("CallkpiPayloadsRejected", "telephony_chat"),
+    ("CallkpiCrmNotWritten", "telephony_chat"),
     ("CallkpiEventsLate", "telephony_chat"),
     ("CallkpiMissedCallSpike", "floor_chat"),
     ("CallkpiMissedCallsUnusual", "floor_chat"),

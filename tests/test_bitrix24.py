@@ -208,7 +208,7 @@ def test_json_is_taken_as_well_as_a_form() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (form("ONCRMDEALADD", {"ID": "1"}), "is no telephony event"),
+        (form("ONCRMLEADADD", {"ID": "1"}), "is no telephony event"),
         (form("ONVOXIMPLANTCALLEND", {"CALL_TYPE": "2"}), "data[CALL_ID]"),
         (end(CALL_START_DATE="yesterday"), "data[CALL_START_DATE]"),
         (end(CALL_START_DATE="2026-09-21T17:15:22"), "has no offset"),

@@ -24,6 +24,7 @@ from callkpi.kpi import Figures
 from callkpi.model import Call, Direction, Entry, Leg
 from callkpi.names import Names
 from callkpi.reports import Query, local_midnight
+from callkpi.web import access, problems
 from callkpi.web.board import Board
 from callkpi.web.watch import INTERVAL, Watch
 from tests.daemon import daemon
@@ -283,7 +284,8 @@ def test_nothing_is_good_while_nobody_tells_us_anything() -> None:
 @contextlib.asynccontextmanager
 async def served(pool: asyncpg.Pool, settings: config.Settings) -> AsyncIterator[tuple[aiohttp.ClientSession, Board]]:
     """A board on a real server."""
-    shown, app = Board(pool, settings), web.Application()
+    shown, app = Board(pool, settings), web.Application(middlewares=[problems.middleware])
+    access.install(app, settings)
     app.add_routes(shown.routes())
     app.on_shutdown.append(shown.close)
     async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:

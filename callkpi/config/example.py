@@ -7,31 +7,74 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from callkpi.config.tree import Named, Queue, Settings, Source, SourceKind, Targets, Tenant
+from callkpi.config.tree import (
+    Agent,
+    Funnel,
+    Goal,
+    Named,
+    Person,
+    Queue,
+    Report,
+    ReportField,
+    Settings,
+    ShiftPlan,
+    Source,
+    SourceKind,
+    Targets,
+    Team,
+    Tenant,
+    Token,
+)
 
 
 def example() -> str:
     """A commented callkpi.toml, made from the settings themselves."""
     lines = ["# callkpi.toml: every key with its default; uncomment what you change.", ""]
     for section in fields(Settings):
-        if section.name not in ("tenants", "sources"):
+        if section.name not in ("tenants", "sources", "tokens"):
             lines += [f"[{section.name}]", *_example_lines(typing.get_type_hints(Settings)[section.name]), ""]
     lines += [
         "[tenants.default]",
-        *_example_lines(Tenant, skip={"queues", "lines", "agents", "business_hours", "targets"}),
+        *_example_lines(
+            Tenant,
+            skip={
+                "queues",
+                "lines",
+                "agents",
+                "people",
+                "teams",
+                "business_hours",
+                "special_days",
+                "targets",
+                "shifts",
+                "fields",
+                "goals",
+                "reports",
+            },
+        ),
         "",
     ]
     lines += ["# [tenants.default.business_hours]  # a day that is absent is closed; no table: always open"]
     lines += ['# mon = "09:00-18:00"', '# sat = "10:00-14:00"', ""]
+    lines += ["# [tenants.default.special_days]  # days with other business hours; a closed day is in holidays"]
+    lines += ['# "2026-12-31" = "10:00-15:00"', ""]
     for table, cls in (
         ("targets", Targets),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
-        ("agents.1003", Named),
+        ("agents.1003", Agent),
+        ("people.dana", Person),
+        ("teams.sales", Team),
+        ("shifts.night", ShiftPlan),
+        ("fields.campaign", ReportField),
+        ("goals.quick", Goal),
+        ("reports.daily", Report),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]
     for name, kind in (("portal", SourceKind.BITRIX24), ("pbx", SourceKind.ASTERISK), ("other", SourceKind.NATIVE)):
         lines += [f"# [sources.{name}]", f'# kind = "{kind}"', *_source_lines(kind), ""]
+        if kind is SourceKind.BITRIX24:
+            lines += [f"# [sources.{name}.funnel]", *_example_lines(Funnel), ""]
     for kind in SourceKind:
         if kind not in (SourceKind.BITRIX24, SourceKind.ASTERISK, SourceKind.NATIVE):
             lines += [f"# [sources.{kind}]", f'# kind = "{kind}"', *_source_lines(kind), ""]
@@ -39,6 +82,7 @@ def example() -> str:
         ("columns", 'started = "Date"'), ("directions", 'Incoming = "inbound"'), ("outcomes", 'Missed = "no_answer"'),
     ):  # fmt: skip
         lines += [f"# [sources.csv.{table}]", f"# {line}", ""]
+    lines += ["# [tokens.wall]", *_example_lines(Token), ""]
     return "\n".join(lines)
 
 
@@ -81,7 +125,7 @@ _KEYS: Mapping[SourceKind, tuple[str, ...]] = {
 
 def _source_lines(kind: SourceKind) -> list[str]:
     some = {key for keys in _KEYS.values() for key in keys}
-    return _example_lines(Source, skip={"kind", *some} - set(_KEYS[kind]))
+    return _example_lines(Source, skip={"kind", "funnel", *some} - set(_KEYS[kind]))
 
 
 def _example_lines(cls: Any, skip: typing.Collection[str] = ()) -> list[str]:
@@ -98,7 +142,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, bool):
-        return str(value).lower()
+        return "true" if value else "false"
     if isinstance(value, str):
         return "'" + str(value) + "'" if "\\" in value else f'"{value}"'
     return '""  # none' if value is None or value == {} else repr(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time
+from datetime import date, datetime, time
 
 from callkpi.config.tree import Tenant
 
@@ -24,6 +24,14 @@ def parse_hours(text: str) -> tuple[time, time] | None:
         return None
 
 
+def hours_of(tenant: Tenant, day: date) -> tuple[time, time] | None:
+    """Business hours that begin on a local day: of its date, else of its weekday; None while closed all day."""
+    written = day.isoformat()
+    if written in tenant.holidays:
+        return None
+    return parse_hours(tenant.special_days.get(written) or tenant.business_hours.get(WEEKDAYS[day.weekday()], ""))
+
+
 def is_open(tenant: Tenant, at: datetime) -> bool:
     """Whether the call centre works at *at*: its hours of that local day, or of the night before."""
     if not tenant.business_hours:
@@ -32,8 +40,8 @@ def is_open(tenant: Tenant, at: datetime) -> bool:
     today, yesterday = local.date(), datetime.fromordinal(max(local.toordinal() - 1, 1)).date()
     clock = local.time().replace(tzinfo=None)
     for day in (today, yesterday):
-        hours = parse_hours(tenant.business_hours.get(WEEKDAYS[day.weekday()], ""))
-        if hours is None or day.isoformat() in tenant.holidays:
+        hours = hours_of(tenant, day)
+        if hours is None:
             continue
         opens, closes = hours
         over_midnight = closes <= opens

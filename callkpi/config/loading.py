@@ -151,6 +151,8 @@ def _scalar(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
             return hint(value)
         problems.append(f"{where}: {value!r} is none of {', '.join(hint)}{guess(str(value), list(hint))}")
         return None
+    if hint is bool:
+        return _truth(value, where, problems)
     if hint in (int, float):
         try:
             if not isinstance(value, bool):
@@ -159,3 +161,11 @@ def _scalar(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
             pass
     problems.append(f"{where}: must be {'text' if hint is str else 'a number'}, not {value!r}")
     return None
+
+
+def _truth(value: Any, where: str, problems: list[str]) -> bool | None:
+    """A boolean, also as the environment writes it."""
+    told = value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
+    if told is None:
+        problems.append(f"{where}: must be true or false, not {value!r}")
+    return told

@@ -27,6 +27,7 @@ def source_problems(where: str, name: str, source: Source, tenants: Mapping[str,
     yield from _secret_problems(where, source)
     if source.timezone and not is_zone(source.timezone):
         yield f"{where}.timezone: {source.timezone!r} is no IANA zone; write e.g. Europe/Moscow"
+    yield from _funnel_problems(f"{where}.funnel", source)
     yield from _table_problems(where, source)
     yield from _live_problems(where, source)
     try:
@@ -128,6 +129,25 @@ def _rest_problems(where: str, source: Source) -> Iterator[str]:
         yield f"{where}.requests_per_second: must be above 0, at most 10; Bitrix24 allows 2, on Enterprise 5"
     if parse_hours(f"{source.nightly_at}-23:59") is None:
         yield f'{where}.nightly_at: {source.nightly_at!r} must be like "03:30"'
+
+
+def _funnel_problems(where: str, source: Source) -> Iterator[str]:
+    funnel = source.funnel
+    if funnel.enabled and not source.rest_url:
+        yield (
+            f"{where}.enabled: needs rest_url: kind bitrix24 and an incoming webhook with the rights telephony and crm"
+        )
+    if not funnel.pipeline.strip() or len(funnel.pipeline) > 100:
+        yield f"{where}.pipeline: must have 1 to 100 characters"
+    if not 0 < funnel.lookback_hours <= 31 * 24:
+        yield f"{where}.lookback_hours: must be above 0, at most {31 * 24}"
+    if funnel.every_seconds < 5:
+        yield f"{where}.every_seconds: must be at least 5"
+    for key, user in funnel.responsible.items():
+        if key != "*" and not re.fullmatch(r"(line|queue|agent):.+", key):
+            yield f'{where}.responsible.{key}: must be "line:ID", "queue:ID", "agent:ID" or "*"'
+        if not re.fullmatch("[1-9][0-9]{0,9}", user):
+            yield f"{where}.responsible.{key}: {user!r} must be the number of a user of the portal"
 
 
 def rest_secrets(url: str) -> tuple[str, ...]:

@@ -107,6 +107,10 @@ class SourceType:
         """Answer to a GET by which a sender checks the address; None: this source has no such check."""
         return None
 
+    def crm_items(self, payload: Any) -> Sequence[tuple[int, bool]]:
+        """Items of the CRM that a delivery tells of: number, and whether it is new. They may be our own echo."""
+        return ()
+
     def parse(self, payload: Any, context: Context) -> Parsed:
         """The events of a decoded delivery."""
         parsed = Parsed()

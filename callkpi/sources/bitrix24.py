@@ -66,6 +66,10 @@ RANK_STATISTICS = 3
 STATISTICS_ROW = "STATISTICS.ROW"
 ROW_EVENT = re.compile(r"row\.(\d+)\.(\d+)\.([0-9a-f]+)")
 
+#: Events of the CRM that our own writing causes, and the portal's robots on it. They tell of no call.
+_CRM_EVENT = re.compile(r"ONCRM(DEAL|DYNAMICITEM|ACTIVITY|TIMELINE)\w*")
+_DEAL_EVENT = re.compile(r"ONCRMDEAL(ADD|UPDATE|DELETE|MOVETOCATEGORY)")
+
 #: What is kept of a row. Fields that the portal fills in later and that no number needs (record, comment, transcript)
 #: are left out: each change of a kept field is another event.
 ROW_FIELDS = (
@@ -100,6 +104,8 @@ class Bitrix24(base.SourceType):
         name = str(payload.get("event", "")).upper()
         if name == STATISTICS_ROW:
             return [_statistics_row(payload, context)]
+        if _CRM_EVENT.fullmatch(name):
+            return ()
         parser = _PARSERS.get(name)
         if parser is None:
             raise Rejected(f"event: {base.shown(name)} is no telephony event; known: {', '.join(_PARSERS)}")
@@ -107,6 +113,17 @@ class Bitrix24(base.SourceType):
         if not isinstance(data, dict):
             raise Rejected("data: is missing; expected data[CALL_ID] and so on")
         return parser(_Facts(name, data, payload, context))
+
+    def crm_items(self, payload: Any) -> Sequence[tuple[int, bool]]:
+        found = []
+        for item in payload:
+            match = _DEAL_EVENT.fullmatch(str(item.get("event", "")).upper()) if isinstance(item, dict) else None
+            data = item.get("data") if match else None
+            fields = data.get("FIELDS") if isinstance(data, dict) else None
+            number = str((fields if isinstance(fields, dict) else data or {}).get("ID", "")) if match else ""
+            if match and re.fullmatch("[0-9]{1,18}", number):
+                found.append((int(number), match[1] == "ADD"))
+        return found
 
     def interpret(
         self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()

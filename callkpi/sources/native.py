@@ -20,7 +20,7 @@ _KNOWN = {
     "call_id", "kind", "at", "event_id", "direction", "cause", "hangup_by", "rating", "state", "crm", "fields",
     *_TEXT, *(f"{name}_seconds" for name in _SECONDS),
 }  # fmt: skip
-_KINDS = [kind for kind in Kind if kind is not Kind.SIGNAL]
+_KINDS = [kind for kind in Kind if kind not in (Kind.SIGNAL, Kind.WORKED)]
 _MAX_TEXT = 255
 _MAX_SECONDS = 7 * 86_400
 

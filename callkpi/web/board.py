@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from callkpi import config
-from callkpi.web.access import refuse
+from callkpi.web.access import PAGE_HEADERS, require
 from callkpi.web.api import BadQuery, tenant_of
 from callkpi.web.problems import problem
 from callkpi.web.watch import Watch
@@ -28,14 +28,6 @@ BEAT_SECONDS = 4.0
 SEND_SECONDS = 10.0
 _FILES = Path(__file__).parent
 _TYPES = {"board.js": "text/javascript", "board.css": "text/css"}
-#: Everything from this daemon; nothing inline, no frames of others.
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 _STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-transform",
@@ -58,6 +50,10 @@ class Board:
         self._viewers = 0
         self._closing = asyncio.Event()
 
+    def watch(self, tenant: str) -> Watch:
+        """The reading of a tenant that all share."""
+        return self._watches[tenant]
+
     def routes(self) -> list[web.RouteDef]:
         answers: dict[str, Answer] = {"/board": self.page, "/board/state": self.state, "/board/events": self.events}
         return [
@@ -67,9 +63,7 @@ class Board:
 
     def _guarded(self, answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handler(request: web.Request) -> web.StreamResponse:
-            refused = refuse(request, self._settings.server.api_token, open_without_token=False)
-            if refused is not None:
-                return refused
+            require(request)
             try:
                 return await answer(request, tenant_of(request, self._settings))
             except BadQuery as error:
@@ -92,12 +86,12 @@ class Board:
             "version": self._version,
         }
         shown = Template(self._files["board.html"]).substitute({key: html.escape(text) for key, text in values.items()})
-        return web.Response(text=shown, content_type="text/html", headers=_HEADERS)
+        return web.Response(text=shown, content_type="text/html", headers=PAGE_HEADERS)
 
     async def file(self, request: web.Request) -> web.Response:
         """Script and style: the same for everybody, without a number or a secret."""
         name = request.path.rpartition("/")[2]
-        return web.Response(text=self._files[name], content_type=_TYPES[name], charset="utf-8", headers=_HEADERS)
+        return web.Response(text=self._files[name], content_type=_TYPES[name], charset="utf-8", headers=PAGE_HEADERS)
 
     async def state(self, _request: web.Request, tenant: str) -> web.Response:
         """What the stream would send now, for viewers that poll."""

@@ -58,6 +58,7 @@ class Limits:
     expired: int = 5
     expired_share: float = 0.02
     lag: int = 60
+    crm: int = 3600
     lag_stalled: int = 900
     spool_share: float = 0.5
     lag_trusted: int = 30  #: beyond it who waits and who was called back is not known well enough
@@ -442,9 +443,12 @@ def _sources(limits: Limits) -> Iterator[Alert]:
         when=(_open(0),),
         hold="2m", hold_reason="the next round may succeed", keep="2m",
         summary=f"{_AT_SOURCE}: callkpi does not reach it",
-        description="callkpi asks this source by itself, and for ten minutes it has had no whole answer.",
+        description="callkpi asks this source by itself or keeps a connection to it, and does not reach it.",
         action="Look whether the portal or PBX runs and lets callkpi in (address, account, rights, firewall).",
-        comment="callkpi_source_connected{tenant,source} (1 or 0) is of sources that callkpi asks: portals",
+        comment=(
+            "callkpi_source_connected{tenant,source} (1 or 0) is of sources that callkpi asks (portals: a whole\n"
+            "answer in the last ten minutes) or is connected to (Asterisk's AMI, a queue_log)"
+        ),
     )  # fmt: skip
     yield Alert(
         name="CallkpiSenderClockOff", severity="warning", team="telephony",
@@ -485,6 +489,15 @@ def _sources(limits: Limits) -> Iterator[Alert]:
         summary="source {{ $labels.source }}: about %count% deliveries with a wrong secret in 15 minutes",
         description="What is refused at the door is lost; Bitrix24 does not send it again.",
         action="Was the token changed on one side only? Else find out who is knocking.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiCrmNotWritten", severity="warning", team="telephony",
+        value=f"time() - {_best('callkpi_crm_last_success_timestamp_seconds', _SOURCE)}", above=limits.crm,
+        hold="5m", hold_reason="the round that goes on may succeed",
+        summary=f"{_AT_SOURCE}: the call funnel in its CRM has stood still for %duration%",
+        description="Who works from the CRM does not see newly missed customers; callkpi's own work list has them.",
+        action="Run callkpi doctor: it says why. Mostly a right of the webhook, or a field that deals must have.",
+        comment="only portals with sources.NAME.funnel.enabled export it",
     )  # fmt: skip
     expired = _best('callkpi_shift_calls{outcome="expired"}')
     total = _best("callkpi_shift_calls", "tenant, queue, outcome")
@@ -606,6 +619,22 @@ def _daemon(limits: Limits) -> Iterator[Alert]:
         summary="requests were refused because too many waited",
         description="More came than could be written at once; senders that do not repeat have lost events.",
         action="Find the sender of the burst; raise server.processes or max_waiting if it is wanted.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiReportNotSent", severity="warning", team="ops",
+        value="sum by (tenant, way) (" + _best("callkpi_deliveries_unsent", "tenant, way, state") + ")", above=0,
+        hold="5m", hold_reason="an attempt may be under way",
+        summary="{{ $labels.tenant }}: %count% reports by {{ $labels.way }} were not sent",
+        description="They were refused, nobody knows whether they arrived, or they have waited for an hour.",
+        action="Read the reason in the log (delivery.failed, delivery.in_doubt), mend it; callkpi report send --again.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiRetentionFailing", severity="warning", team="ops",
+        value=_grown("callkpi_retention_failures_total", "1h"), above=2,
+        hold="0s", hold_reason="three rounds have failed already", keep="1h",
+        summary="old data could not be removed",
+        description="Events, calls or numbers are kept for longer than the settings promise.",
+        action="Read the reason in the log (retention.failed): a full disk for the archive, or a long reader's lock?",
     )  # fmt: skip
     yield Alert(
         name="CallkpiQueuesUnseen", severity="info", team="ops",

@@ -1,0 +1,487 @@
+"""Makes a summary of what the store holds: one snapshot, one definition of every figure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import orjson
+
+from callkpi import config, hours, kpi, store
+from callkpi.funnel import Thresholds
+from callkpi.kpi import Fact, Figures, Grain
+from callkpi.model import Call, Direction, Fate, Outcome, agent_key
+from callkpi.names import Names
+from callkpi.presence import Times
+from callkpi.reporting import goals, periods
+from callkpi.reporting.behind import FATES, kept_since, written_off_before
+from callkpi.reporting.calendar import Shift
+from callkpi.reporting.periods import Period
+from callkpi.reporting.steps import steps
+from callkpi.reporting.summary import (
+    CALLS,
+    ENTRIES,
+    AgentLine,
+    Before,
+    CallBack,
+    Counted,
+    Doubt,
+    Goal,
+    HandOver,
+    Interval,
+    Note,
+    OpenCall,
+    Peak,
+    QueueLine,
+    Reason,
+    Span,
+    State,
+    Summary,
+)
+from callkpi.reports import Query, Reports, is_meant
+from callkpi.timekeeping import settle
+from callkpi.work import HIDDEN, item_of
+
+#: The longest period of which single calls are read: for who waited at once, and which calls changed a figure.
+BY_CALL = timedelta(days=2, hours=2)
+#: The longest period of which single events are read: for silences and late ones.
+BY_EVENT = timedelta(days=8)
+#: An event that comes so much later than it happened is late.
+LATE = timedelta(minutes=5)
+#: How many calls a note names.
+NAMED_CALLS = 20
+#: The outcomes that are missed, in the order in which they are told, by their figures' names.
+REASONS = (
+    "abandoned", "short_abandoned", "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected", "failed",
+)  # fmt: skip
+_SETTLED = {
+    Fate.REACHED: State.REACHED, Fate.SELF_SERVED: State.SELF_SERVED, Fate.WRITTEN_OFF: State.WRITTEN_OFF,
+}  # fmt: skip
+
+
+async def summarise(
+    pool: asyncpg.Pool, settings: config.Settings, names: Names, shift: Shift, as_of: datetime | None = None
+) -> Summary:
+    """The summary of a *shift* as it stands now (*as_of*), beside the last shift of that name."""
+    return await summarise_period(pool, settings, names, shift.tenant, periods.of_shift(shift), as_of)
+
+
+async def summarise_period(
+    pool: asyncpg.Pool,
+    settings: config.Settings,
+    names: Names,
+    tenant: str,
+    period: Period,
+    as_of: datetime | None = None,
+    against: str = "previous",
+) -> Summary:
+    """The summary of any *period* from one snapshot of the store, beside the comparable one.
+
+    A period that goes on is compared with as much of the other. *as_of* is the time of reading: what waits, waits until
+    then. Raises BadPeriod where *against* makes no sense.
+    """  # fmt: skip
+    at = as_of or datetime.now(UTC)
+    own = settings.tenants[tenant]
+    period = replace(period, until=max(period.begin, min(period.end, at)))
+    before = periods.comparable(own, period, against)
+    await settle(pool, settings)
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await names.refresh(connection)
+        kept = await kept_since(connection)
+        assembly = _Assembly(connection, settings, names, tenant, span_of(own, period), at, kept)
+        return await assembly.summary(before)
+
+
+def span_of(own: config.Tenant, period: Period) -> Span:
+    """A period as a summary tells it."""
+    shift, local = period.shift, period.begin.astimezone(own.zone)
+    return Span(
+        kind=period.kind, id=shift.id if shift else period.kind, name=shift.name if shift else period.name,
+        text=period.text, day=shift.day.isoformat() if shift else local.date().isoformat(), begin=period.begin,
+        end=period.end, timezone=own.timezone, queues=shift.queues if shift else (), team=shift.team if shift else "",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembly:
+    db: asyncpg.Connection
+    settings: config.Settings
+    names: Names
+    tenant: str
+    period: Span
+    as_of: datetime
+    kept: Mapping[str, datetime]  #: since when calls and the journal are
+
+    # -- what is asked ---------------------------------------------------------------------------------
+    @property
+    def own(self) -> config.Tenant:
+        return self.settings.tenants[self.tenant]
+
+    @property
+    def only(self) -> dict[str, str | tuple[str, ...]]:
+        return {"queue": self.period.queues} if self.period.queues else {}
+
+    @property
+    def told_until(self) -> datetime:
+        """The end of the period, or now where it goes on."""
+        return min(self.period.end, self.as_of)
+
+    @property
+    def reads_calls(self) -> bool:
+        return self._has("calls") and self.period.end - self.period.begin <= BY_CALL
+
+    @property
+    def reads_events(self) -> bool:
+        return self._has("journal") and self.period.end - self.period.begin <= BY_EVENT
+
+    def _has(self, what: str) -> bool:
+        return what not in self.kept or self.kept[what] <= self.period.begin
+
+    def query(self, by: str, **more: str) -> Query:
+        return Query(self.tenant, self.period.begin, self.period.end, by, {**self.only, **more})
+
+    def queue(self, name: str) -> str:
+        return self.names.show(self.tenant, "queue", name)
+
+    def agent(self, name: str) -> str:
+        return self.names.show(self.tenant, "agent", name)
+
+    def is_meant(self, queue: str) -> bool:
+        return is_meant(self.names, self.query("queue"), {"queue": queue})
+
+    # -- the whole -------------------------------------------------------------------------------------
+    async def summary(self, before: Period | None) -> Summary:
+        reports = Reports(self.db, self.settings, self.names)
+        headline = await reports.figures(self.query("direction"))
+        figures = headline["total"]
+        queues = (await reports.figures(self.query("queue")))["rows"]
+        agents = (await reports.figures(self.query("agent")))["rows"]
+        intervals = await self._intervals()
+        touching = await self._touching() if self.reads_calls else None
+        callbacks = await self._callbacks()
+        return Summary(
+            tenant=self.tenant,
+            period=self.period,
+            as_of=self.as_of,
+            counts=ENTRIES if self.only else CALLS,
+            figures=figures,
+            fates={name: sum(row.get(name, 0) for row in headline["rows"]) for name in FATES},
+            reasons=_reasons(figures),
+            intervals=tuple(intervals),
+            busiest=_busiest(intervals),
+            most_waiting=None if touching is None else self._most_waiting(touching),
+            queues=tuple(self._queue_line(row) for row in queues),
+            agents=tuple(await self._agent_lines(reports, agents, [row["queue"] for row in queues])),
+            callbacks=callbacks,
+            handover=await self._handover(),
+            notes=tuple([note async for note in self._notes(figures, callbacks)]),
+            before=await self._before(reports, before),
+            goals=self._goals(figures, queues, agents),
+            service_level_seconds=self._service_level_seconds(("", *self.own.queues)),
+            service_level_formula=self.own.service_level_formula.value,
+            ledger=await self._ledger() if self.reads_calls else None,
+        )
+
+    async def _before(self, reports: Reports, before: Period | None) -> Before | None:
+        """The comparable period, up to the point that this one has come to."""
+        if before is None:
+            return None
+        span = replace(span_of(self.own, before), end=before.until)
+        if span.begin >= span.end:
+            return None
+        query = Query(self.tenant, span.begin, span.end, "direction", self.only)
+        return Before(period=span, figures=(await reports.figures(query))["total"])
+
+    def _goals(
+        self, figures: Mapping[str, Any], queues: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str, Any]]
+    ) -> tuple[Goal, ...]:
+        """The goals of the whole, of each queue and of each agent, as the settings have them."""
+        whole = self._scope("queue", self.period.queues[0]) if len(self.period.queues) == 1 else {}
+        found = [self._goal(goal, figures) for goal in self._wanted(whole)]
+        for kind, rows in (("queue", queues), ("agent", agents)):
+            for row in rows:
+                wanted = self._wanted(self._scope(kind, row[kind]))
+                found += [self._goal(goal, row, **{kind: row[kind]}) for goal in wanted]
+        return tuple(found)
+
+    def _scope(self, kind: str, shown: str) -> dict[str, tuple[str, ...]]:
+        return {kind: (shown, *self.names.ids(self.tenant, kind, shown))}
+
+    def _wanted(self, scope: Mapping[str, tuple[str, ...]]) -> list[config.Goal]:
+        period = self.period
+        shift = period.id if period.kind == "shift" else ""
+        subject = goals.Subject(period.kind, date.fromisoformat(period.day), shift, scope, None)
+        return [goal for _, goal in goals.of(self.own, subject)]
+
+    def _goal(self, goal: config.Goal, figures: Mapping[str, Any], queue: str = "", agent: str = "") -> Goal:
+        at_least = goal.direction is config.GoalDirection.AT_LEAST
+        value = figures.get(goal.kpi)
+        return Goal(figure=goal.kpi, queue=queue, agent=agent, target=goal.target, at_least=at_least, value=value)
+
+    # -- queues and agents -----------------------------------------------------------------------------
+    def _service_level_seconds(self, ids: Iterable[str]) -> float | None:
+        """The T that all of these share ("" of calls without a queue); None where they don't."""
+        limits = Thresholds(self.own)
+        found = {limits.service_level_ms(name) for name in ids}
+        return found.pop() / 1000 if len(found) == 1 else None
+
+    def _queue_line(self, row: Mapping[str, Any]) -> QueueLine:
+        name = row["queue"]
+        figures = {key: value for key, value in row.items() if key != "queue"}
+        ids = self.names.ids(self.tenant, "queue", name)
+        known = [id for id in ids if id in self.own.queues] or [name]
+        return QueueLine(queue=name, figures=figures, service_level_seconds=self._service_level_seconds(known))
+
+    async def _agent_lines(
+        self, reports: Reports, rows: Sequence[Mapping[str, Any]], queues: Sequence[str]
+    ) -> list[AgentLine]:
+        by_queue: dict[str, dict[str, int]] = defaultdict(dict)
+        for queue in queues:
+            for row in (await reports.figures(self.query("agent", queue=queue)))["rows"]:
+                if row["answered"]:
+                    by_queue[row["agent"]][queue] = row["answered"]
+        return [_agent_line(row, by_queue[row["agent"]]) for row in rows]
+
+    # -- over time -------------------------------------------------------------------------------------
+    async def _intervals(self) -> list[Interval]:
+        period, grain = self.period, Grain.ENTRY if self.only else Grain.CALL
+        bounds = steps(period.begin, period.end, self.own.zone)
+        begins, sums = [first for first, _ in bounds], [Figures() for _ in bounds]
+
+        def add(at: datetime, queue: str, outcome: str, measures: Mapping[str, Any], longest: int) -> None:
+            if self.is_meant(queue):
+                sums[bisect_right(begins, at) - 1].add(outcome, measures, longest)
+
+        first, last = kpi.quarter(period.begin), kpi.quarter(period.end)
+        first = first if first == period.begin else first + kpi.INTERVAL
+        edges = [(period.begin, first), (last, period.end)] if first < last else [(period.begin, period.end)]
+        if first < last:
+            for row in await self.db.fetch(store.query("summary", "interval_rows"), self.tenant, grain, first, last):
+                measures = {name: row[name] for name in _INTERVAL_SUMS}
+                add(row["at"], row["queue"], row["outcome"], measures, row["longest_wait_ms"])
+        for begin, end in edges:
+            for _, fact in await self._facts(begin, end) if begin < end else ():
+                if fact.key.grain == grain:
+                    add(fact.key.at, fact.key.queue, fact.key.outcome, fact.measures, fact.longest_wait_ms)
+        return [self._interval(*bound, figures) for bound, figures in zip(bounds, sums, strict=True)]
+
+    def _interval(self, begin: datetime, end: datetime, figures: Figures) -> Interval:
+        return Interval(
+            begin=begin, end=end, offered=figures.sums["offered"], answered=figures.sums["answered"],
+            missed=figures.sums["missed"], open=figures.outcomes[Outcome.OPEN],
+            service_level=figures.service_level(self.own.service_level_formula),
+            asa_seconds=figures.asa_seconds, longest_wait_seconds=figures.longest_wait_ms / 1000,
+        )  # fmt: skip
+
+    async def _facts(self, begin: datetime, end: datetime) -> list[tuple[str, Fact]]:
+        rows = await self.db.fetch(store.query("summary", "facts_of_calls"), self.tenant, begin, end)
+        return [(f"{row['source']}/{row['call_id']}", Fact.from_json(orjson.loads(row["fact"]))) for row in rows]
+
+    async def _ledger(self) -> tuple[Counted, ...]:
+        counted: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for call, fact in await self._facts(self.period.begin, self.period.end):
+            if self.only and not (fact.key.queue and self.is_meant(fact.key.queue)):
+                continue
+            raw = fact.to_json()
+            shown = {"queue": self.queue(fact.key.queue), "agent": self.agent(fact.key.agent)}
+            counted[call].append({**raw, **shown, "at": fact.key.at.isoformat(), "m": dict(fact.measures)})
+        return tuple(Counted(call=call, facts=tuple(facts)) for call, facts in sorted(counted.items()))
+
+    async def _touching(self) -> list[Call]:
+        rows = await self.db.fetch(
+            store.query("summary", "calls_touching"), self.tenant, self.period.begin, self.period.end,
+            [Direction.INBOUND.value],
+        )  # fmt: skip
+        return [store.call_from_body(row["body"]) for row in rows]
+
+    def _most_waiting(self, calls: Iterable[Call]) -> Peak | None:
+        """The first instant at which most callers waited at once."""
+        turns: Counter[datetime] = Counter()
+        for begin, end in (wait for call in calls for wait in self._waits(call)):
+            begin, end = max(begin, self.period.begin), min(end, self.told_until)
+            if begin < end:
+                turns[begin] += 1
+                turns[end] -= 1
+        waiting, most, at = 0, 0, None
+        for moment in sorted(turns):
+            waiting += turns[moment]
+            if waiting > most:
+                most, at = waiting, moment
+        return None if at is None else Peak(begin=at, end=None, count=most)
+
+    def _waits(self, call: Call) -> Iterator[tuple[datetime, datetime]]:
+        """The times in which a caller waits: in queues, or for a direct answer."""
+        over = call.ended_at or (call.last_event_at if call.outcome is Outcome.EXPIRED else self.as_of)
+        for entry in call.entries:
+            if self.is_meant(entry.queue):
+                waited = timedelta(milliseconds=entry.wait_ms) if entry.wait_ms is not None else None
+                yield entry.entered_at, entry.entered_at + waited if waited is not None else entry.left_at or over
+        if not call.entries and not self.only:
+            yield call.started_at, call.answered_at or over
+
+    # -- customers and calls that are left over --------------------------------------------------------
+    async def _callbacks(self) -> tuple[CallBack, ...]:
+        """Customers whom the period missed; of a long one those who still wait."""
+        rows = await self.db.fetch(
+            store.query("summary", "missed_in"), self.tenant, self.period.begin, self.period.end, HIDDEN
+        )
+        found = [self._callback(misses) for misses in self._by_customer(rows)]
+        if not self.reads_calls:
+            found = [item for item in found if item.state.is_open]
+        return tuple(sorted(found, key=lambda item: (not item.state.is_open, item.first_missed_at)))
+
+    def _by_customer(self, rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+        """Missed calls that this period is about, of one customer together; a hidden number's each for itself."""
+        customers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in rows:
+            if self.is_meant(row["queue"]):
+                customers[item_of(row["customer"], row["source"], row["call_id"])].append(row)
+        return list(customers.values())
+
+    def _callback(self, misses: Sequence[Mapping[str, Any]]) -> CallBack:
+        """One customer. What settles his last miss settles those before."""
+        last = misses[-1]
+        tries = [row["called_back_at"] for row in misses if row["called_back_at"]]
+        return CallBack(
+            customer=last["customer"], queue=self.queue(last["queue"]),
+            line=self.names.show(self.tenant, "line", last["line"]), outcome=last["outcome"], misses=len(misses),
+            first_missed_at=misses[0]["started_at"], last_missed_at=last["started_at"],
+            state_at_end=self._state(last, self.told_until), state=self._state(last, self.as_of),
+            called_back_at=max(tries, default=None), settled_at=last["settled_at"],
+            last_call=f"{last['source']}/{last['call_id']}",
+        )  # fmt: skip
+
+    def _state(self, row: Mapping[str, Any], at: datetime) -> State:
+        """Where a missed customer stood at a moment."""
+        if row["settled_at"] is not None and row["settled_at"] <= at:
+            return _SETTLED[Fate(row["fate"])]
+        if row["started_at"] < written_off_before(self.own, at):
+            return State.WRITTEN_OFF
+        tried = row["called_back_at"] is not None and row["called_back_at"] <= at
+        return State.CALLED_BACK if tried else State.WAITING
+
+    async def _handover(self) -> HandOver:
+        at = self.told_until
+        since = written_off_before(self.own, at)
+        rows = await self.db.fetch(store.query("summary", "waited_at"), self.tenant, since, at, HIDDEN)
+        waiting = self._by_customer(rows)
+        bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
+        calls = [store.call_from_body(row["body"]) for row in bodies]
+        return HandOver(
+            waiting_customers=len(waiting),
+            of_this_period=sum(misses[-1]["started_at"] >= self.period.begin for misses in waiting),
+            oldest_missed_at=min((misses[0]["started_at"] for misses in waiting), default=None),
+            still_waiting=sum(self._state(misses[-1], self.as_of).is_open for misses in waiting),
+            open_calls=tuple(self._open_call(call, at) for call in calls if self._went_on(call, at)),
+        )
+
+    def _went_on(self, call: Call, at: datetime) -> bool:
+        """An expired call went on while its end was awaited; one of another queue is not ours."""
+        if call.ended_at is None and at - call.last_event_at > Thresholds(self.own).expire_after:
+            return False
+        return not self.only or any(self.is_meant(entry.queue) for entry in call.entries)
+
+    def _open_call(self, call: Call, at: datetime) -> OpenCall:
+        answered = call.answered_at is not None and call.answered_at <= at
+        entries = [entry.queue for entry in call.entries if entry.entered_at <= at]
+        talked = [leg.agent for leg in call.legs if leg.answered_at is not None and leg.answered_at <= at]
+        agent = self.agent(agent_key(call.source, talked[-1])) if talked else ""
+        return OpenCall(
+            call=f"{call.source}/{call.call_id}", began_at=call.started_at, customer=call.customer,
+            queue=self.queue(entries[-1]) if entries else "", agent=agent,
+            was="talking" if answered else "waiting" if call.direction is Direction.INBOUND else "calling",
+            became=call.outcome.value,
+        )  # fmt: skip
+
+    # -- doubts ----------------------------------------------------------------------------------------
+    async def _notes(self, figures: Mapping[str, Any], callbacks: Sequence[CallBack]) -> Any:
+        """What a reader should know before he believes the figures."""
+        if self.as_of < self.period.end:
+            yield Note(doubt=Doubt.RUNNING, end=self.period.end)
+        for doubt in (Doubt.OPEN, Doubt.EXPIRED):
+            if figures[doubt.value]:
+                yield Note(doubt=doubt, count=figures[doubt.value])
+        hidden = sum(not item.customer for item in callbacks)
+        if hidden:
+            yield Note(doubt=Doubt.HIDDEN, count=hidden)
+        window = (self.period.begin, self.told_until)
+        for row in await self.db.fetch(store.query("summary", "rejected_in"), self.tenant, *window):
+            yield Note(doubt=Doubt.REJECTED, count=row["payloads"], source=row["source"], begin=row["first_at"],
+                       end=row["last_at"])  # fmt: skip
+        late = []
+        if self.reads_events:
+            for note in await self._silences():
+                yield note
+            late = await self.db.fetch(
+                store.query("summary", "late_calls"), self.tenant, self._sources, *window, LATE.total_seconds()
+            )
+        found = await self.db.fetch(store.query("summary", "reconciled_in"), self.tenant, *window)
+        for doubt, rows in ((Doubt.LATE, late), (Doubt.RECONCILED, found)):
+            if rows:
+                calls = tuple(f"{row['source']}/{row['call_id']}" for row in rows[:NAMED_CALLS])
+                yield Note(doubt=doubt, count=len(rows), calls=calls)
+        lag = await self.db.fetchrow(store.query("projector", "lag"))
+        if lag["groups"]:
+            yield Note(doubt=Doubt.LAGGING, count=lag["groups"])
+
+    @property
+    def _sources(self) -> list[str]:
+        return [name for name, source in self.settings.sources.items() if source.tenant == self.tenant]
+
+    async def _silences(self) -> list[Note]:
+        """Sources that told nothing for longer than they may, within business hours."""
+        begin, end = self.period.begin, self.told_until
+        limit = timedelta(minutes=self.own.targets.silent_minutes)
+        open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []
+        if not open_spans:
+            return []
+        rows = await self.db.fetch(
+            store.query("summary", "gaps"), self.tenant, self._sources, begin, end, limit.total_seconds()
+        )
+        notes = []
+        for row in rows:
+            if row["after"] == begin and row["before"] == end:
+                notes.append(Note(doubt=Doubt.NEVER_SPOKE, source=row["source"], begin=begin, end=end))
+                continue
+            for opens, closes in open_spans:
+                since, until = max(row["after"], opens), min(row["before"], closes)
+                if until - since >= limit:
+                    notes.append(Note(doubt=Doubt.SILENT, source=row["source"], begin=since, end=until))
+        return notes
+
+
+#: What :meth:`callkpi.presence.Times.as_row` adds to the row of a person.
+_TIMES = frozenset(Times().as_row())
+_TOLD_TIMES = tuple(each.name for each in fields(AgentLine) if each.name in _TIMES)
+
+
+def _agent_line(row: Mapping[str, Any], by_queue: Mapping[str, int]) -> AgentLine:
+    """A person's work, and how his time was spent where a source tells his states."""
+    outside = row["answered"] - sum(by_queue.values())
+    told = {name: row[name] for name in _TOLD_TIMES} if row.get("logged_in_seconds") else {}
+    return AgentLine(
+        agent=row["agent"], figures={key: value for key, value in row.items() if key != "agent" and key not in _TIMES},
+        by_queue={**by_queue, **({"": outside} if outside else {})}, **told,
+    )  # fmt: skip
+
+
+_INTERVAL_SUMS = (
+    "contacts", "offered", "answered", "missed", "within_sl", "abandoned_within", "waits_answered", "wait_answered_ms",
+)  # fmt: skip
+
+
+def _reasons(figures: Mapping[str, Any]) -> tuple[Reason, ...]:
+    told = [Reason(outcome=name, calls=figures[name]) for name in REASONS if figures[name]]
+    return tuple(sorted(told, key=lambda reason: -reason.calls))
+
+
+def _busiest(intervals: Sequence[Interval]) -> Peak | None:
+    most = max(intervals, key=lambda interval: interval.offered, default=None)
+    if most is None or not most.offered:
+        return None
+    return Peak(begin=most.begin, end=most.end, count=most.offered)

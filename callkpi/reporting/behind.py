@@ -1,0 +1,259 @@
+"""The calls behind a figure: exactly those that it counts, so that the list is as long as the figure is great.
+
+What a call weighs in a figure is that figure of the call's facts alone: the formulas are those of :mod:`callkpi.kpi`,
+and there are no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import asyncpg
+import orjson
+
+from callkpi import config, store
+from callkpi.config import ServiceLevelFormula
+from callkpi.kpi import Fact, Figures
+from callkpi.model import Direction, Fate
+from callkpi.names import Names
+from callkpi.reports import Query, is_meant
+from callkpi.work import HIDDEN
+
+
+class Way(StrEnum):
+    """How a figure is made of its calls."""
+
+    COUNT = "count"  #: one of each
+    SUM = "sum"
+    SHARE = "share"  #: those that count, of those that are judged
+    MEAN = "mean"
+    LONGEST = "longest"
+
+
+#: The longest window whose calls are looked at one by one.
+LONGEST = timedelta(days=100)
+#: Every figure that has calls behind it.
+FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
+_EMPTY = Figures()
+_SHARES = ("missed_share", "answer_rate", "abandon_rate", "service_level")
+_MEANS = ("asa_seconds", "aht_seconds")
+_LONGEST = ("longest_wait_seconds",)
+_ROW = tuple(_EMPTY.as_row(ServiceLevelFormula.DEFAULT))
+FIGURES: Mapping[str, Way] = {
+    **{
+        name: Way.SHARE if name in _SHARES else Way.MEAN if name in _MEANS else Way.LONGEST if name in _LONGEST
+        else Way.SUM if name.endswith("_seconds") else Way.COUNT
+        for name in _ROW
+    },
+    **dict.fromkeys(FATES, Way.COUNT),
+}  # fmt: skip
+
+
+class Weight(NamedTuple):
+    """What one fact is in a figure: counts of it, or milliseconds."""
+
+    part: int
+    whole: int  #: of a share or a mean: what it adds to the divisor
+
+
+NOTHING = Weight(0, 0)
+
+
+def weigh(figure: str, fact: Fact, formula: ServiceLevelFormula = ServiceLevelFormula.DEFAULT) -> Weight:
+    """The weight of *fact* in a figure of the glossary."""
+    alone = Figures()
+    alone.add(fact.key.outcome, fact.measures, fact.longest_wait_ms)
+    way = FIGURES[figure]
+    if way in (Way.SHARE, Way.MEAN):
+        return Weight(*alone.parts(formula)[figure])
+    value = alone.as_row(formula)[figure] or 0
+    return Weight(round(value * 1000) if way in (Way.SUM, Way.LONGEST) else value, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A call, a stay in a queue or an agent's handle that a figure is made of."""
+
+    source: str
+    call_id: str
+    started_at: datetime  #: of the call
+    at: datetime  #: of the stay or the handle
+    customer: str  #: whole number
+    queue: str  #: shown names
+    agent: str
+    line: str
+    direction: str
+    outcome: str
+    weight: Weight
+
+    @property
+    def call(self) -> str:
+        return f"{self.source}/{self.call_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """A figure with all that it is made of."""
+
+    figure: str
+    way: Way
+    counts: str  #: calls | queue entries | handles of agents
+    items: tuple[Item, ...]  #: what it counts, oldest first; of LONGEST the longest first
+    others: tuple[Item, ...] = ()  #: of a share: what was judged and did not count
+    kept_since: datetime | None = None  #: calls before this are no longer kept, and the list lacks them
+
+    @property
+    def value(self) -> int | float | None:
+        """The figure, from these items alone."""
+        part = sum(item.weight.part for item in self.items)
+        if self.way is Way.COUNT:
+            return part
+        if self.way is Way.SUM:
+            return part / 1000
+        if self.way is Way.LONGEST:
+            return max((item.weight.part for item in self.items), default=0) / 1000
+        whole = sum(item.weight.whole for item in (*self.items, *self.others))
+        if whole <= 0:
+            return None
+        return part / whole if self.way is Way.SHARE else part / whole / 1000
+
+
+_COUNTS = {"call": "calls", "entry": "queue entries", "handle": "handles of agents"}
+
+
+class Unknown(ValueError):
+    """No such figure, or it has no calls of this kind; the text says which there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    begin: datetime
+    end: datetime  #: not in it
+
+
+async def calls_behind(
+    pool: asyncpg.Pool,
+    settings: config.Settings,
+    names: Names,
+    tenant: str,
+    window: Window,
+    figure: str,
+    only: Mapping[str, str | tuple[str, ...]] | None = None,
+    now: datetime | None = None,
+) -> Behind:
+    """What *figure* of a tenant's *window* counts: the same as :meth:`Reports.figures` with the same filters.
+
+    *only* filters by queue, agent, line, direction or outcome, by id or shown name; with a queue the stays in it, with
+    an agent his handles, else calls. *now* decides what is written off. Raises Unknown.
+    """  # fmt: skip
+    if figure not in FIGURES:
+        raise Unknown(f"figure: {figure[:40]!r} is none of {', '.join(FIGURES)}")
+    only = only or {}
+    asked = _Asked(settings, names, Query(tenant, window.begin, window.end, "outcome", only))
+    if figure in FATES:
+        return await _behind_fate(pool, asked, figure, now)
+    rows = await pool.fetch(store.query("summary", "facts_of_calls"), tenant, window.begin, window.end)
+    grain = asked.query.grain.value
+    items = []
+    for row in rows:
+        fact = Fact.from_json(orjson.loads(row["fact"]))
+        if fact.key.grain == grain and asked.means(fact.key._asdict()):
+            weight = weigh(figure, fact, asked.formula)
+            if weight != NOTHING:
+                items.append(asked.item(row, fact, weight))
+    kept = (await kept_since(pool)).get("calls")
+    found = _sorted(figure, _COUNTS[grain], items)
+    return replace(found, kept_since=kept) if kept is not None and kept > window.begin else found
+
+
+async def kept_since(db: asyncpg.Pool | asyncpg.Connection) -> dict[str, datetime]:
+    """Since when calls and the journal are kept; what is kept for ever is not in it. Figures are always kept."""
+    rows = await db.fetch(store.query("retention", "horizons"), timedelta())
+    return {row["what"]: row["before"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    settings: config.Settings
+    names: Names
+    query: Query
+
+    @property
+    def formula(self) -> ServiceLevelFormula:
+        return self.settings.tenants[self.query.tenant].service_level_formula
+
+    def means(self, place: Mapping[str, Any]) -> bool:
+        return is_meant(self.names, self.query, place)
+
+    def shown(self, kind: str, name: str) -> str:
+        return self.names.show(self.query.tenant, kind, name)
+
+    def item(self, row: Mapping[str, Any], fact: Fact, weight: Weight) -> Item:
+        key = fact.key
+        return Item(
+            source=row["source"], call_id=row["call_id"], started_at=row["started_at"], at=key.at,
+            customer=row["customer"], queue=self.shown("queue", key.queue), agent=self.shown("agent", key.agent),
+            line=self.shown("line", key.line), direction=key.direction, outcome=key.outcome, weight=weight,
+        )  # fmt: skip
+
+
+def _sorted(figure: str, counts: str, items: Sequence[Item]) -> Behind:
+    way = FIGURES[figure]
+    if way is Way.LONGEST:
+        items = sorted(items, key=lambda item: -item.weight.part)
+    counted, others = _divided(items) if way is Way.SHARE else (tuple(items), ())
+    return Behind(figure=figure, way=way, counts=counts, items=counted, others=others)
+
+
+def _divided(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """A share's items: that count, and that are only judged."""
+    counted: list[Item] = []
+    others: list[Item] = []
+    for item in items:
+        (counted if item.weight.part else others).append(item)
+    return tuple(counted), tuple(others)
+
+
+# -- what became of missed customers ----------------------------------------------------------------------
+
+
+async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str, now: datetime | None) -> Behind:
+    query = asked.query
+    if not query.only.keys() <= {"queue", "line", "direction"}:
+        raise Unknown(f"{figure}: missed customers have a queue and a line; filter by nothing else")
+    rows = await pool.fetch(store.query("summary", "missed_in"), query.tenant, query.begin, query.end, HIDDEN)
+    written_off = written_off_before(asked.settings.tenants[query.tenant], now)
+    items = []
+    for row in rows:
+        place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
+        if asked.means(place) and figure in fates(row, written_off):
+            items.append(
+                Item(
+                    source=row["source"], call_id=row["call_id"], started_at=row["started_at"], at=row["started_at"],
+                    customer=row["customer"], queue=asked.shown("queue", row["queue"]), agent="",
+                    line=asked.shown("line", row["line"]), direction=Direction.INBOUND.value,
+                    outcome=row["outcome"], weight=Weight(1, 0),
+                )
+            )  # fmt: skip
+    return _sorted(figure, "missed calls", items)
+
+
+def written_off_before(tenant: config.Tenant, now: datetime | None) -> datetime:
+    """Missed before this and not settled: written off."""
+    return (now or datetime.now(UTC)) - timedelta(days=tenant.write_off_days)
+
+
+def fates(row: Mapping[str, Any], written_off: datetime) -> set[str]:
+    """The figures of fate that a missed call counts in."""
+    fate = Fate(row["fate"])
+    if fate in (Fate.WAITING, Fate.CALLED_BACK) and row["started_at"] < written_off:
+        fate = Fate.WRITTEN_OFF
+    told = {
+        Fate.REACHED: "reached_after_miss", Fate.SELF_SERVED: "self_served", Fate.WAITING: "still_waiting",
+        Fate.CALLED_BACK: "still_waiting", Fate.WRITTEN_OFF: "written_off",
+    }[fate]  # fmt: skip
+    return {told, "called_back"} if row["called_back_at"] else {told}

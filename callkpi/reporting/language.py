@@ -1,0 +1,132 @@
+"""How a language writes: its words with their plurals, its numbers, shares, durations and dates. Pure, no I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+#: What languages there are; what one lacks is said in the language that its readers know best.
+LANGUAGES = ("en", "ru", "kk")
+_FALLBACK = {"kk": "ru"}
+
+
+@cache
+def _texts() -> Mapping[str, Mapping[str, Any]]:
+    told: Mapping[str, Mapping[str, Any]] = json.loads((Path(__file__).parent / "texts.json").read_text("utf-8"))
+    return told
+
+
+@cache
+def language(code: str) -> Language:
+    """The language of a code; English where there is none."""
+    return Language(code if code in LANGUAGES else "en")
+
+
+class Language:
+    def __init__(self, code: str) -> None:
+        self.code = code
+        all_texts = _texts()
+        self._texts = {**all_texts["en"], **all_texts[_FALLBACK.get(code, code)], **all_texts[code]}
+        #: Plural forms are those of the language that the text is in.
+        self._forms = "ru" if code in ("ru", "kk") else "en"
+
+    def has(self, key: str) -> bool:
+        return key in self._texts
+
+    def text(self, key: str, **values: str) -> str:
+        """A text without a number in it."""
+        return str(self._texts[key]).format(**values) if values else str(self._texts[key])
+
+    def plural(self, key: str, count: int) -> str:
+        """The form of a text for a number of things, with its ``{…}`` still in it."""
+        return str(self._texts[key][plural_form(self._forms, count)])
+
+    def counted(self, key: str, count: int, **values: str) -> str:
+        """``21 звонок``: the number and the right form."""
+        return self.plural(key, count).format(n=self.number(count), **values)
+
+    def listed(self, parts: Sequence[str]) -> str:
+        """``a, b and c``."""
+        if len(parts) < 2:
+            return "".join(parts)
+        return self.text("comma").join(parts[:-1]) + self.text("and") + parts[-1]
+
+    # -- numbers ---------------------------------------------------------------------------------------
+    def number(self, value: float, decimals: int = 0) -> str:
+        whole, _, part = f"{abs(value):,.{decimals}f}".partition(".")
+        sign = "−" if value < 0 and float(f"{value:.{decimals}f}") else ""
+        return sign + whole.replace(",", self.text("thousands")) + (self.text("decimal") + part if part else "")
+
+    def share(self, value: float | None) -> str:
+        """Per cent with one decimal where it is not whole. What is not all of it is never told as 100 %."""
+        if value is None:
+            return self.text("none")
+        shown = round(100 * value, 1)
+        if 0 < value < 1:
+            shown = min(max(shown, 0.1), 99.9)
+        return self.text("percent", n=self.number(shown, 0 if shown == int(shown) else 1))
+
+    def points(self, difference: float) -> str:
+        """A difference of shares in percentage points, with its sign."""
+        return self.text("points", n=self.signed(round(100 * difference, 1), 1))
+
+    def signed(self, value: float, decimals: int = 0) -> str:
+        shown = self.number(value, decimals)
+        return f"+{shown}" if float(f"{value:.{decimals}f}") > 0 else shown
+
+    # -- times -----------------------------------------------------------------------------------------
+    def duration(self, seconds: float | None) -> str:
+        """``2 h 10 min``: as one says it."""
+        if seconds is None:
+            return self.text("none")
+        whole = round(seconds)
+        minutes, rest = divmod(whole, 60)
+        hours, minutes_left = divmod(minutes, 60)
+        if whole < 60:
+            return self.text("seconds", s=str(whole))
+        if hours == 0:
+            key = "minutes_seconds" if rest else "minutes"
+            return self.text(key, m=str(minutes), s=str(rest))
+        if hours < 48:
+            return self.text("hours_minutes", h=str(hours), m=str(minutes_left))
+        return self.text("days_hours", d=str(hours // 24), h=str(hours % 24))
+
+    def clock(self, seconds: float | None) -> str:
+        """``2:10:00``, ``6:12``: as a table shows it."""
+        if seconds is None:
+            return self.text("none")
+        minutes, rest = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+    def time(self, at: datetime, zone: ZoneInfo) -> str:
+        return f"{at.astimezone(zone):%H:%M}"
+
+    def date(self, at: datetime, zone: ZoneInfo) -> str:
+        local = at.astimezone(zone)
+        months = self._texts["months"]
+        return self.text(
+            "date", d=str(local.day), dd=f"{local.day:02}", mm=f"{local.month:02}", y=str(local.year),
+            month=months[local.month - 1] if months else "",
+        )  # fmt: skip
+
+    def weekday(self, at: datetime, zone: ZoneInfo) -> str:
+        return str(self._texts["weekdays"][at.astimezone(zone).weekday()])
+
+    def moment(self, at: datetime | None, zone: ZoneInfo) -> str:
+        """Date and time by the call centre's clock."""
+        return self.text("none") if at is None else f"{self.date(at, zone)} {self.time(at, zone)}"
+
+
+def plural_form(code: str, count: int) -> str:
+    """The plural category of a whole number, as Unicode's CLDR names it."""
+    if code != "ru":
+        return "one" if count == 1 else "other"
+    if count % 10 == 1 and count % 100 != 11:
+        return "one"
+    return "few" if count % 10 in (2, 3, 4) and count % 100 not in (12, 13, 14) else "many"

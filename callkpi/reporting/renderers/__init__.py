@@ -1,0 +1,43 @@
+"""A summary in each form that people take it in. One signature for all: ``render(summary, language, reader)``.
+
+To add a form: a module with such a function, and a line in :data:`FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from callkpi.reporting.reader import Reader
+from callkpi.reporting.renderers import csv, html, json, pdf, txt, xlsx
+from callkpi.reporting.summary import Summary
+
+Render = Callable[[Summary, str, Reader], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One form: its name is the ending of the file, too."""
+
+    name: str
+    content_type: str
+    render: Render
+
+    def file_name(self, summary: Summary) -> str:
+        """``acme-shift-night-2026-11-23.pdf``; ASCII, so that every mailbox and disk takes it."""
+        text = f"{summary.tenant}-{summary.period.text}"
+        return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text) + f".{self.name}"
+
+
+#: Every form by its name.
+FORMATS: Mapping[str, Format] = {
+    each.name: each
+    for each in (
+        Format("html", "text/html", html.render),
+        Format("pdf", "application/pdf", pdf.render),
+        Format("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", xlsx.render),
+        Format("csv", "text/csv", csv.render),
+        Format("json", "application/json", json.render),
+        Format("txt", "text/plain", txt.render),
+    )
+}

@@ -1,0 +1,183 @@
+"""A page that stands alone: no script, no file, no address of others. Reads on a telephone, prints on A4."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from callkpi.reporting import links
+from callkpi.reporting.charts import HEIGHT, WIDTH, Box, Chart, Line, Shape, charts
+from callkpi.reporting.language import Language, language
+from callkpi.reporting.reader import Reader
+from callkpi.reporting.summary import Summary
+from callkpi.reporting.tables import Cell, Kind, Table, show, tables
+from callkpi.reporting.words import Sentence, sentences, title
+
+STYLE = (Path(__file__).parent / "page.css").read_text("utf-8")
+#: Lets a Content-Security-Policy name the one style that a page of ours has.
+STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+
+def render(summary: Summary, code: str, reader: Reader) -> bytes:
+    """The page of a summary."""
+    return page(summary, code, reader).encode()
+
+
+def page(summary: Summary, code: str, reader: Reader, navigation: str = "") -> str:
+    """The page of a summary, with *navigation* (HTML) above it."""
+    body = [
+        _head(summary, code),
+        _tiles(summary, code, reader),
+        _sentences(summary, code, reader),
+        *(_figure(chart) for chart in charts(summary, code)),
+        *(table_html(summary, table, code, reader) for table in tables(summary, code, reader)),
+        _foot(summary, code),
+    ]
+    return document(title(summary, code), code, "\n".join(body), navigation)
+
+
+def document(heading: str, code: str, body: str, navigation: str = "") -> str:
+    """Any page of the reports."""
+    return (
+        f'<!doctype html>\n<html lang="{code}">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f'<title>{escape(heading)}</title>\n<link rel="icon" href="data:,">\n<style>{STYLE}</style>\n</head>\n<body>\n'
+        f"{navigation}<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _head(summary: Summary, code: str) -> str:
+    told, period = language(code), summary.period
+    zone = ZoneInfo(period.timezone)
+    begin, end = told.moment(period.begin, zone), told.moment(period.end, zone)
+    if (period.end - period.begin).total_seconds() < 24 * 3600:
+        end = told.time(period.end, zone)
+    lines = [
+        summary.tenant, f"{begin} – {end}", told.text("times_in", zone=period.timezone),
+        told.text("as_of", at=told.moment(summary.as_of, zone)),
+    ]  # fmt: skip
+    if not summary.has_ended:
+        lines.append(told.text("running"))
+    if period.queues:
+        lines.append(told.text("counts_entries", queues=told.text("comma").join(period.queues)))
+    return f'<h1>{escape(title(summary, code))}</h1>\n<p class="when">{escape(" · ".join(lines))}</p>'
+
+
+#: What a glance has to find.
+_TILES = ("offered", "answered", "missed", "missed_share", "service_level", "asa_seconds")
+
+
+def _tiles(summary: Summary, code: str, reader: Reader) -> str:
+    """The figures that are looked for first, great, with their goals and their change."""
+    told, zone = language(code), ZoneInfo(summary.period.timezone)
+    rows = {row[1].figure: row for row in tables(summary, code, reader)[0].rows}
+    tiles = [_tile(rows[name], told, zone, links.behind(summary, reader, name, {})) for name in _TILES]
+    waiting = told.number(summary.handover.waiting_customers)
+    tiles.append(f"<div><dt>{escape(told.text('waiting_customers'))}</dt><dd>{waiting}</dd></div>")
+    return f'<dl class="tiles">{"".join(tiles)}</dl>'
+
+
+def _tile(row: Sequence[Cell], told: Language, zone: ZoneInfo, address: str) -> str:
+    name, value, goal, *before = row
+    shown = anchor(escape(show(value, told, zone)), address if value.value else "")
+    notes = [told.text("legend_goal", n=show(goal, told, zone))] if goal.good is not None else []
+    notes += [show(before[1], told, zone)] if before and before[1].value else []
+    small = f"<small>{escape(told.text('semicolon').join(notes))}</small>" if notes else ""
+    named = f' class="{_goodness(goal)[0]}"' if goal.good is not None else ""
+    return f"<div><dt>{escape(str(name.value))}</dt><dd{named}>{shown}{small}</dd></div>"
+
+
+def _foot(summary: Summary, code: str) -> str:
+    told = language(code)
+    return f'<p class="foot">callkpi · {escape(told.text("version", n=summary.fingerprint))}</p>'
+
+
+def _sentences(summary: Summary, code: str, reader: Reader) -> str:
+    items = "\n".join(f"<li>{_sentence(summary, each, reader)}</li>" for each in sentences(summary, code))
+    return f'<h2>{escape(language(code).text("in_short"))}</h2>\n<ul class="short">\n{items}\n</ul>'
+
+
+def _sentence(summary: Summary, sentence: Sentence, reader: Reader) -> str:
+    return "".join(
+        anchor(escape(part.text), links.behind(summary, reader, part.figure, part.only, part.begin, part.end))
+        for part in sentence.parts
+    )
+
+
+def anchor(shown: str, address: str) -> str:
+    """*shown* (HTML) as a link, if there is an address."""
+    return f'<a href="{escape(address)}">{shown}</a>' if address else shown
+
+
+# -- tables -----------------------------------------------------------------------------------------------
+
+
+def table_html(summary: Summary, table: Table, code: str, reader: Reader) -> str:
+    told, zone = language(code), ZoneInfo(summary.period.timezone)
+    heads = "".join(
+        f'<th scope="col"{_class(kind)}>{escape(head)}</th>'
+        for head, kind in zip(table.heads, table.kinds, strict=True)
+    )
+    rows = "\n".join(_row(summary, row, table.kinds, told, zone, reader) for row in table.rows)
+    return (
+        f'<section class="{table.id}">\n<h2 id="{table.id}">{escape(table.title)}</h2>\n'
+        f'<div class="wide"><table aria-labelledby="{table.id}">\n<thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>\n{rows}\n</tbody>\n</table></div>\n</section>"
+    )
+
+
+def _row(
+    summary: Summary, row: Sequence[Cell], kinds: Sequence[Kind], told: Language, zone: ZoneInfo, reader: Reader
+) -> str:
+    cells = []
+    for index, (cell, kind) in enumerate(zip(row, kinds, strict=True)):
+        shown = escape(show(cell, told, zone))
+        address = links.call(summary.tenant, reader, cell.call) if cell.call else ""
+        if cell.figure and cell.value:
+            address = links.behind(summary, reader, cell.figure, cell.only, cell.begin, cell.end)
+        tag = 'th scope="row"' if index == 0 else "td"
+        classes = [*(["number"] if kind is not Kind.TEXT else []), *_goodness(cell)]
+        named = f' class="{" ".join(classes)}"' if classes else ""
+        cells.append(f"<{tag}{named}>{anchor(shown, address)}</{tag.split()[0]}>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _goodness(cell: Cell) -> list[str]:
+    return [] if cell.good is None else ["good" if cell.good else "bad"]
+
+
+def _class(kind: Kind) -> str:
+    return "" if kind is Kind.TEXT else ' class="number"'
+
+
+# -- charts -----------------------------------------------------------------------------------------------
+
+
+def _figure(chart: Chart) -> str:
+    return f"<figure>\n<figcaption>{escape(chart.title)}</figcaption>\n{svg(chart)}\n</figure>"
+
+
+def svg(chart: Chart) -> str:
+    """A chart as SVG that the page's style colours."""
+    shapes = "\n".join(_shape(shape) for shape in chart.shapes)
+    label = escape(f"{chart.title}: {chart.description}")
+    return f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{label}">\n{shapes}\n</svg>'
+
+
+def _shape(shape: Shape) -> str:
+    if isinstance(shape, Box):
+        inner = f"<title>{escape(shape.title)}</title>" if shape.title else ""
+        place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" width="{shape.width:.1f}" height="{max(shape.height, 0):.1f}"'
+        return f'<rect class="{shape.style}" {place}>{inner}</rect>'
+    if isinstance(shape, Line):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+        return f'<polyline class="{shape.style}" points="{points}"/>'
+    return (
+        f'<text class="{shape.style}" x="{shape.x:.1f}" y="{shape.y:.1f}" text-anchor="{shape.anchor}">'
+        f"{escape(shape.text)}</text>"
+    )

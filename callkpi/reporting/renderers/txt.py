@@ -1,0 +1,40 @@
+"""A summary for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from zoneinfo import ZoneInfo
+
+from callkpi.reporting.language import Language, language
+from callkpi.reporting.reader import Reader
+from callkpi.reporting.summary import Summary
+from callkpi.reporting.tables import Kind, Table, show, tables
+from callkpi.reporting.words import sentences, title
+
+_WIDTH = 100
+
+
+def render(summary: Summary, code: str, reader: Reader) -> bytes:
+    """UTF-8 text, at most some hundred columns wide where names allow it."""
+    told, zone = language(code), ZoneInfo(summary.period.timezone)
+    when = (
+        f"{told.moment(summary.period.begin, zone)} – {told.moment(summary.period.end, zone)} {summary.period.timezone}"
+    )
+    lines = [title(summary, code), f"{summary.tenant}, {when}", ""]
+    for sentence in sentences(summary, code):
+        lines += textwrap.wrap(str(sentence), _WIDTH, initial_indent="* ", subsequent_indent="  ")
+    for table in tables(summary, code, reader):
+        lines += ["", table.title.upper(), *_lines(table, told, zone)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _lines(table: Table, told: Language, zone: ZoneInfo) -> list[str]:
+    grid = [list(table.heads), *([show(cell, told, zone) for cell in row] for row in table.rows)]
+    widths = [max(len(row[index]) for row in grid) for index in range(len(table.heads))]
+    return [
+        "  ".join(
+            text.ljust(width) if kind is Kind.TEXT else text.rjust(width)
+            for text, width, kind in zip(row, widths, table.kinds, strict=True)
+        ).rstrip()
+        for row in grid
+    ]

@@ -1,0 +1,411 @@
+"""What a manager reads of a shift (or of a day, a week, a month): frozen plain data, nothing computed twice. No I/O.
+
+:func:`callkpi.reporting.assemble.summarise` makes one from the store; the renderers make pages and files of it; the
+delivery keeps :func:`to_data` of what it sent and tells what :func:`changes` finds later. Figures bear the names of the
+glossary, as in the API: counts are whole numbers, shares are 0..1, what ends in ``_seconds`` is seconds, and None means
+that there was nothing to compute it of. Headline figures count calls, queues count stays, agents count handles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import orjson
+
+from callkpi.config import ServiceLevelFormula
+from callkpi.kpi import Fact, Grain
+from callkpi.reporting.behind import FIGURES, NOTHING, Weight, weigh
+
+#: What a headline counts.
+CALLS, ENTRIES = "calls", "queue entries"
+
+#: Grows when a key changes its meaning or goes; a new key does not count.
+SCHEMA = 1
+
+Number = int | float | None
+#: Figures by their names in the glossary, as :meth:`callkpi.kpi.Figures.as_row` gives them.
+FigureRow = Mapping[str, Number]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The window that is summed up, [begin, end), and what people call it."""
+
+    kind: str  #: shift, day, week, month, quarter, year, days or interval
+    id: str  #: of a shift: its id in the configuration, e.g. "night"; else the kind
+    name: str  #: as the configuration calls the shift; of others "2026-W47"
+    text: str  #: as :func:`callkpi.reporting.periods.parse` reads it: "shift:night@2026-11-23"
+    day: str  #: local date on which it begins, ISO 8601
+    begin: datetime  #: UTC
+    end: datetime  #: UTC, not in it
+    timezone: str  #: IANA zone of the call centre
+    queues: tuple[str, ...] = ()  #: the queues it is about; none: all
+    team: str = ""  #: the team it is about; "": all
+
+
+class State(StrEnum):
+    """Where a missed customer stands at one moment."""
+
+    WAITING = "waiting"  #: nobody has tried
+    CALLED_BACK = "called_back"  #: we called and did not reach him
+    REACHED = "reached"  #: we called and spoke
+    SELF_SERVED = "self_served"  #: he called again and was answered
+    WRITTEN_OFF = "written_off"  #: too old
+
+    @property
+    def is_open(self) -> bool:
+        return self in (State.WAITING, State.CALLED_BACK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A step of the period by the call centre's clock; what began in it, as in the headline."""
+
+    begin: datetime
+    end: datetime
+    offered: int
+    answered: int
+    missed: int
+    open: int
+    service_level: float | None
+    asa_seconds: float | None
+    longest_wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Missed calls by their outcome: why they were missed."""
+
+    outcome: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLine:
+    """Stays in one queue."""
+
+    queue: str  #: shown name
+    figures: FigureRow
+    service_level_seconds: float | None = None  #: its T; None where ids with different T share the name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLine:
+    """One person's work; times in state are None where no source tells the agent's states."""
+
+    agent: str  #: shown name
+    figures: FigureRow
+    by_queue: Mapping[str, int]  #: inbound calls that he answered, by shown queue; "" for those without one
+    logged_in_seconds: float | None = None
+    available_seconds: float | None = None
+    ringing_seconds: float | None = None
+    talking_seconds: float | None = None
+    paused_seconds: float | None = None
+    busy_seconds: float | None = None
+    paused_by_reason: Mapping[str, float] | None = None
+    occupancy: float | None = None
+    utilisation: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """When most came, or when most waited."""
+
+    begin: datetime
+    end: datetime | None  #: None of an instant
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallBack:
+    """A customer whom the period missed. A hidden number can't be matched: each of its calls is one."""
+
+    customer: str  #: whole number; renderers mask it; "" where it was hidden
+    queue: str
+    line: str
+    outcome: str  #: of the last miss
+    misses: int
+    first_missed_at: datetime
+    last_missed_at: datetime
+    state_at_end: State  #: when the period ended (or at ``as_of``, where it goes on)
+    state: State  #: at ``as_of``
+    called_back_at: datetime | None
+    settled_at: datetime | None  #: when somebody spoke to him, or closed him by hand
+    last_call: str  #: source/call id of the last miss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCall:
+    """A call that went on when the period ended: the next shift's from then on."""
+
+    call: str  #: source/call id
+    began_at: datetime
+    customer: str
+    queue: str
+    agent: str
+    was: str  #: waiting | talking, when the period ended
+    became: str  #: its outcome at ``as_of``; open while it goes on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """What the next shift takes over."""
+
+    waiting_customers: int  #: missed and not spoken to when the period ended, of this and earlier ones
+    of_this_period: int  #: of them, missed in this one
+    oldest_missed_at: datetime | None
+    still_waiting: int  #: of all of them, how many wait at ``as_of``
+    open_calls: tuple[OpenCall, ...] = ()
+
+
+class Doubt(StrEnum):
+    """What may make the figures less than the truth."""
+
+    RUNNING = "running"  #: the period has not ended
+    OPEN = "open"  #: calls that still go on count as offered, and as nothing else yet
+    EXPIRED = "expired"  #: calls whose end never came
+    REJECTED = "rejected"  #: payloads that could not be understood
+    SILENT = "silent"  #: a source told nothing for long
+    NEVER_SPOKE = "never_spoke"  #: a source told nothing at all in the period
+    DISCONNECTED = "disconnected"  #: a live connection was down
+    LATE = "late"  #: calls whose events came long after they happened
+    RECONCILED = "reconciled"  #: calls whose webhooks were lost, found in the portal's statistics
+    CONFLICTING = "conflicting"  #: calls of which two facts disagree
+    LAGGING = "lagging"  #: events are journalled, but not computed yet
+    HIDDEN = "hidden"  #: missed customers with hidden numbers: nobody can call them back or match them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """One doubt, with its size."""
+
+    doubt: Doubt
+    count: int = 0
+    source: str = ""
+    begin: datetime | None = None
+    end: datetime | None = None
+    calls: tuple[str, ...] = ()  #: the first of those concerned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The comparable period before, up to the same point of it where this one still goes on."""
+
+    period: Span
+    figures: FigureRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What was wanted, and whether it came. At least or at most, as the figure goes."""
+
+    figure: str  #: name in the glossary
+    queue: str  #: shown name; "" where it is not of one
+    target: float
+    at_least: bool
+    value: Number
+    agent: str = ""  #: shown name; "" where it is not of one
+
+    @property
+    def is_of_all(self) -> bool:
+        return not (self.queue or self.agent)
+
+    @property
+    def is_reached(self) -> bool | None:
+        """None where there was nothing to judge."""
+        if self.value is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What one call added to the figures: so that a later summary can say which calls changed them."""
+
+    call: str  #: source/call id
+    facts: tuple[Mapping[str, Any], ...]  #: :meth:`callkpi.kpi.Fact.to_json`, with shown names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One period, as it stood at ``as_of``."""
+
+    schema: int = SCHEMA
+    tenant: str
+    period: Span
+    as_of: datetime  #: when it was computed, UTC
+    counts: str  #: what the headline counts: calls, or queue entries where the period is about some queues only
+    figures: FigureRow
+    fates: Mapping[str, int]  #: missed calls by what became of their customers, at ``as_of``
+    reasons: tuple[Reason, ...]  #: most first
+    intervals: tuple[Interval, ...]
+    busiest: Peak | None  #: the interval with most offered calls
+    most_waiting: Peak | None  #: the instant at which most callers waited; None of long periods
+    queues: tuple[QueueLine, ...]
+    agents: tuple[AgentLine, ...]
+    callbacks: tuple[CallBack, ...]  #: open ones first, oldest first; of long periods the open ones alone
+    handover: HandOver
+    notes: tuple[Note, ...]
+    before: Before | None
+    goals: tuple[Goal, ...]
+    service_level_seconds: float | None = None  #: T where all queues share it
+    service_level_formula: str = "default"  #: which calls the service level is a share of
+    ledger: tuple[Counted, ...] | None = None  #: None of long periods: changes then name no calls
+
+    @property
+    def has_ended(self) -> bool:
+        return self.as_of >= self.period.end
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal while the figures are: of everything that counts, and of nothing that time alone changes."""
+        rows = [
+            (*place, {name: None if value is None else round(float(value), 6) for name, value in row.items()})
+            for place, row in sorted(_figures_of(self).items())
+        ]
+        told = (self.tenant, self.period.text, self.period.begin, self.period.end, rows)
+        return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+#: Fates of missed customers change as the day goes on, without any figure having been wrong.
+_FATES = frozenset({"called_back", "reached_after_miss", "self_served", "still_waiting", "written_off"})
+
+
+# -- what has changed since -------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Whose figure it is."""
+
+    grain: str  #: call, entry or handle
+    name: str  #: shown queue of entries, shown agent of handles, "" of the headline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A figure that is not what it was, and the calls that made it so."""
+
+    place: Place
+    figure: str
+    old: Number
+    new: Number
+    calls: tuple[str, ...]  #: source/call id; empty where one of the summaries has no ledger
+
+
+def changes(old: Summary, new: Summary) -> list[Change]:
+    """Which figures of a period are not what they were, from what to what, because of which calls. Pure.
+
+    Empty where the fingerprints are equal. What became of missed customers is no change: it goes on by itself.
+    """
+    before, after = _figures_of(old), _figures_of(new)
+    moved = _moved(old, new)
+    found = []
+    for place in [*before, *(place for place in after if place not in before)]:
+        was, now = before.get(place, {}), after.get(place, {})
+        for figure in [*was, *(name for name in now if name not in was)]:
+            if was.get(figure) != now.get(figure) and (was.get(figure) or now.get(figure)):
+                calls = _because_of(place, figure, moved, new.service_level_formula)
+                found.append(Change(place=place, figure=figure, old=was.get(figure), new=now.get(figure), calls=calls))
+    return found
+
+
+def _figures_of(summary: Summary) -> dict[Place, dict[str, Number]]:
+    """Every figure that a correction can change."""
+    headline = Grain.CALL if summary.counts == CALLS else Grain.ENTRY
+    told = {Place(headline.value, ""): summary.figures}
+    told |= {Place(Grain.ENTRY.value, line.queue): line.figures for line in summary.queues}
+    told |= {Place(Grain.HANDLE.value, line.agent): line.figures for line in summary.agents}
+    return {place: {k: v for k, v in row.items() if k not in _FATES} for place, row in told.items()}
+
+
+def _moved(old: Summary, new: Summary) -> dict[str, tuple[list[Fact], list[Fact]]]:
+    """Calls whose facts are not the same: what is gone, and what has come."""
+    if old.ledger is None or new.ledger is None:
+        return {}
+    before = {counted.call: counted.facts for counted in old.ledger}
+    after = {counted.call: counted.facts for counted in new.ledger}
+    return {
+        call: (
+            [Fact.from_json(raw) for raw in before.get(call, ())],
+            [Fact.from_json(raw) for raw in after.get(call, ())],
+        )
+        for call in sorted({*before, *after})
+        if before.get(call) != after.get(call)
+    }
+
+
+def _because_of(
+    place: Place, figure: str, moved: Mapping[str, tuple[Sequence[Fact], Sequence[Fact]]], formula: str
+) -> tuple[str, ...]:
+    """The calls whose weight in a figure is another one."""
+    if figure not in FIGURES:
+        return ()
+
+    def weighed(facts: Iterable[Fact]) -> Counter[Weight]:
+        weights = (weigh(figure, fact, ServiceLevelFormula(formula)) for fact in facts if _lies_in(fact, place))
+        return Counter(weight for weight in weights if weight != NOTHING)
+
+    return tuple(call for call, (gone, come) in moved.items() if weighed(gone) != weighed(come))
+
+
+def _lies_in(fact: Fact, place: Place) -> bool:
+    grain, name = place
+    return fact.key.grain == grain and name in ("", fact.key.agent if grain == Grain.HANDLE else fact.key.queue)
+
+
+# -- as data, and back -------------------------------------------------------------------------------------
+
+
+def to_data(summary: Summary, *, ledger: bool = True) -> dict[str, Any]:
+    """The summary as JSON data with its fingerprint; datetimes as ISO 8601 in UTC. Holds whole numbers of customers.
+
+    Without its *ledger* it is small, but :func:`changes` can then name no calls.
+    """
+    shown = summary if ledger else replace(summary, ledger=None)
+    data: dict[str, Any] = _plain(asdict(shown))
+    return {**data, "fingerprint": summary.fingerprint}
+
+
+def from_data(data: Mapping[str, Any]) -> Summary:
+    """The summary of :func:`to_data`. Keys that this version does not know are left out. Raises ValueError."""
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"a summary of schema {data.get('schema')!r}; this version reads {SCHEMA}")
+    summary: Summary = _revive(Summary, data)
+    return summary
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+_T = TypeVar("_T")
+
+
+def _revive(kind: Any, value: Any) -> Any:
+    """*value* of JSON as *kind*, by the annotations of the classes above."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        chosen = [each for each in arguments if each is not type(None)]
+        return None if value is None else _revive(chosen[0], value) if len(chosen) == 1 else value
+    if origin is tuple:
+        return tuple(_revive(arguments[0], item) for item in value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind)
+        known = {each.name for each in fields(kind)}
+        return kind(**{name: _revive(hints[name], item) for name, item in value.items() if name in known})
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(value)
+    return value

@@ -1,0 +1,174 @@
+"""How far back things are kept: whole months go, oldest first, each thing at its own age.
+
+Events go first, then calls; the figures stay. A call whose events are gone is *sealed*: it can't change any more, also
+not by a rebuild. A horizon is set some time before what lies behind it is dropped: by then every process has heard of
+it, takes no event from before and folds no sealed call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import structlog
+
+from callkpi import config, privacy, store
+from callkpi.health import Health
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 600.0
+#: Longer than any batch of the projector, and than any process believes an old horizon.
+SETTLE = timedelta(minutes=10)
+_KEYS_AT_A_TIME = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one round removed."""
+
+    dropped: tuple[str, ...] = ()  #: partitions
+    pseudonymised: int = 0  #: calls
+
+
+def is_wanted(settings: config.Settings) -> bool:
+    kept = settings.retention
+    return any((kept.journal_months, kept.calls_months, kept.rejected_days, kept.numbers_months))
+
+
+def horizons(kept: config.Retention, now: datetime) -> dict[str, datetime]:
+    """Since when each thing is kept: the begin of a month (UTC). What is kept for ever is not in it."""
+    ages = {"journal": kept.journal_months, "calls": kept.calls_months, "numbers": kept.numbers_months}
+    return {what: months_before(now, months) for what, months in ages.items() if months}
+
+
+def months_before(now: datetime, months: int) -> datetime:
+    """The begin of the month that lies so many whole months before the month of *now*."""
+    count = now.year * 12 + now.month - 1 - months
+    return datetime(count // 12, count % 12 + 1, 1, tzinfo=UTC)
+
+
+async def run(settings: config.Settings, dsn: str) -> None:
+    """Keep the house, until cancelled."""
+    pool = await store.create_pool(dsn, role="janitor", size=2)
+    health = Health()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(health.run(pool))
+            group.create_task(_keep(pool, settings, health))
+    finally:
+        await pool.close()
+
+
+async def _keep(pool: asyncpg.Pool, settings: config.Settings, health: Health) -> None:
+    while True:
+        try:
+            async with pool.acquire() as lock:
+                if await lock.fetchval(store.query("retention", "try_lock")):
+                    try:
+                        done = await enforce(pool, settings.retention, datetime.now(UTC))
+                        health.count("retention_partitions", len(done.dropped))
+                        health.count("retention_calls_pseudonymised", done.pseudonymised)
+                    finally:
+                        await lock.execute(store.query("retention", "unlock"))
+        except (*store.FAILURES, OSError) as error:
+            health.count("retention_failures")
+            log.error("retention.failed", error=type(error).__name__, text=str(error)[:200])
+        await asyncio.sleep(EVERY_SECONDS)
+
+
+async def enforce(pool: asyncpg.Pool, kept: config.Retention, now: datetime, settle: timedelta = SETTLE) -> Done:
+    """One round: move the horizons, and remove what lies behind those that are settled."""
+    for what, before in horizons(kept, now).items():
+        if what != "numbers" and not await _is_behind(pool, before):
+            await pool.execute(store.query("retention", "set_horizon"), what, before)
+    rows = await pool.fetch(store.query("retention", "horizons"), settle)
+    settled = {row["what"]: row["before"] for row in rows if row["settled"]}
+    dropped = []
+    for table in ("journal", "calls"):
+        if table in settled:
+            dropped += await _drop(pool, table, settled[table], kept.archive_dir)
+    if "journal" in settled:
+        await pool.execute(store.query("retention", "forget_questions"), settled["journal"])
+    if any(name.startswith("calls") for name in dropped):
+        await _forget_calls(pool, settled["calls"])
+    if kept.rejected_days:
+        await pool.execute(store.query("retention", "forget_rejected"), now - timedelta(days=kept.rejected_days))
+    return Done(tuple(dropped), await _pseudonymise(pool, kept, now, {row["what"]: row["before"] for row in rows}))
+
+
+async def _is_behind(pool: asyncpg.Pool, before: datetime) -> bool:
+    """Events from before a horizon that wait to be projected must be in their calls first."""
+    return bool(await pool.fetchval(store.query("retention", "behind"), before))
+
+
+async def _drop(pool: asyncpg.Pool, table: str, before: datetime, archive_dir: str) -> list[str]:
+    names = [row["name"] for row in await pool.fetch(store.query("retention", "partitions"), table)]
+    dropped = []
+    for name in names:
+        if privacy.month_of(name)[1] <= before:
+            if archive_dir:
+                await _archive(pool, name, Path(archive_dir))
+            await pool.execute(store.query("retention", "drop_partition"), table, name)
+            log.info("retention.dropped", partition=name, archived=bool(archive_dir))
+            dropped.append(name)
+    return dropped
+
+
+async def _archive(pool: asyncpg.Pool, name: str, directory: Path) -> None:
+    """A month as CSV with a header, which COPY reads back; complete and on disk before its name is there."""
+    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    plain, packed, final = (directory / f"{name}{suffix}" for suffix in (".csv.part", ".csv.gz.part", ".csv.gz"))
+    async with pool.acquire() as connection:
+        await connection.copy_from_table(name, output=plain, format="csv", header=True, timeout=3600)
+    await asyncio.to_thread(_pack, plain, packed, final)
+
+
+def _pack(plain: Path, packed: Path, final: Path) -> None:
+    with plain.open("rb") as source, packed.open("wb") as target:
+        with gzip.GzipFile(fileobj=target, mode="wb", filename="", mtime=0) as writer:
+            shutil.copyfileobj(source, writer, 1 << 20)
+        target.flush()
+        os.fsync(target.fileno())
+    packed.replace(_unused(final))
+    plain.unlink()
+
+
+def _unused(path: Path) -> Path:
+    """An archive is never overwritten: events that came for a month that was archived are in another file."""
+    number = 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f"{path.name.split('.')[0]}.{number}.csv.gz")
+    return path
+
+
+async def _forget_calls(pool: asyncpg.Pool, before: datetime) -> None:
+    while True:
+        status = await pool.execute(store.query("retention", "forget_keys"), before, _KEYS_AT_A_TIME)
+        if status == "DELETE 0":
+            break
+    await pool.execute(store.query("retention", "forget_missed_numbers"), before)
+
+
+async def _pseudonymise(
+    pool: asyncpg.Pool, kept: config.Retention, now: datetime, known: Mapping[str, datetime]
+) -> int:
+    """Months whose numbers are too old, once each; one that is cut short is begun again."""
+    wanted = horizons(kept, now).get("numbers")
+    if wanted is None:
+        return 0
+    done = 0
+    for row in await pool.fetch(store.query("retention", "partitions"), "calls"):
+        begin, end = privacy.month_of(row["name"])
+        if end <= wanted and end > known.get("numbers", datetime.min.replace(tzinfo=UTC)):
+            done += await privacy.pseudonymise(pool, begin, end)
+            await pool.execute(store.query("retention", "set_horizon"), "numbers", end)
+    return done

@@ -1,0 +1,288 @@
+"""``python -m tests.bench.year``: a year of calls, and how long its shifts, months and the whole of it take to read.
+
+The calls are simulated with a seed: a day with two peaks, quieter weekends, queues, agents, misses and call-backs. They
+are folded as any call is, then written beside the journal, which reports do not read. What is measured goes through the
+door of a running daemon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from callkpi import config, embedded, kpi, migrations, store
+from callkpi.funnel import Contact, Thresholds, fates, fold
+from callkpi.model import Call, CallEvent, Direction, Kind
+from tests.bench.report import Report, progress
+
+TENANT, SOURCE, ZONE = "acme", "pbx", "Asia/Almaty"
+QUEUES, AGENTS, LINES = 20, 200, 10
+#: Calls by hour of the local day, in parts of the busiest hour.
+DAY = (1, 1, 1, 1, 1, 2, 4, 8, 14, 19, 20, 18, 14, 15, 18, 19, 17, 14, 10, 8, 6, 4, 3, 2)
+WEEK = (1.0, 1.05, 1.0, 1.0, 0.95, 0.5, 0.35)
+WEEKS = 52
+CALLS_BACK = 0.65
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """One piece of the year for one worker."""
+
+    number: int
+    begin: datetime
+    calls: int
+    seed: int
+    dsn: str
+
+
+def settings() -> config.Tenant:
+    return config.Tenant(timezone=ZONE, region="KZ")
+
+
+# -- traffic ----------------------------------------------------------------------------------------------
+
+
+def starts(week: Week, rng: random.Random) -> list[datetime]:
+    """When the calls of a week come."""
+    zone = settings().zone
+    hours = [week.begin + timedelta(hours=n) for n in range(7 * 24)]
+    local = [hour.astimezone(zone) for hour in hours]
+    weights = [DAY[at.hour] * WEEK[at.weekday()] for at in local]
+    chosen = rng.choices(hours, weights, k=week.calls)
+    return sorted(hour + timedelta(milliseconds=rng.randrange(3_600_000)) for hour in chosen)
+
+
+def calls(week: Week) -> Iterator[tuple[Call, tuple[kpi.Fact, ...], tuple[Any, ...] | None]]:
+    """Calls, what they add, and what became of those that were missed."""
+    rng, limits = random.Random(week.seed), Thresholds(settings())
+    for number, at in enumerate(starts(week, rng)):
+        made = _inbound(f"{week.number}.{number}", at, rng, limits)
+        call_back = None
+        if made.missed and rng.random() < CALLS_BACK:
+            later = at + timedelta(minutes=rng.expovariate(1 / 25) + 1)
+            call_back = _outbound(f"{week.number}.{number}b", later, made.customer, rng, limits)
+            yield call_back, kpi.facts(call_back, limits), None
+        yield made, kpi.facts(made, limits), _fate(made, call_back) if made.missed else None
+
+
+def _inbound(call_id: str, at: datetime, rng: random.Random, limits: Thresholds) -> Call:
+    queue, line = f"q{min(int(rng.expovariate(0.25)), QUEUES - 1):02}", f"7717270{rng.randrange(LINES):02}00"
+    agent = f"a{rng.randrange(AGENTS):03}"
+    wait, talk = rng.expovariate(1 / 18), rng.lognormvariate(math.log(140), 0.8)
+    facts = {"direction": Direction.INBOUND, "customer": f"+7701{rng.randrange(10**7):07}", "line": line}
+    events = [
+        _event(call_id, Kind.STARTED, at, **facts),
+        _event(call_id, Kind.QUEUED, at + timedelta(seconds=1), queue=queue),
+    ]
+    if rng.random() < min(wait / 120, 0.6) + 0.04:
+        events.append(
+            _event(call_id, Kind.LEFT_QUEUE, at + timedelta(seconds=1 + wait), queue=queue, cause="abandoned")
+        )
+        events.append(_event(call_id, Kind.ENDED, at + timedelta(seconds=1 + wait), hangup_by="customer"))
+    else:
+        answered = at + timedelta(seconds=1 + wait)
+        rung = at + timedelta(seconds=1 + wait * rng.random())
+        events.append(_event(call_id, Kind.RINGING, rung, queue=queue, agent=agent))
+        events.append(_event(call_id, Kind.ANSWERED, answered, queue=queue, agent=agent))
+        events.append(_event(call_id, Kind.ENDED, answered + timedelta(seconds=talk), hangup_by="customer"))
+    return fold(call_id, events, limits, at + timedelta(hours=3))
+
+
+def _outbound(call_id: str, at: datetime, customer: str, rng: random.Random, limits: Thresholds) -> Call:
+    agent = f"a{rng.randrange(AGENTS):03}"
+    events = [_event(call_id, Kind.STARTED, at, direction=Direction.OUTBOUND, customer=customer, agent=agent)]
+    events.append(_event(call_id, Kind.RINGING, at, agent=agent))
+    end = at + timedelta(seconds=25)
+    if rng.random() < 0.7:
+        events.append(_event(call_id, Kind.ANSWERED, at + timedelta(seconds=12), agent=agent))
+        end = at + timedelta(seconds=12 + rng.expovariate(1 / 90))
+    events.append(_event(call_id, Kind.ENDED, end))
+    return fold(call_id, events, limits, at + timedelta(hours=3))
+
+
+def _event(call_id: str, kind: Kind, at: datetime, **facts: Any) -> CallEvent:
+    return CallEvent(
+        tenant=TENANT, source=SOURCE, call_id=call_id, kind=kind, at=at, event_id=f"{kind}.{at.timestamp()}",
+        received_at=at, **facts,
+    )  # fmt: skip
+
+
+def _fate(missed: Call, call_back: Call | None) -> tuple[Any, ...]:
+    told = [_contact(call) for call in (missed, call_back) if call is not None]
+    (fate,) = fates(told, timedelta(days=7))
+    return (
+        TENANT, SOURCE, missed.call_id, missed.started_at, missed.customer, missed.line, missed.entries[-1].queue,
+        missed.outcome.value, fate.fate.value, fate.called_back_at, fate.reached_at,
+    )  # fmt: skip
+
+
+def _contact(call: Call) -> Contact:
+    return Contact(
+        key=(SOURCE, call.call_id), direction=call.direction, started_at=call.started_at,
+        answered_at=call.answered_at, missed=call.missed,
+    )  # fmt: skip
+
+
+# -- writing ----------------------------------------------------------------------------------------------
+
+
+def write(week: Week) -> int:
+    """A week of calls and its rollups. Runs in a process of its own."""
+    return asyncio.run(_write(week))
+
+
+async def _write(week: Week) -> int:
+    connection = await store.connect(week.dsn, role="bench")
+    rollups: dict[kpi.Key, kpi.Row] = defaultdict(kpi.Row)
+    rows: list[tuple[Any, ...]] = []
+    keys: list[tuple[Any, ...]] = []
+    missed: list[tuple[Any, ...]] = []
+    try:
+        for call, facts, fate in calls(week):
+            for fact in facts:
+                rollups[fact.bin].add(fact)
+            rows.append(_call_row(call, facts))
+            keys.append(
+                (TENANT, SOURCE, call.call_id, call.call_id, call.started_at, call.last_event_at, call.started_at)
+            )
+            if fate is not None:
+                missed.append(fate)
+            if len(rows) >= 20_000:
+                await _copy(connection, rows, keys, missed)
+        await _copy(connection, rows, keys, missed)
+        await _write_rollups(connection, week, rollups)
+    finally:
+        await connection.close()
+    return week.calls
+
+
+def _call_row(call: Call, facts: Sequence[kpi.Fact]) -> tuple[Any, ...]:
+    return (
+        TENANT, SOURCE, call.call_id, call.started_at, call.last_event_at, call.answered_at, call.ended_at,
+        call.direction.value, call.customer, call.line, call.outcome.value, store.call_body(call),
+        store.to_json([fact.to_json() for fact in facts]),
+    )  # fmt: skip
+
+
+_CALL_COLUMNS = (
+    "tenant", "source", "call_id", "started_at", "last_event_at", "answered_at", "ended_at", "direction", "customer",
+    "line", "outcome", "body", "facts",
+)  # fmt: skip
+_KEY_COLUMNS = ("tenant", "source", "call_id", "root", "first_at", "last_at", "started_at")
+_MISSED_COLUMNS = (
+    "tenant", "source", "call_id", "started_at", "customer", "line", "queue", "outcome", "fate", "called_back_at",
+    "reached_at",
+)  # fmt: skip
+
+
+async def _copy(connection: asyncpg.Connection, *tables: list[tuple[Any, ...]]) -> None:
+    names = (("calls", _CALL_COLUMNS), ("call_keys", _KEY_COLUMNS), ("missed_calls", _MISSED_COLUMNS))
+    for (table, columns), rows in zip(names, tables, strict=True):
+        await connection.copy_records_to_table(table, records=rows, columns=columns)
+        rows.clear()
+
+
+async def _write_rollups(connection: asyncpg.Connection, week: Week, rollups: dict[kpi.Key, kpi.Row]) -> None:
+    """Copied where no other week can touch them, added where one may."""
+    inner, edge = [], []
+    end = week.begin + timedelta(days=7)
+    columns: list[str] = []
+    for key, row in sorted(rollups.items()):
+        told = {"tenant": TENANT, **key._asdict(), **row.to_json()}
+        if week.begin + timedelta(hours=3) <= key.at < end:
+            columns = columns or list(told)
+            inner.append(tuple(told.values()))
+        else:
+            edge.append(told)
+    await connection.copy_records_to_table("rollups", records=inner, columns=columns)
+    await connection.execute(store.query("projector", "add_rollups"), store.to_json(edge))
+
+
+async def prepare(dsn: str, begin: datetime) -> None:
+    await migrations.apply(dsn)
+    connection = await store.connect(dsn, role="bench")
+    try:
+        for step in range(15):
+            at = begin + timedelta(days=27 * step - 1)
+            await connection.execute(store.query("journal", "ensure_partition"), "calls", at)
+        names = [("queue", f"q{n:02}") for n in range(QUEUES)] + [("agent", f"a{n:03}") for n in range(AGENTS)]
+        columns = [[TENANT] * len(names), [kind for kind, _ in names], [name for _, name in names]]
+        await connection.execute(store.query("projector", "add_names"), *columns)
+    finally:
+        await connection.close()
+
+
+def load(dsn: str, begin: datetime, total: int, processes: int, seed: int) -> float:
+    """The whole year. Returns the seconds that it took."""
+    started, done = time.monotonic(), 0
+    asyncio.run(prepare(dsn, begin))
+    weeks = [
+        Week(number, begin + timedelta(weeks=number), total // WEEKS, seed * 1000 + number, dsn)
+        for number in range(WEEKS)
+    ]
+    with ProcessPoolExecutor(processes) as pool:
+        for count in pool.map(write, weeks):
+            done += count
+            progress(f"year: {done:,} of {total:,} calls, {done / (time.monotonic() - started):,.0f}/s")
+    asyncio.run(_analyze(dsn))
+    return time.monotonic() - started
+
+
+async def _analyze(dsn: str) -> None:
+    connection = await store.connect(dsn, role="bench")
+    await connection.execute("VACUUM ANALYZE", timeout=3600)
+    await connection.close()
+
+
+# -- the command ------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.year", description=__doc__,
+        epilog="example: python -m tests.bench.year --calls 200000 --keep /var/tmp/year",
+    )  # fmt: skip
+    parser.add_argument("--calls", type=int, default=5_000_000, metavar="N", help="inbound calls (default 5000000)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another number is another year")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="that make the calls (default 2)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the database there, and use it if it is there")
+    arguments = parser.parse_args()
+    report = Report()
+    report.header()
+    directory = arguments.keep or Path(tempfile.mkdtemp(prefix="callkpi-year-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o755)
+    begin = datetime(2025, 11, 2, 19, tzinfo=UTC)
+    try:
+        if not (directory / "made").exists():
+            server = embedded.start(directory / "data")
+            try:
+                seconds = load(server.dsn, begin, arguments.calls, arguments.processes, arguments.seed)
+            finally:
+                server.stop()
+            report.add("load_seconds", seconds, f"{arguments.calls:,} calls made, folded and written, s")
+            (directory / "made").touch()
+    finally:
+        if arguments.keep is None:
+            shutil.rmtree(directory, ignore_errors=True)
+    print(report.line())
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
