@@ -90,21 +90,31 @@ def _serving_commands(commands: Any) -> None:
 
 def _reading_commands(commands: Any) -> None:
     parser = _add(
-        commands, "report", "print KPIs of a window; report send: send a configured report",
-        "callkpi report --from 2026-11-23 --by agent; callkpi report send --dry-run", _report,
+        commands, "report", "print KPIs of a period; report send: send a configured report",
+        "callkpi report --period month:2026-10 --by queue --compare; callkpi report send --dry-run", _report,
     )  # fmt: skip
     _takes_config(parser)
     parser.add_argument("action", nargs="?", default="show", choices=["show", "send"], help="default: show")
     parser.add_argument("--report", default="", metavar="NAME", help="send: which; default: all of the tenant")
     parser.add_argument("--dry-run", action="store_true", help="send: only say what would go to whom")
-    parser.add_argument("--period", default="", help="shift:night@2026-11-23, day:2026-11-23, month:2026-10, …")
     parser.add_argument("--again", action="store_true", help="send: also what was sent, failed or is in doubt")
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument(
         "--from", dest="begin", default="", metavar="TIME", help="default: today's midnight of the centre"
     )
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
-    parser.add_argument("--by", default="queue", choices=["queue", "agent", "line", "direction", "outcome"])
+    parser.add_argument(
+        "--period", default="", metavar="PERIOD", help="shift:night@2026-11-23, day:…, week:2026-W47, last_month, …"
+    )
+    parser.add_argument(
+        "--by", default="queue", metavar="WHAT,…", help="queue, team, agent, line, source, hour, day, shift, … or none"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WHAT=VALUE", help="only this queue, line, …; may come again"
+    )
+    parser.add_argument(
+        "--compare", nargs="?", const="previous", default="", metavar="WITH", help="previous (default), week or year"
+    )
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
     parser = _add(
         commands, "summary", "print the summary of a shift or a period, or write it into a file",
@@ -128,6 +138,30 @@ def _reading_commands(commands: Any) -> None:
     _takes_config(parser)
     parser.add_argument("--tenant", default="", help="needed where there are several")
     parser.add_argument("--json", action="store_true", help="the same as the API's answer")
+    parser = _add(
+        commands, "audit", "print who has read full numbers and raw payloads, exported and changed what",
+        "callkpi audit --from 2026-11-23 --who anna", _audit,
+    )  # fmt: skip
+    _takes_config(parser)
+    parser.add_argument("--from", dest="begin", default="", metavar="TIME", help="UTC where it has no offset")
+    parser.add_argument("--to", dest="end", default="", metavar="TIME", help="default: now")
+    parser.add_argument("--who", metavar="NAME", help="only what this reader did")
+    parser.add_argument("--action", metavar="NAME", help="only this: read_numbers, export, resolve, …")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="the newest so many (default 100)")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    parser = _add(
+        commands,
+        "roster",
+        "import who is planned to work when",
+        "callkpi roster import plan.csv --tenant acme",
+        _roster,
+    )
+    parser.add_argument("action", choices=["import"])
+    parser.add_argument("file", type=Path, metavar="FILE", help="a table (CSV) or a calendar (iCalendar)")
+    _takes_config(parser)
+    parser.add_argument("--tenant", default="", help="needed where there are several")
+    parser.add_argument("--from", dest="first", default="", metavar="DATE", help="first day that is replaced")
+    parser.add_argument("--to", dest="last", default="", metavar="DATE", help="last day that is replaced")
     parser = _add(commands, "check-config", "say what is wrong with the configuration", "callkpi check-config", _check)
     _takes_config(parser)
     _add(
@@ -166,11 +200,12 @@ def _repair_commands(commands: Any) -> None:
     parser.add_argument("--token", default="", help="the source's token; else read from the configuration")
     _takes_config(parser)
     parser = _add(
-        commands, "backfill", "read a portal's calls of the past, beside a running daemon or without one",
+        commands, "backfill", "read calls of the past from a portal or a file, beside a running daemon or without one",
         "callkpi backfill --source portal --from 2026-09-01 --to 2026-10-01", _backfill,
     )  # fmt: skip
-    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url")
-    parser.add_argument("--from", dest="begin", required=True, metavar="TIME", help="calls that began from here on")
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url or FILE")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="of Asterisk: CEL or CDR (.csv, also gzipped), whole")
+    parser.add_argument("--from", dest="begin", default="", metavar="TIME", help="calls that began from here on")
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="and before this (default: now)")
     parser.add_argument(
         "--rate",
@@ -267,12 +302,24 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     from callkpi import terminal
 
+    settings, window = config.load(arguments.config), (arguments.begin, arguments.end)
+    if terminal.is_plain(arguments.by, arguments.period, arguments.only, arguments.compare):
+        _run(terminal.report(settings, arguments.tenant, window, arguments.by, as_json=arguments.json))
+        return
+    asked = terminal.Asked(arguments.period, window, arguments.by, tuple(arguments.only), arguments.compare)
+    _run(terminal.statistics(settings, arguments.tenant, asked, as_json=arguments.json))
+
+
+def _roster(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    window = (arguments.first, arguments.last)
     settings = config.load(arguments.config)
-    _run(
-        terminal.report(
-            settings, arguments.tenant, (arguments.begin, arguments.end), arguments.by, as_json=arguments.json
-        )
-    )
+    try:
+        text = arguments.file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{arguments.file}: {error}") from None
+    _run(terminal.import_roster(settings, arguments.tenant, (arguments.file.name, text), window))
 
 
 def _send_report(arguments: argparse.Namespace) -> None:
@@ -298,16 +345,16 @@ def _send_report(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from callkpi import terminal
+    from callkpi.reporting import command
 
     ending = arguments.output.suffix.lstrip(".") if arguments.output else ""
     form = arguments.format or (ending if ending in ("txt", "html", "pdf", "xlsx", "csv", "json") else "txt")
     if form in ("pdf", "xlsx") and arguments.output is None:
         raise UsageError(f"--output: a file is needed for {form}")
-    asked = terminal.Asked(
+    asked = command.Asked(
         arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
     )
-    body = _run(terminal.summary(config.load(arguments.config), asked))
+    body = _run(command.summary(config.load(arguments.config), asked))
     if arguments.output is None:
         print(body.decode("utf-8-sig"), end="")
         return
@@ -321,6 +368,18 @@ def _missed(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
     _run(terminal.missed(config.load(arguments.config), arguments.tenant, as_json=arguments.json))
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from callkpi import terminal
+
+    if not 1 <= arguments.limit <= 1_000_000:
+        raise UsageError(f"--limit: {arguments.limit} must be 1 to 1000000")
+    settings = config.load(arguments.config)
+    wanted = terminal.AuditQuery(
+        (arguments.begin, arguments.end), arguments.who, arguments.action, arguments.limit, as_json=arguments.json
+    )
+    _run(terminal.audited(settings, wanted))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -411,6 +470,11 @@ def _backfill(arguments: argparse.Namespace) -> None:
 
     settings = config.load(arguments.config)
     log.configure(settings, role="backfill")
+    if arguments.file is not None:
+        _load_history(settings, arguments)
+        return
+    if not arguments.begin:
+        raise UsageError("--from: is required; write e.g. --from 2026-09-01, or --file FILE")
     source = settings.sources.get(arguments.source)
     zone = settings.tenants[source.tenant] if source else config.Tenant()
     try:
@@ -430,6 +494,13 @@ def _backfill(arguments: argparse.Namespace) -> None:
         f"\nRead {taken.rows} rows: {taken.new} new, {taken.corrected} corrected, {taken.rejected} rejected.",
         file=sys.stderr,
     )
+
+
+def _load_history(settings: config.Settings, arguments: argparse.Namespace) -> None:
+    from callkpi import history
+
+    result = _run(history.load(settings, arguments.source, arguments.file, _progress("read")))
+    print(f"\nRead {result.rows} rows: {result.events} events, {result.rejected} rejected.", file=sys.stderr)
 
 
 def _crm_funnel(arguments: argparse.Namespace) -> None:

@@ -30,6 +30,14 @@ level = "warning"
 timezone = "{timezone}"
 region = "KZ"
 
+[tenants.simulated.shifts.day]
+name = "Day (simulated)"
+hours = "08:00-20:00"
+
+[tenants.simulated.shifts.night]
+name = "Night (simulated)"
+hours = "20:00-08:00"
+
 {names}[sources.pbx]
 kind = "asterisk"
 tenant = "simulated"
@@ -44,6 +52,7 @@ WELCOME = """
 callkpi demo: a SIMULATED shift of {agents} agents, three queues and a direct line.
 
   {url}/board                   open this first: the live board (?lang=ru, ?theme=light)
+  {url}/reports                 summaries of shifts, down to the calls behind each figure
   {url}/metrics                 Prometheus metrics
   {url}/api/v1/kpi?by=queue     today's KPIs by queue (by=agent, line, direction, outcome)
   {url}/api/v1/missed           customers who wait for a call back

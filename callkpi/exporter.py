@@ -11,13 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from callkpi import __version__, config, kpi, live, recent, store
+from callkpi import __version__, config, kpi, live, recent, store, timekeeping
 from callkpi.connections.keeping import STALE_SECONDS
 from callkpi.delivery.message import receivers
 from callkpi.funnel import Thresholds
@@ -25,7 +26,8 @@ from callkpi.health import LATENCY_BOUNDS
 from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue as _by_queue
 from callkpi.model import Direction, Outcome
-from callkpi.names import Bounded, Names
+from callkpi.names import OTHER, Bounded, Names
+from callkpi.presence import Times
 from callkpi.reports import local_midnight
 from callkpi.spool import Size, Spool
 
@@ -98,6 +100,8 @@ class Snapshot:
     connections: Sequence[Any]
     funnels: Sequence[Any]
     recent: recent.Recent
+    #: Of the day so far, per tenant: the keys of each person, and how his time was spent.
+    times: Mapping[str, Mapping[str, tuple[list[str], Times]]]
     unsent: Sequence[Any]
     spool: Size | None = None
 
@@ -143,10 +147,13 @@ class Exporter:
                 return await connection.fetch(store.query(file, name), *arguments)
 
             await self._names.refresh(connection)
-            missed, windows = {}, {}
+            missed, windows, times = {}, {}, {}
             for tenant, settings in self._settings.tenants.items():
                 since = now - timedelta(days=settings.write_off_days)
                 missed[tenant] = await rows("reports", "missed_waiting", tenant, since)
+                shown = partial(self._names.show, tenant, "agent")
+                day = (local_midnight(settings, now), now)
+                times[tenant] = await timekeeping.people(connection, tenant, day, shown, settings.ringing_counts)
                 for window, begin in _windows(settings, now).items():
                     told = await rows("reports", "rollup_rows", tenant, Grain.ENTRY, begin, now + kpi.INTERVAL)
                     windows[tenant, window] = _by_queue(told)
@@ -166,6 +173,7 @@ class Exporter:
                 connections=await rows("connections", "all"),
                 funnels=await rows("crm", "funnels"),
                 recent=await self._recent.read(rows, now),
+                times=times,
                 unsent=await rows("delivery", "unsent"),
                 spool=await self._spool.size() if self._spool is not None else None,
             )
@@ -212,6 +220,7 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
     yield from _live_families(live.now(snapshot, settings, names, queue_label))
     yield _target_family(snapshot, settings, queue_label)
     yield from _window_families(live.windows(snapshot, queue_label), settings)
+    yield from _time_families(snapshot, settings, names, labels)
     yield from _health_families(snapshot, settings, labels)
 
 
@@ -299,6 +308,8 @@ def _live_families(now: live.Now) -> Iterator[Metric]:
                  _by_state((key, queue.agents) for key, queue in queues.items() if queue.agents))  # fmt: skip
     yield _gauge("callkpi_company_agents", "Agents by state, each person once", ("tenant", "state"),
                  _by_state(((tenant,), states) for tenant, states in now.people.items()))  # fmt: skip
+    yield _gauge("callkpi_team_agents", "Agents of a team by state, each person once", ("tenant", "team", "state"),
+                 _by_state(now.teams.items()))  # fmt: skip
     yield _gauge("callkpi_missed_waiting", "Customers missed and not spoken to since", place,
                  {key: queue.missed for key, queue in queues.items()})  # fmt: skip
     yield _gauge("callkpi_missed_oldest_seconds", "How long the oldest of them has waited", place,
@@ -348,6 +359,44 @@ def _window_families(windows: Mapping[tuple[str, str, str], Figures], settings: 
     yield _gauge("callkpi_missed_ratio", "missed / (answered + missed), exact; day: since local midnight", place, share)
     yield _gauge("callkpi_shift_calls", "Offered entries since local midnight by outcome, exact",
                  ("tenant", "queue", "outcome"), calls)  # fmt: skip
+
+
+def _time_families(snapshot: Snapshot, settings: config.Settings, names: Names, labels: Bounded) -> Iterator[Metric]:
+    """How people's day was spent so far. Gauges: a late event may take time away from a state."""
+    by_agent: dict[tuple[str, ...], Times] = {}
+    by_team: dict[tuple[str, ...], Times] = {}
+    for tenant, people in snapshot.times.items():
+        teams = {name: max(names.team(tenant, key) for key in keys) for name, (keys, _) in people.items()}
+        allowed = sorted({*teams.values()} - {""})[: settings.metrics.max_teams]
+        for name, (keys, times) in people.items():
+            _add(by_agent, (tenant, labels.label(tenant, "agent", keys[0])), times)
+            if teams[name]:
+                _add(by_team, (tenant, teams[name] if teams[name] in allowed else OTHER), times)
+    yield _gauge("callkpi_agent_state_seconds", "Seconds of an agent in a state since local midnight",
+                 ("tenant", "agent", "state"), _state_seconds(by_agent))  # fmt: skip
+    yield _gauge("callkpi_agent_logged_in_seconds", "Seconds in which an agent was logged in since local midnight",
+                 ("tenant", "agent"), {key: times.logged_in_seconds for key, times in by_agent.items()})  # fmt: skip
+    for what, by, label in (("agent", by_agent, "agent"), ("team", by_team, "team")):
+        shares = {"occupancy": {k: t.occupancy for k, t in by.items()},
+                  "utilisation": {k: t.utilisation for k, t in by.items()}}  # fmt: skip
+        for name, values in shares.items():
+            yield _gauge(f"callkpi_{what}_{name}_ratio", f"The {name} of the day so far, of logged-in time",
+                         ("tenant", label), {k: v for k, v in values.items() if v is not None})  # fmt: skip
+
+
+def _add(totals: dict[tuple[str, ...], Times], key: tuple[str, ...], times: Times) -> None:
+    totals[key] = totals[key] + times if key in totals else times
+
+
+def _state_seconds(by_agent: Mapping[tuple[str, ...], Times]) -> dict[tuple[str, ...], float]:
+    """Every state, so that a series does not begin in the middle of a day; offline where it is known."""
+    result: dict[tuple[str, ...], float] = {}
+    for key, times in by_agent.items():
+        for state in live.AGENT_STATES:
+            seconds = times.offline_seconds if state == "offline" else times.seconds(state)
+            if seconds is not None:
+                result[(*key, state)] = seconds
+    return result
 
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:

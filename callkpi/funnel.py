@@ -60,7 +60,7 @@ class _Leg:
     """A leg while it is being folded."""
 
     __slots__ = ("agent", "answer_time_known", "answered_at", "end", "ended_at", "ended_by", "entry", "held_at",
-                 "hold_ms", "queue", "ring_ms", "rung_at", "talk_ms", "talk_with_hold", "transferred",
+                 "hold_ms", "holds", "queue", "ring_ms", "rung_at", "talk_ms", "talk_with_hold", "transferred",
                  "wrap_ms")  # fmt: skip
 
     def __init__(self, agent: str, queue: str, entry: _Entry | None) -> None:
@@ -70,6 +70,7 @@ class _Leg:
         self.answer_time_known = True
         self.ended_at: datetime | None = None
         self.held_at: datetime | None = None
+        self.holds: list[tuple[datetime, datetime | None]] = []
         self.end: LegEnd | None = None
         self.ring_ms: int | None = None
         self.talk_ms: int | None = None
@@ -98,15 +99,17 @@ class _Leg:
         if self.held_at is not None:
             if at is not None:
                 self.hold_ms = (self.hold_ms or 0) + millis(at, self.held_at)
+                self.holds.append((self.held_at, max(at, self.held_at)))
             self.held_at = None
 
     def freeze(self, entries: Sequence[_Entry]) -> Leg:
         entry = None if self.entry is None else entries.index(self.entry)
+        holds = (*self.holds, *([(self.held_at, None)] if self.held_at is not None else []))
         return Leg(
             agent=self.agent, queue=self.queue, entry=entry, rung_at=self.rung_at, answered_at=self.answered_at,
             ended_at=self.ended_at, end=self.end, ring_ms=self.ring_ms, talk_ms=self.talk_ms,
             hold_ms=self.hold_ms, wrap_ms=self.wrap_ms, talk_with_hold=self.talk_with_hold,
-            transferred=self.transferred, ended_by=self.ended_by,
+            transferred=self.transferred, ended_by=self.ended_by, holds=holds,
         )  # fmt: skip
 
 

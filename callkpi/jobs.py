@@ -15,6 +15,7 @@ from callkpi.connections import connector
 from callkpi.delivery import courier
 from callkpi.health import Health
 from callkpi.projector import Projector
+from callkpi.reporting import days
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ async def project(settings: config.Settings, dsn: str) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
             group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn))
     finally:
         await pool.close()
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from callkpi.config import ServiceLevelFormula
 from callkpi.funnel import Thresholds
-from callkpi.model import MISSED_OUTCOMES, Call, Direction, Entry, Leg, LegEnd, Outcome
+from callkpi.model import MISSED_OUTCOMES, Call, Direction, Entry, Leg, LegEnd, Outcome, agent_key
 
 #: Rollups are kept per quarter of an hour, counted from midnight UTC.
 INTERVAL = timedelta(minutes=15)
@@ -57,7 +57,7 @@ class Key(NamedTuple):
     grain: str
     at: datetime  #: of a fact: its own time; of a rollup row: the begin of its quarter of an hour
     queue: str
-    agent: str
+    agent: str  #: with its source, see :func:`callkpi.model.agent_key`
     line: str
     direction: str
     outcome: str
@@ -189,7 +189,7 @@ def _handle_facts(call: Call) -> Iterator[Fact]:
         if leg.end is LegEnd.ANSWERED:
             _count_times(measures, leg)
         outcome = leg.end.value if leg.end else Outcome.OPEN.value
-        place = (leg.queue, leg.agent, call.line, call.direction.value, outcome)
+        place = (leg.queue, agent_key(call.source, leg.agent), call.line, call.direction.value, outcome)
         yield Fact(Key(Grain.HANDLE.value, leg.began_at, *place), _compact(measures))
 
 
@@ -556,6 +556,16 @@ class Figures:
             "ring_no_answer": sums["ring_no_answer"],
             "transferred": sums["transferred"],
         }
+
+
+def occupancy(work_ms: int, available_ms: int) -> float | None:
+    """(talk + hold + wrap) / (talk + hold + wrap + available) of logged-in time; pauses are out."""
+    return _ratio(work_ms, work_ms + available_ms)
+
+
+def utilisation(work_ms: int, logged_in_ms: int) -> float | None:
+    """(talk + hold + wrap) / logged-in time; pauses are in the divisor."""
+    return _ratio(work_ms, logged_in_ms)
 
 
 def _ratio(part: int, whole: int) -> float | None:

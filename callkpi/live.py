@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from callkpi import config, store
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Figures
-from callkpi.model import AgentState, Call, Direction
+from callkpi.model import AgentState, Call, Direction, agent_key
 from callkpi.names import Names
 
 Place = tuple[str, str]
@@ -23,7 +23,7 @@ Place = tuple[str, str]
 Label = Callable[[str, str], str]
 
 #: What an agent does, the most present first: of two that are told of one person the first one counts.
-AGENT_STATES = ("talking", "ringing", "available", "busy", "paused", "offline")
+AGENT_STATES = ("talking", "hold", "ringing", "wrap_up", "available", "busy", "paused", "offline")
 
 
 class Reading(Protocol):
@@ -66,6 +66,7 @@ class Now:
 
     queues: Mapping[Place, Queue]
     people: Mapping[str, Counter[str]]  #: per tenant: agents by state, each person once
+    teams: Mapping[tuple[str, str], Counter[str]]  #: per tenant and team: the same
 
 
 def now(reading: Reading, settings: config.Settings, names: Names, label: Label) -> Now:
@@ -82,12 +83,17 @@ def now(reading: Reading, settings: config.Settings, names: Names, label: Label)
             place.missed += row["customers"]
             place.missed_oldest = max(place.missed_oldest, (reading.at - row["oldest"]).total_seconds())
     people: dict[str, Counter[str]] = {tenant: Counter() for tenant in settings.tenants}
-    for tenant, states in _agents(reading.agent_states, calls, names).items():
-        for by_queue in states.values():
-            people.setdefault(tenant, Counter())[_most_present(by_queue.values())] += 1
+    teams: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    told, team_of = _people(reading.agent_states, calls, names)
+    for tenant, states in told.items():
+        for person, by_queue in states.items():
+            state = most_present(by_queue.values())
+            people.setdefault(tenant, Counter())[state] += 1
+            if team := team_of.get((tenant, person)):
+                teams[tenant, team][state] += 1
             for shown, state in _by_label(tenant, by_queue, label).items():
                 queues[tenant, shown].agents[state] += 1
-    return Now(dict(queues), people)
+    return Now(dict(queues), people, dict(teams))
 
 
 def windows(reading: Reading, label: Label) -> dict[tuple[str, str, str], Figures]:
@@ -148,24 +154,41 @@ def _talks_in(call: Call) -> str | None:
 # -- agents -----------------------------------------------------------------------------------------------
 
 
-def _agents(rows: Iterable[Any], calls: Iterable[Call], names: Names) -> dict[str, dict[str, dict[str, str]]]:
+def agents(rows: Iterable[Any], calls: Iterable[Call], names: Names) -> dict[str, dict[str, dict[str, str]]]:
     """State by tenant, person and queue. Who talks, talks in every queue of his; who is in none, where he talks."""
+    return _people(rows, calls, names)[0]
+
+
+def _people(
+    rows: Iterable[Any], calls: Iterable[Call], names: Names
+) -> tuple[dict[str, dict[str, dict[str, str]]], dict[tuple[str, str], str]]:
+    """State by tenant, person and queue. Who talks, talks in every queue of his; who is in none, where he talks.
+
+    And the team by tenant and person.
+    """
     told: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    teams: dict[tuple[str, str], str] = {}
+
+    def of(tenant: str, key: str) -> dict[str, str]:
+        person = (tenant, names.show(tenant, "agent", key))
+        teams[person] = max(teams.get(person, ""), names.team(tenant, key))
+        return told[person]
+
     for row in rows:
-        states = told[row["tenant"], names.show(row["tenant"], "agent", row["agent"])]
-        states[row["queue"]] = _most_present(filter(None, (row["state"], states.get(row["queue"]))))
+        states = of(row["tenant"], agent_key(row["source"], row["agent"]))
+        states[row["queue"]] = most_present(filter(None, (row["state"], states.get(row["queue"]))))
     for call in calls:
         for leg in call.legs:
             if not leg.is_open or not leg.agent:
                 continue
-            states = told[call.tenant, names.show(call.tenant, "agent", leg.agent)]
+            states = of(call.tenant, agent_key(call.source, leg.agent))
             does = "talking" if leg.answered_at else "ringing"
             for queue in list(states) or [leg.queue]:
                 states[queue] = _while_on_the_phone(states.get(queue), does)
     result: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
     for (tenant, person), states in told.items():
         result[tenant][person] = states
-    return result
+    return result, teams
 
 
 def _while_on_the_phone(state: str | None, does: str) -> str:
@@ -175,7 +198,8 @@ def _while_on_the_phone(state: str | None, does: str) -> str:
     return str(state)
 
 
-def _most_present(states: Iterable[str]) -> str:
+def most_present(states: Iterable[str]) -> str:
+    """Of several states of one person the one that counts."""
     return min(states, key=lambda state: AGENT_STATES.index(state) if state in AGENT_STATES else len(AGENT_STATES))
 
 
@@ -184,5 +208,5 @@ def _by_label(tenant: str, by_queue: Mapping[str, str], label: Label) -> dict[st
     shown: dict[str, str] = {}
     for queue, state in by_queue.items():
         name = label(tenant, queue)
-        shown[name] = _most_present(filter(None, (state, shown.get(name))))
+        shown[name] = most_present(filter(None, (state, shown.get(name))))
     return shown

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, embedded, kpi, migrations, privacy, store
+from callkpi import config, embedded, kpi, migrations, privacy, store, timekeeping
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
@@ -20,6 +20,7 @@ from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
 from callkpi.model import Kind
 from callkpi.projector import Projector, StreamKey, asks_about, members_at
+from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
@@ -90,6 +91,7 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
             done += groups
             progress(done, 0)
         month = following
+    await projector.drain()
     projector.counting = True
 
 
@@ -103,7 +105,9 @@ async def _clear(pool: asyncpg.Pool) -> datetime:
         await pool.execute(store.query("projector", "clear_projection"))
         return datetime.min.replace(tzinfo=UTC)
     async with pool.acquire() as connection, connection.transaction():
+        await days.forget_since(connection, horizon)
         await connection.execute(store.query("retention", "clear_since"), horizon)
+        await days.fill_since(connection, horizon)
         totals: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
         for row in await connection.fetch(store.query("retention", "facts_of_sealed"), horizon):
             for fact in map(kpi.Fact.from_json, json.loads(row["facts"])):
@@ -211,9 +215,13 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         waiting = await connection.fetchrow(store.query("projector", "lag"))
         kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
         findings = await _check_rollups(connection, kept.get("calls"))
+        findings += await days.check(connection, kept.get("calls"))
+        findings += await timekeeping.check(connection, settings)
         findings += await _check_calls(connection, settings, progress, kept.get("journal"))
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
+    elif findings and await connection.fetchval(store.query("agents", "has_pending")):
+        findings.append("times of agents wait to be computed: run again when they are")
     return findings
 
 
@@ -299,9 +307,10 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
-    return ""
+    return await timekeeping.check_legs(connection, key, stored)
 
 
 def _steady(body: dict[str, Any]) -> dict[str, Any]:
-    """Without what the clock alone changes between two folds: open becomes expired."""
-    return {**body, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}
+    """Without what the clock alone changes between two folds: open becomes expired; and no holds are none."""
+    legs = [{"holds": [], **leg} for leg in body["legs"]]
+    return {**body, "legs": legs, "outcome": "open" if body["outcome"] == "expired" else body["outcome"]}

@@ -7,6 +7,7 @@ of addition and subtraction, which rollups rely on. Screens show seconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -115,10 +116,29 @@ class Fate(StrEnum):
 
 
 class AgentState(StrEnum):
+    """What an agent does. Sources that know only log-ins and pauses leave the rest to the legs of the calls."""
+
     AVAILABLE = "available"
     PAUSED = "paused"
     BUSY = "busy"
     OFFLINE = "offline"
+    RINGING = "ringing"
+    TALKING = "talking"
+    HOLD = "hold"
+    WRAP_UP = "wrap_up"
+
+
+def agent_key(source: str, agent: str) -> str:
+    """What an agent is stored as: two sources may use one id for two people."""
+    return f"{source}:{agent}" if agent else ""
+
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}:")
+
+
+def agent_id(key: str) -> str:
+    """The source's own id in an agent's key (or in an id that was stored before keys had sources)."""
+    return key[found.end() :] if (found := _KEY.match(key)) else key
 
 
 def require_utc(name: str, value: datetime | None) -> None:
@@ -209,6 +229,8 @@ class Leg:
     talk_with_hold: bool = False  #: talk_ms holds hold_ms as well
     transferred: bool = False
     ended_by: str = ""  #: customer | agent | blind transfer | attended transfer; "" where the source does not tell
+    #: When the customer was on hold, where the source tells it; the last one may go on.
+    holds: tuple[tuple[datetime, datetime | None], ...] = ()
 
     @property
     def hold_in_talk_ms(self) -> int:

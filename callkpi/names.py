@@ -1,7 +1,10 @@
-"""What people call queues, lines and agents, and which of them get series of their own in Prometheus.
+"""What people call queues, lines, agents and teams, and which of them get series of their own in Prometheus.
 
-The configuration's names win; where it has none, a portal's own names are shown. Equal names in the configuration are
-one agent, because somebody wrote them so. Two people of a portal who happen to have one name stay two.
+Agents are stored with their source ("pbx:58"), for two sources may use one id for two people; who a person is and what
+he is called is applied when figures are read, so that no history is rewritten when somebody edits the configuration.
+The configuration's names win; where it has none, the names that a portal has for its own users are shown. Equal names
+in the configuration are one agent, because somebody wrote them so. Two people who happen to have one name or one id
+and of whom nobody said that they are one stay two.
 """
 
 from __future__ import annotations
@@ -13,51 +16,136 @@ from collections.abc import Iterable, Mapping
 import asyncpg
 
 from callkpi import config, store
+from callkpi.model import agent_id
 
 OTHER = "other"
 #: How old the portal's names may be on a screen.
 FRESH_SECONDS = 60.0
 
 
+class People:
+    """Who the agents of one tenant are, as far as the configuration says it."""
+
+    def __init__(self, tenant: config.Tenant) -> None:
+        self.names: dict[str, str] = {}  #: agent's key or bare id -> shown name
+        self.teams: dict[str, str] = {}  #: agent's key or bare id -> shown name of the team
+        for key, agent in tenant.agents.items():
+            self._add(tenant, key, agent.name, getattr(agent, "team", ""))
+        for name, person in tenant.people.items():
+            for key in person.ids:
+                self._add(tenant, key, person.name or name, person.team)
+        for name, team in tenant.teams.items():
+            for key in team.agents:
+                self.teams[key] = team.name or name
+
+    def _add(self, tenant: config.Tenant, key: str, name: str, team: str) -> None:
+        if name:
+            self.names[key] = name
+        if team:
+            self.teams[key] = (tenant.teams[team].name if team in tenant.teams else "") or team
+
+    def team(self, key: str) -> str:
+        """The team of an agent; whoever is shown by one name is in one team."""
+        found = self.teams.get(key) or self.teams.get(agent_id(key))
+        if found:
+            return found
+        name = self.names.get(key) or self.names.get(agent_id(key))
+        return next((self.teams[other] for other, n in self.names.items() if n == name and other in self.teams), "")
+
+
 class Names:
     """Display names: ids with equal names in the configuration are one."""
 
     def __init__(self, settings: config.Settings) -> None:
-        self._known: dict[tuple[str, str], Mapping[str, config.Queue | config.Named]] = {}
+        self._known: dict[tuple[str, str], Mapping[str, str]] = {}
+        self._people = {name: People(tenant) for name, tenant in settings.tenants.items()}
         for name, tenant in settings.tenants.items():
-            for kind, table in (("queue", tenant.queues), ("line", tenant.lines), ("agent", tenant.agents)):
-                self._known[name, kind] = table
+            for kind, table in (("queue", tenant.queues), ("line", tenant.lines)):
+                self._known[name, kind] = {key: entry.name for key, entry in table.items()}
+            self._known[name, "agent"] = {**dict.fromkeys(tenant.agents, ""), **self._people[name].names}
         self._learnt: dict[tuple[str, str], dict[str, str]] = {}
+        self._departments: dict[str, dict[str, str]] = {}
+        self._twins: dict[str, dict[str, str]] = {}
         self._may_learn = bool(settings.portals)
         self._learn_at = 0.0
 
     async def refresh(self, db: asyncpg.Pool | asyncpg.Connection) -> None:
-        """Read the portals' names again when those that we have are old."""
+        """Read the portals' names again when those that we have are old; and which ids several sources use."""
         if self._may_learn and time.monotonic() >= self._learn_at:
             self.learn(await db.fetch(store.query("reconcile", "portal_names")))
             self._learn_at = time.monotonic() + FRESH_SECONDS
+        self.tell_apart(await db.fetch(store.query("agents", "twins")))
 
     def learn(self, rows: Iterable[Mapping[str, str]]) -> None:
         """Names that portals told. Of equal ones the first keeps its name, the others show their id as well."""
         learnt: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         taken: dict[tuple[str, str], set[str]] = defaultdict(set)
+        members: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        departments: dict[tuple[str, str], str] = {}
         for row in rows:
             place, number, name = (row["tenant"], row["kind"]), row["id"], row["name"]
+            if row["kind"] == "department":
+                departments[row["tenant"], f"{row['source']}:{number}"] = name
+            if row["kind"] == "member":
+                members[row["tenant"], row["source"]][number] = name
+                continue
+            key = f"{row['source']}:{number}" if row["kind"] == "agent" else number
             configured = self._known.get(place, {})
-            if number in learnt[place] or (number in configured and configured[number].name):
+            if key in learnt[place] or configured.get(key) or (row["kind"] == "agent" and configured.get(number)):
                 continue
             if not taken[place]:
-                taken[place] = {entry.name for entry in configured.values()} | set(configured)
+                taken[place] = {*configured.values()} | set(configured)
             shown = f"{name} ({number})" if name in taken[place] else name
             taken[place].add(shown)
-            learnt[place][number] = shown
+            learnt[place][key] = shown
         self._learnt = dict(learnt)
+        teams: dict[str, dict[str, str]] = defaultdict(dict)
+        for (tenant, source), told in members.items():
+            for number, department in told.items():
+                if name := departments.get((tenant, f"{source}:{department}"), ""):
+                    teams[tenant][f"{source}:{number}"] = name
+        self._departments = dict(teams)
+
+    def tell_apart(self, rows: Iterable[Mapping[str, str]]) -> None:
+        """Ids that several sources use, in the order of their first sight: the later ones show their source."""
+        twins: dict[str, dict[str, str]] = defaultdict(dict)
+        taken: set[tuple[str, str]] = set()
+        for row in rows:
+            tenant, key = row["tenant"], row["name"]
+            if self._named(tenant, key):
+                continue
+            bare = agent_id(key)
+            if (tenant, bare) in taken:
+                twins[tenant][key] = f"{bare} ({key[: -len(bare) - 1]})"
+            taken.add((tenant, bare))
+        self._twins = dict(twins)
 
     def show(self, tenant: str, kind: str, name: str) -> str:
-        entry = self._known.get((tenant, kind), {}).get(name)
-        if entry is not None and entry.name:
-            return entry.name
-        return self._learnt.get((tenant, kind), {}).get(name, name)
+        if kind == "team":
+            return self.team(tenant, name)
+        if kind == "agent":
+            return self._named(tenant, name) or self._twins.get(tenant, {}).get(name) or agent_id(name)
+        known = self._known.get((tenant, kind), {}).get(name)
+        return known or self._learnt.get((tenant, kind), {}).get(name, name)
+
+    def _named(self, tenant: str, key: str) -> str:
+        """What the configuration or a portal calls an agent; "" where neither does."""
+        known = self._known.get((tenant, "agent"), {})
+        return known.get(key) or known.get(agent_id(key)) or self._learnt.get((tenant, "agent"), {}).get(key, "")
+
+    def team(self, tenant: str, agent: str) -> str:
+        """The team of an agent by his key: the configured one; where none is configured, his portal's department."""
+        people = self._people.get(tenant)
+        configured = people.team(agent) if people is not None else ""
+        if configured or (people is not None and people.teams):
+            return configured
+        return self._departments.get(tenant, {}).get(agent, "")
+
+    def teams(self, tenant: str) -> Mapping[str, str]:
+        """Agent's key or bare id to his team, of those who have one."""
+        people, departments = self._people.get(tenant), self._departments.get(tenant, {})
+        keys = {*self._known.get((tenant, "agent"), {}), *(people.teams if people else ()), *departments}
+        return {key: team for key in sorted(keys) if (team := self.team(tenant, key))}
 
     def ids(self, tenant: str, kind: str, shown: str) -> list[str]:
         """The ids that are shown as *shown*, itself included."""
@@ -65,16 +153,21 @@ class Names:
         learnt = self._learnt.get((tenant, kind), {})
         return [
             shown,
-            *(name for name, entry in table.items() if entry.name == shown),
-            *(name for name, told in learnt.items() if told == shown),
+            *(key for key, name in table.items() if name == shown),
+            *(key for key, told in learnt.items() if told == shown),
         ]
 
     def learnt(self, tenant: str, kind: str) -> Mapping[str, str]:
-        """Id to display name of what the configuration does not name and a portal does."""
-        return self._learnt.get((tenant, kind), {})
+        """Key to display name of what the configuration does not name: what a portal told, and equal ids told apart."""
+        learnt = self._learnt.get((tenant, kind), {})
+        return {**learnt, **self._twins.get(tenant, {})} if kind == "agent" else learnt
 
     def configured(self, tenant: str, kind: str) -> Iterable[str]:
         return self._known.get((tenant, kind), {})
+
+    def named(self, tenant: str, kind: str) -> Mapping[str, str]:
+        """Key to display name of what the configuration names."""
+        return {key: name for key, name in self._known.get((tenant, kind), {}).items() if name}
 
 
 class Bounded:

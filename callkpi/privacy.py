@@ -19,7 +19,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -27,9 +27,10 @@ import asyncpg
 import orjson
 import phonenumbers
 
-from callkpi import config, store
+from callkpi import config, store, work
 from callkpi.model import CallEvent
 from callkpi.phone import normalise
+from callkpi.projector import StreamKey, write_work
 
 Progress = Callable[[int, int], None]
 
@@ -221,6 +222,7 @@ async def erase(
         keys = [key async for key in _keys_with(pool, tenant, number, national, progress)]
         if not keys:
             break
+        total = replace(total, events=total.events + await _rewrite_work(pool, tenant, number, pseudonym, None))
         for begin in range(0, len(keys), _BATCH):
             batch = keys[begin : begin + _BATCH]
             calls, events = await _rewrite(pool, batch, {tenant: {number: pseudonym}})
@@ -339,6 +341,29 @@ async def _locked(connection: asyncpg.Connection, keys: Sequence[_Key]) -> list[
     return list(rows)
 
 
+async def _rewrite_work(pool: asyncpg.Pool, tenant: str, number: str, pseudonym: str, before: datetime | None) -> int:
+    """Put a pseudonym into what people did and noted about missed customers, before a time or ever."""
+    national, end = core(number), before or datetime(2200, 1, 1, tzinfo=UTC)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(store.query("projector", "lock_customers"), [tenant] * 2, [number, pseudonym])
+        found = await connection.fetch(
+            store.query("work", "events_with"), tenant, work.SOURCE, sql_pattern(national), end
+        )
+        events = _changed(found, {tenant: [(national, pseudonym)]})
+        if not events:
+            return 0
+        await connection.execute(
+            store.query("privacy", "rewrite_events"), *_columns([_key(row) for row, _ in events]),
+            [row["at"] for row, _ in events], [row["event_id"] for row, _ in events], [new for _, new in events],
+        )  # fmt: skip
+        await connection.execute(store.query("work", "rename_item"), tenant, work.SOURCE, number, pseudonym, end)
+        await connection.execute(store.query("work", "delete_item"), tenant, number)
+        await connection.execute(store.query("work", "delete_answers"))
+        streams = {StreamKey(*_key(row)) for row, _ in events} | {StreamKey(tenant, work.SOURCE, pseudonym)}
+        await write_work(connection, streams)
+        return len(events)
+
+
 def _changed(
     rows: Sequence[asyncpg.Record], forms: Mapping[str, Sequence[tuple[str, str]]]
 ) -> list[tuple[asyncpg.Record, str]]:
@@ -384,6 +409,9 @@ async def pseudonymise(pool: asyncpg.Pool, begin: datetime, end: datetime) -> in
         if keys:
             calls, _ = await _rewrite(pool, keys, found)
             done += calls
+            for tenant, known in found.items():
+                for number, pseudonym in known.items():
+                    await _rewrite_work(pool, tenant, number, pseudonym, end)
     return done
 
 

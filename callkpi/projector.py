@@ -1,9 +1,9 @@
 """The projector: newly journalled events to calls, rollups, counters and the fate of missed customers.
 
 One batch is one transaction. Locks are taken in one order everywhere: pending groups (skipping those that others
-hold), the questions about members of queues, calls by key, customers and agents by lock number, rollups and counters
-by key. So any number of projectors can work at the same time, and a crash at any point leaves the batch to be done
-again.
+hold), the days and the questions about members of queues, calls by key, customers and agents by lock number, rollups,
+days and counters by key. So any number of projectors can work at the same time, and a crash at any point leaves the
+batch to be done again. Times of agents are computed beside it, see :mod:`callkpi.timekeeping`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, kpi, store, work
+from callkpi import config, kpi, store, timekeeping, views, work
 from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
-from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Kind, Outcome
+from callkpi.model import AGENT_STREAM, MISSED_OUTCOMES, Call, CallEvent, Direction, Kind, Outcome, agent_key
+from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 
 log = structlog.get_logger()
@@ -33,6 +34,8 @@ PAUSE_SECONDS = 0.08
 BATCH_GROUPS = 100
 BATCH_CALLS = 1000
 SWEEP_SECONDS = 30.0
+#: How old the times of agents may be in views; a report brings them up to date before it reads.
+SETTLE_SECONDS = 2.0
 #: A span that no event has yet, for a call that others name before it speaks itself.
 _NEVER = (datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
 _TRANSIENT = (
@@ -69,6 +72,7 @@ class _Before:
     facts: list[kpi.Fact]
     was_missed: bool
     contact: tuple[object, ...]
+    told: days.Told
 
 
 @dataclass(slots=True)
@@ -82,6 +86,13 @@ class _After:
     #: Facts that are gone and facts that have come, once the rows before are known.
     changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
     counted: bool = True  #: for Prometheus; history is not
+
+    @property
+    def change(self) -> days.Change:
+        """What it adds to the days."""
+        told = days.Told(self.call.source, self.call.fields, self.call.crm)
+        before = [(old.told, old.facts) for old in self.before]
+        return days.Change(self.call.tenant, before, (told, self.facts), self.changed)
 
     @property
     def key(self) -> StreamKey:
@@ -114,13 +125,16 @@ class Projector:
 
     async def run(self) -> None:
         """Project and sweep until cancelled. A database that is away is waited for."""
-        pause, next_sweep = 0.0, 0.0
+        pause, next_sweep, next_settle = 0.0, 0.0, 0.0
         while True:
             try:
                 if time.monotonic() >= next_sweep:
                     await self.sweep()
                     next_sweep = time.monotonic() + SWEEP_SECONDS
                 await self.project_batch()
+                if time.monotonic() >= next_settle:
+                    await timekeeping.settle(self._pool, self._settings, wait=False)
+                    next_settle = time.monotonic() + (5 if self._behind else 1) * SETTLE_SECONDS
                 pause = 0.0 if self._behind else PAUSE_SECONDS
             except _TRANSIENT as error:
                 pause = min(max(2 * pause, 0.1), 5.0)
@@ -133,6 +147,7 @@ class Projector:
         total = 0
         while groups := await self.project_batch():
             total += groups
+        await timekeeping.settle(self._pool, self._settings)
         return total
 
     async def sweep(self) -> None:
@@ -154,10 +169,20 @@ class Projector:
                 async with self._pool.acquire() as connection, connection.transaction():
                     groups = await self._batch(connection, also)
                 self._names |= self._uncommitted_names
+                if any(kind == "agent" for _, kind, _ in self._uncommitted_names):
+                    await self._publish_names()
                 return groups
             except _MoreCalls as more:
                 also |= more.keys
+            except days.Unbegun as unbegun:
+                await days.begin(self._pool, self._settings, unbegun.tenants)
         raise TimeoutError("calls kept being joined while they were projected")
+
+    async def _publish_names(self) -> None:
+        """An agent is new: his id may be one that another source uses as well, which views have to tell apart."""
+        async with self._pool.acquire() as connection:
+            if await connection.fetch(store.query("agents", "twins")):
+                await views.publish_names(connection, self._settings)
 
     async def _batch(self, connection: asyncpg.Connection, also: set[StreamKey]) -> int:
         begin = time.perf_counter()
@@ -172,6 +197,7 @@ class Projector:
         for key in also:
             calls.setdefault(key, _NEVER)
         self._horizon = groups[0]["horizon"]
+        known_days = await days.hold(connection, self._settings.tenants)
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
         after = await self._fold_calls(connection, calls) if calls else []
@@ -186,7 +212,9 @@ class Projector:
         await write_work(connection, worked)
         await self._write_fates(connection, after, customers, worked)
         await self._add_rollups(connection, after)
+        await days.add(connection, known_days, (item.change for item in after))
         await self._add_counters(connection, after, agents)
+        await self._put_agents(connection, after, agents)
         self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
         self._health.count("projector_calls", len(after))
         return len(groups)
@@ -306,7 +334,9 @@ class Projector:
             return {}
         starts = [state.started_at for state in known if state.started_at is not None]
         columns = _key_columns([state.key for state in known])
-        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, min(starts), max(starts))
+        by_fields = any(tenant.fields for tenant in self._settings.tenants.values())
+        span = (min(starts), max(starts))
+        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, *span, by_fields)
         return {before.key: before for before in map(_before_from_row, rows)}
 
     async def _write_keys(
@@ -383,7 +413,8 @@ class Projector:
             for fact in item.changed[1]:
                 named = (("queue", fact.key.queue), ("agent", fact.key.agent), ("line", fact.key.line))
                 names.update((item.call.tenant, kind, name) for kind, name in named if name)
-        names.update((key.tenant, "agent", key.call_id.removeprefix(AGENT_STREAM)) for key in agents)
+        for key in agents:
+            names.add((key.tenant, "agent", agent_key(key.source, key.call_id.removeprefix(AGENT_STREAM))))
         await self._add_names(connection, names)
         rows = [
             {"tenant": tenant, **series._asdict(), "value": value, "buckets": _dense(buckets)}
@@ -498,6 +529,22 @@ class Projector:
         await connection.execute(store.query("projector", "write_agent_rollups"), *columns, first, last)
         await connection.execute(store.query("projector", "ask_again"), *columns, first, last)
 
+    async def _put_agents(
+        self,
+        connection: asyncpg.Connection,
+        after: Sequence[_After],
+        agents: Mapping[StreamKey, tuple[datetime, datetime]],
+    ) -> None:
+        """Leave the calls that agents were in, and the agents themselves, to timekeeping."""
+        touched = dict(agents)
+        for item in after:
+            if item.call.legs or item.before:
+                span = (item.call.started_at, item.call.last_event_at)
+                touched.update(dict.fromkeys((item.key, *(old.key for old in item.before)), span))
+        if touched:
+            spans = [[span[0] for span in touched.values()], [span[1] for span in touched.values()]]
+            await connection.execute(store.query("agents", "put_pending"), *_key_columns(list(touched)), *spans)
+
 
 # -- what a call depends on besides its own events ---------------------------------------------------------
 
@@ -583,7 +630,12 @@ def _before_from_row(row: asyncpg.Record) -> _Before:
             row["queue"] or "",
             (row["started_at"], row["answered_at"]),
         ),
+        told=days.Told(row["source"], _mapping(row["fields"]), _mapping(row["crm"])),
     )
+
+
+def _mapping(text: str | None) -> dict[str, str]:
+    return orjson.loads(text) if text else {}
 
 
 def _contact_of_call(call: Call) -> tuple[object, ...]:
@@ -631,6 +683,8 @@ async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey
     told: dict[StreamKey, list[CallEvent]] = defaultdict(list)
     for row in await connection.fetch(store.query("work", "events_of"), *_key_columns(ordered)):
         told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+    # An item without events was erased since: it must not come back.
+    ordered = [key for key in ordered if key in told]
     states = {key: work.fold_work(told[key]) for key in ordered}
     await connection.execute(
         store.query("work", "write_items"),

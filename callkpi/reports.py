@@ -11,17 +11,22 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi import config, kpi, store
+from callkpi import config, kpi, presence, store, work
 from callkpi.kpi import Fact, Figures, Grain
-from callkpi.model import Direction, Fate
+from callkpi.model import Direction, Fate, agent_id, agent_key
 from callkpi.names import Names
+from callkpi.phone import mask
+from callkpi.presence import Times
+from callkpi.timekeeping import people, settle
 
 #: What a report can be grouped by.
-GROUPINGS = ("queue", "agent", "line", "direction", "outcome")
+GROUPINGS = ("queue", "agent", "team", "line", "direction", "outcome")
+#: … of which these tell what people do.
+_OF_PEOPLE = ("agent", "team")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
-
-_FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
+#: What became of missed calls, as it is shown.
+FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
@@ -40,13 +45,22 @@ class Query:
     def grain(self) -> Grain:
         """What is counted: what names an agent counts handles, what names a queue counts entries, all else calls."""
         named = {self.by, *self.only}
-        return Grain.HANDLE if "agent" in named else Grain.ENTRY if "queue" in named else Grain.CALL
+        return Grain.HANDLE if named & {*_OF_PEOPLE} else Grain.ENTRY if "queue" in named else Grain.CALL
 
 
 @dataclass(slots=True)
 class _Group:
     figures: Figures = field(default_factory=Figures)
     extra: Counter[str] = field(default_factory=Counter)
+    times: Times | None = None  #: of people; of a team the sums of its people
+
+    def times_row(self) -> dict[str, Any]:
+        return {} if self.times is None else self.times.as_row()
+
+
+def _total_times(groups: Iterable[_Group]) -> dict[str, Any]:
+    known = [group.times for group in groups if group.times is not None]
+    return presence.total(known).as_row() if known else {}
 
 
 class Reports:
@@ -71,7 +85,8 @@ class Reports:
         for group in groups.values():
             total.merge(group.figures)
         rows = [
-            {query.by: value, **group.figures.as_row(formula), **group.extra} for value, group in sorted(groups.items())
+            {query.by: value, **group.figures.as_row(formula), **group.extra, **group.times_row()}
+            for value, group in sorted(groups.items())
         ]
         if query.by == "outcome":
             for row in rows:
@@ -83,7 +98,7 @@ class Reports:
             "by": query.by,
             "counts": _COUNTS[query.grain],
             "rows": rows,
-            "total": total.as_row(formula),
+            "total": {**total.as_row(formula), **_total_times(groups.values())},
         }
 
     async def _groups(self, query: Query) -> dict[str, _Group]:
@@ -119,7 +134,7 @@ class Reports:
     ) -> None:
         if not self._is_meant(query, place):
             return
-        value = self.names.show(query.tenant, query.by, place[query.by])
+        value = self.names.show(query.tenant, query.by, place["agent" if query.by == "team" else query.by])
         groups[value].figures.add(place["outcome"], measures, longest_wait_ms)
 
     def _is_meant(self, query: Query, place: Mapping[str, Any]) -> bool:
@@ -127,40 +142,88 @@ class Reports:
 
     async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
         """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
-        if query.by == "agent":
+        if query.by in _OF_PEOPLE:
+            await self._add_times(query, groups)
             await self._add_pauses(query, groups)
         elif query.by != "outcome" and query.only.keys() <= {"queue", "line", "direction"}:
             await self._add_fates(query, groups)
 
     async def _add_fates(self, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
-            group.extra.update(dict.fromkeys(_FATES, 0))
+            group.extra.update(dict.fromkeys(FATES, 0))
         window = (query.tenant, query.begin, query.end)
-        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self._written_off(query.tenant))
+        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self.written_off(query.tenant))
         for row in rows:
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
-                groups[value].extra.update(_fate_counts(row))
+                groups[value].extra.update(fate_counts(row))
 
     async def _add_pauses(self, query: Query, groups: dict[str, _Group]) -> None:
         begin = kpi.quarter(query.begin)
         rows = await self._pool.fetch(store.query("reports", "agent_rows"), query.tenant, begin, query.end)
         for row in rows:
-            value = self.names.show(query.tenant, "agent", row["agent"])
-            if not query.only or value in groups:
+            key = agent_key(row["source"], row["agent"])
+            value = self.names.show(query.tenant, query.by, key)
+            if self._is_of(query, key) or (value in groups and not query.only.keys() & {*_OF_PEOPLE}):
                 groups[value].extra.update({name: row[name] for name in _PAUSES})
         for group in groups.values():
             group.extra.update(dict.fromkeys(_PAUSES, 0))
+
+    def _is_of(self, query: Query, agent: str) -> bool:
+        """Whether the query asks for this agent by nothing but who he is: his states belong to no queue or line."""
+        return query.only.keys() <= {*_OF_PEOPLE} and self._is_meant(query, {"agent": agent})
+
+    async def _add_times(self, query: Query, groups: dict[str, _Group]) -> None:
+        """How people's time was spent. Of a query by queue, line, … the whole time of those who are in the answer."""
+        found = await self._people(query.tenant, query.begin, query.end)
+        for name, (keys, times) in found.items():
+            team = max((self.names.team(query.tenant, key) for key in keys), default="")
+            value = team if query.by == "team" else name
+            if any(self._is_of(query, key) for key in keys) or (
+                value in groups and query.by == "agent" and not query.only.keys() & {*_OF_PEOPLE}
+            ):
+                group = groups[value]
+                group.times = times if group.times is None else group.times + times
+        ringing = self._settings.tenants[query.tenant].ringing_counts
+        if not query.only.keys() - {*_OF_PEOPLE} or query.by == "agent":
+            for group in groups.values():
+                group.times = group.times or Times(ringing=ringing)
+
+    async def times_in_state(self, tenant: str, begin: datetime, end: datetime) -> dict[str, Times]:
+        """How long every person was in every state in [begin, end), up to now, by the name that he is shown by.
+
+        People of whom nothing is known in the window are not there.
+        """
+        await self.names.refresh(self._pool)
+        return {name: times for name, (_, times) in (await self._people(tenant, begin, end)).items()}
+
+    async def _people(self, tenant: str, begin: datetime, end: datetime) -> dict[str, tuple[list[str], Times]]:
+        """People by their shown names: the keys of the ids that they have, and their times."""
+        if isinstance(self._pool, asyncpg.Pool):
+            # A snapshot can't write: who opens one settles before.
+            await settle(self._pool, self._settings)
+        ringing = self._settings.tenants[tenant].ringing_counts
+
+        def label(key: str) -> str:
+            return self.names.show(tenant, "agent", key)
+
+        return await people(self._pool, tenant, (begin, end), label, ringing)
 
     async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""
         await self.names.refresh(self._pool)
         now = datetime.now(UTC)
-        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self._written_off(tenant), limit)
-        return [self._missed_item(tenant, row, now) for row in rows]
+        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self.written_off(tenant), limit)
+        items = [self._missed_item(tenant, row, now) for row in rows]
+        keys = [_work_item(item) for item in items]
+        found = await self._pool.fetch(store.query("work", "items"), [tenant] * len(keys), keys)
+        states = {row["item"]: row for row in found}
+        for key, item in zip(keys, items, strict=True):
+            item.update(_work_done(states.get(key), item["first_missed_at"], now))
+        return items
 
-    def _written_off(self, tenant: str) -> datetime:
+    def written_off(self, tenant: str) -> datetime:
         """Missed before this and not settled: written off."""
         return datetime.now(UTC) - timedelta(days=self._settings.tenants[tenant].write_off_days)
 
@@ -168,6 +231,7 @@ class Reports:
         called_back = row["called_back_at"]
         return {
             "customer": row["customer"],
+            "customer_masked": mask(row["customer"]),
             "hidden_number": row["customer"] == "",
             "calls": row["calls"],
             "first_missed_at": row["first_missed_at"].isoformat(),
@@ -185,13 +249,42 @@ class Reports:
 def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
     """Whether the filters of a query let a place through, each by id or by name."""
     for name, wanted in query.only.items():
-        values = (wanted,) if isinstance(wanted, str) else wanted
-        if place[name] not in values and names.show(query.tenant, name, place[name]) not in values:
+        values = {wanted} if isinstance(wanted, str) else {*wanted}
+        if not values & _called(names, query.tenant, name, place):
             return False
     return True
 
 
-def _fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+def _called(names: Names, tenant: str, name: str, place: Mapping[str, Any]) -> set[str]:
+    """What one dimension of a place may be called: its id, its shown name."""
+    value = place["agent" if name == "team" else name]
+    shown = {names.show(tenant, name, value)}
+    if name == "team":
+        return shown
+    return shown | ({value, agent_id(value)} if name == "agent" else {value})
+
+
+def _work_item(item: Mapping[str, Any]) -> str:
+    source, _, call_id = item["last_call"].partition("/")
+    return work.item_of(item["customer"], source, call_id)
+
+
+def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict[str, Any]:
+    """Who has the item, and what was noted since the miss that it is about."""
+    if row is None:
+        return {"claimed_by": None, "claimed_until": None, "notes": []}
+    until = row["claimed_until"] if row["claimed_until"] and row["claimed_until"] > now else None
+    begun = datetime.fromisoformat(since)
+    notes = [note for note in orjson.loads(row["body"])["notes"] if datetime.fromisoformat(note["at"]) >= begun]
+    return {
+        "claimed_by": row["claimed_by"] if until else None,
+        "claimed_until": until.isoformat() if until else None,
+        "notes": notes,
+    }
+
+
+def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
+    """How often each of FATES is true of the missed calls of a row."""
     fate, calls = row["fate"], row["calls"]
     return {
         "called_back": calls if row["called_back"] else 0,

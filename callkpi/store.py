@@ -172,6 +172,7 @@ def _entry(raw: dict[str, Any]) -> Entry:
 def _leg(raw: dict[str, Any]) -> Leg:
     _revive(raw, ("rung_at", "answered_at", "ended_at"))
     raw["end"] = LegEnd(raw["end"]) if raw["end"] else None
+    raw["holds"] = tuple((datetime.fromisoformat(a), b and datetime.fromisoformat(b)) for a, b in raw.get("holds", ()))
     return Leg(**raw)
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from callkpi import config
+from callkpi import audit, config
+from callkpi.config.shift_checks import parse_day
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
-from callkpi.names import Names
 from callkpi.phone import mask
-from callkpi.reporting import calendar, periods
-from callkpi.reports import Query, Reports, local_midnight
+from callkpi.reporting import periods, rosters
+from callkpi.reporting.statistics import BadQuestion, Question, Statistics
+from callkpi.reports import GROUPINGS, Query, Reports, local_midnight
 from callkpi.web.api import BadQuery, moment
 
 _COLUMNS = {
@@ -33,7 +36,14 @@ _COLUMNS = {
     "direction": ("offered", "answered", "missed", "made", "reached", "open", "expired"),
     "outcome": ("calls",),
     "agent": ("handled", "answered", "made", "reached", "ring_no_answer", "transferred", "pauses"),
+    "team": ("handled", "answered", "made", "reached", "ring_no_answer", "transferred", "pauses"),
 }
+#: What people are shown with besides: seconds as durations, shares in per cent.
+_STATES = {
+    "logged_in_seconds": "logged in", "available_seconds": "free", "ringing_seconds": "ringing",
+    "wrap_up_seconds": "wrap-up", "paused_seconds": "paused",
+}  # fmt: skip
+_PEOPLE = ("agent", "team")
 _TIMES = {
     "talk_seconds": "talk",
     "asa_seconds": "ASA",
@@ -63,6 +73,119 @@ async def report(settings: config.Settings, tenant: str, window: tuple[str, str]
     print(_table(by, answer["rows"], answer["total"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What ``callkpi report`` was asked for."""
+
+    period: str
+    window: tuple[str, str]  #: from and to, where no period is named
+    by: str
+    only: tuple[str, ...]
+    against: str
+
+
+def is_plain(by: str, period: str, only: Sequence[str], against: str) -> bool:
+    """Whether a window by one dimension is all that is asked."""
+    return by in GROUPINGS and not (period or only or against)
+
+
+async def statistics(settings: config.Settings, tenant: str, asked: Asked, *, as_json: bool) -> None:
+    """Print the figures of a period, split as asked, beside those of the period before and the goals."""
+    name = one_tenant(settings, tenant)
+    try:
+        question = _question(name, settings.tenants[name], asked, datetime.now(UTC))
+        async with database(settings) as pool:
+            answer = await Statistics(pool, settings).answer(question)
+    except (BadQuery, BadQuestion, periods.BadPeriod) as error:
+        raise Failed(f"--{error}") from None
+    print(json.dumps(answer, ensure_ascii=False, indent=1) if as_json else _statistics_text(answer))
+
+
+def _question(name: str, tenant: config.Tenant, asked: Asked, now: datetime) -> Question:
+    if asked.period and any(asked.window):
+        raise BadQuery("period: is given with --from or --to; write one of them")
+    if asked.period:
+        period = periods.parse(tenant, name, asked.period, now)
+    else:
+        begin = moment(asked.window[0], "from", tenant) or local_midnight(tenant, now)
+        end = moment(asked.window[1], "to", tenant) or now
+        if end <= begin:
+            raise BadQuery(f"to: {end.isoformat()} is not after --from, {begin.isoformat()}")
+        text = f"{begin.isoformat()}..{end.isoformat()}"
+        period = periods.Period("interval", text, text.replace("..", " to "), begin, end, end)
+    only: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    for written in asked.only:
+        key, equals, value = written.partition("=")
+        if not equals:
+            raise BadQuery(f"only: {written!r} must be like queue=sales")
+        only[key] += (value,)
+    by = tuple(part.strip() for part in asked.by.split(",") if part.strip() not in ("", "none"))
+    return Question(name, period, by, dict(only), asked.against)
+
+
+def _statistics_text(answer: Mapping[str, Any]) -> str:
+    zone, before = ZoneInfo(answer["timezone"]), answer["compared_with"]
+    lines = [f"{answer['tenant']}, {_span(answer['period'], zone)}; counts {answer['counts']}"]
+    if before is not None:
+        lines.append(f"compared with {_span(before, zone)}")
+    kind = {"queue entries": "queue", "handles of agents": "agent", "calls": "line"}[answer["counts"]]
+    times = [key for key in _TIMES if kind != "agent" or key in ("talk_seconds", "aht_seconds")]
+    counts = [name for name in _COLUMNS[kind] if name in answer["total"]["figures"]]
+    shares = [] if kind == "agent" else ["missed_share", "service_level"]
+    head = [", ".join(answer["by"]), *(name.replace("_", " ") for name in (*counts, *shares)),
+            *(_TIMES[key] for key in times)]  # fmt: skip
+    rows = [
+        [label, *(_beside(row, name, "count") for name in counts), *(_beside(row, name, "share") for name in shares),
+         *(_beside(row, name, "time") for name in times)]
+        for label, row in _labelled(answer)
+    ]  # fmt: skip
+    lines.append(_grid(head, rows))
+    lines += [_goal_text(label, goal) for label, row in _labelled(answer) for goal in row["goals"]]
+    return "\n".join(lines)
+
+
+def _labelled(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    rows = answer["rows"] if answer["by"] else []
+    named = [(" ".join(value or "(none)" for value in row["key"].values()), row) for row in rows]
+    return [*named, ("total", answer["total"])]
+
+
+def _goal_text(label: str, goal: Mapping[str, Any]) -> str:
+    shown = _percent if goal["kpi"] in _SHARES else _duration if goal["kpi"].endswith("_seconds") else _number
+    word = {True: "reached", False: "missed", None: "nothing to judge"}[goal["reached"]]
+    text = f"goal of {label}: {goal['kpi'].replace('_', ' ')} {goal['direction'].replace('_', ' ')}"
+    text += f" {shown(goal['target'])}: {shown(goal['fact'])}, {word}"
+    return text if goal["pace"] is None or goal["elapsed_share"] == 1 else f"{text}; at this pace {shown(goal['pace'])}"
+
+
+_SHARES = ("missed_share", "answer_rate", "abandon_rate", "service_level")
+
+
+def _span(period: Mapping[str, Any], zone: ZoneInfo) -> str:
+    begin, until = (datetime.fromisoformat(period[key]).astimezone(zone) for key in ("begin", "until"))
+    rest = " so far" if period["partial"] else ""
+    return f"{period['name']} ({begin:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M %Z}{rest})"
+
+
+def _beside(row: Mapping[str, Any], name: str, kind: str) -> str:
+    """A figure, and how it changed: a count by per cent, a share by points, a time by itself."""
+    value = row["figures"][name]
+    shown = {"count": _number, "share": _percent, "time": _duration}[kind](value)
+    change = None if row["change"] is None else row["change"][name]
+    if change is None:
+        return shown
+    if kind == "share":
+        return f"{shown} ({100 * change:+.1f})"
+    if kind == "time":
+        return f"{shown} ({'-' if change < 0 else '+'}{_duration(abs(change))})"
+    ratio = row["change_ratio"][name]
+    return f"{shown} ({'new' if ratio is None and change else f'{100 * (ratio or 0):+.0f} %'})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}".replace(",", " ")
+
+
 async def missed(settings: config.Settings, tenant: str, *, as_json: bool) -> None:
     """Print the work list."""
     name = one_tenant(settings, tenant)
@@ -83,34 +206,65 @@ async def missed(settings: config.Settings, tenant: str, *, as_json: bool) -> No
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Which summary is wanted, and how."""
+class AuditQuery:
+    """What of the audit is printed."""
 
-    tenant: str
-    period: str  #: ``night@2026-11-23``, or what :func:`periods.parse` reads
-    against: str
-    language: str
-    form: str  #: a name of renderers.FORMATS
-    numbers: bool = False
+    span: tuple[str, str]
+    who: str | None
+    action: str | None
+    limit: int
+    as_json: bool
 
 
-async def summary(settings: config.Settings, asked: Asked) -> bytes:
-    """A summary in the form that is asked for. Raises Failed."""
-    from callkpi.reporting.assemble import summarise_period
-    from callkpi.reporting.reader import Reader
-    from callkpi.reporting.renderers import FORMATS
-
-    name, now = one_tenant(settings, asked.tenant), datetime.now(UTC)
-    own = settings.tenants[name]
-    shift, _, _ = asked.period.partition("@")
-    text = f"shift:{asked.period}" if shift in calendar.shift_ids(own) else asked.period
+async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
+    """Print the audit, newest first."""
+    utc = config.Tenant()
     try:
-        period = periods.parse(own, name, text, now)
-        async with database(settings) as pool:
-            told = await summarise_period(pool, settings, Names(settings), name, period, now, asked.against)
-    except periods.BadPeriod as error:
+        span = moment(wanted.span[0], "--from", utc), moment(wanted.span[1], "--to", utc)
+    except BadQuery as error:
         raise Failed(str(error)) from None
-    return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))
+    async with database(settings) as pool:
+        rows = await audit.read(pool, span=span, who=wanted.who, action=wanted.action, limit=wanted.limit)
+    if wanted.as_json:
+        print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+        return
+    if not rows:
+        print("Nothing was read or changed.")
+        return
+    told = [
+        [row["at"][:19], row["who"], row["role"], row["action"], row["tenant"], row["subject"],
+         " ".join(f"{name}={value}" for name, value in row["details"].items())]
+        for row in rows
+    ]  # fmt: skip
+    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
+
+
+async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:
+    """Read a roster from a *file* (its name, its text), in place of what was planned for the same time."""
+    name = one_tenant(settings, tenant)
+    own = settings.tenants[name]
+    first, last = _day(window[0], "--from"), _day(window[1], "--to")
+    try:
+        roster = rosters.read(file[1], file[0], own, (first, last), datetime.now(own.zone).date())
+    except rosters.BadRoster as error:
+        raise Failed(f"{file[0]}: {error}") from None
+    async with database(settings) as pool:
+        await rosters.save(pool, name, roster)
+    begin, end = roster.begin.astimezone(own.zone), roster.end.astimezone(own.zone)
+    people = {planned.agent for planned in roster.planned}
+    strangers = sorted(people - own.agents.keys()) if own.agents else []
+    print(
+        f"{len(roster.planned)} planned times of {len(people)} agents, from {begin:%Y-%m-%d} to before {end:%Y-%m-%d}"
+    )
+    if strangers:
+        print(f"not in tenants.{name}.agents: {', '.join(strangers[:20])}")
+
+
+def _day(text: str, option: str) -> date | None:
+    day = parse_day(text)
+    if text and day is None:
+        raise Failed(f"{option}: {text!r} must be a date like 2026-12-31")
+    return day
 
 
 def one_tenant(settings: config.Settings, name: str) -> str:
@@ -123,12 +277,15 @@ def one_tenant(settings: config.Settings, name: str) -> str:
 
 def _table(by: str, rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> str:
     counts = _COLUMNS[by]
-    shares = () if by in ("agent", "outcome") else ("missed_share", "service_level")
-    times = (
-        [] if by == "outcome" else [key for key in _TIMES if by != "agent" or key in ("talk_seconds", "aht_seconds")]
+    shares = (
+        ("occupancy", "utilisation") if by in _PEOPLE else () if by == "outcome" else ("missed_share", "service_level")
     )
+    titles = {**_TIMES, **_STATES}
+    times = [] if by == "outcome" else list(_TIMES)
+    if by in _PEOPLE:
+        times = ["talk_seconds", "aht_seconds", *_STATES]
     head = [by, *(c.replace("_", " ") for c in counts), *(s.replace("_", " ") for s in shares),
-            *(_TIMES[t] for t in times)]  # fmt: skip
+            *(titles[t] for t in times)]  # fmt: skip
 
     def line(label: str, row: dict[str, Any]) -> list[Any]:
         return [

@@ -10,13 +10,14 @@ import base64
 import hashlib
 import hmac
 import secrets
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import structlog
 
 from callkpi import config, store
 from callkpi.names import Names
+from callkpi.reporting import calendar
 
 logger = structlog.get_logger()
 
@@ -24,6 +25,8 @@ READER = "callkpi_reader"
 #: A working day where no business hours are configured.
 WORKING_DAY = timedelta(hours=8)
 _SCRAM_ROUNDS = 4096
+#: Of which days shifts are told.
+SHIFTS_BEFORE, SHIFTS_AFTER = timedelta(days=62), timedelta(days=14)
 
 
 async def publish(connection: asyncpg.Connection, settings: config.Settings) -> None:
@@ -36,7 +39,8 @@ async def publish(connection: asyncpg.Connection, settings: config.Settings) -> 
         await names.refresh(connection)
         for name, tenant in settings.tenants.items():
             await _tell(connection, name, tenant)
-            await _tell_names(connection, name, tenant, names)
+            await _tell_names(connection, name, names)
+    await publish_shifts(connection, settings, datetime.now(UTC))
     await _admit_reader(connection, settings.database.reader_password)
 
 
@@ -47,26 +51,38 @@ async def publish_names(connection: asyncpg.Connection, settings: config.Setting
         await connection.execute(store.query("views", "forget_names"))
         names = Names(settings)
         await names.refresh(connection)
-        for name, tenant in settings.tenants.items():
-            await _tell_names(connection, name, tenant, names)
+        for name in settings.tenants:
+            await _tell_names(connection, name, names)
+
+
+async def publish_shifts(connection: asyncpg.Connection, settings: config.Settings, now: datetime) -> None:
+    """Write the shifts of the weeks around *now*."""
+    rows = [
+        (name, shift.id, shift.name, shift.day, shift.begin, shift.end, list(shift.queues), shift.team)
+        for name, tenant in settings.tenants.items()
+        for shift in calendar.shifts_between(tenant, name, now - SHIFTS_BEFORE, now + SHIFTS_AFTER)
+    ]
+    async with connection.transaction():
+        await connection.execute(store.query("views", "lock"))
+        await connection.execute(store.query("views", "forget_shifts"))
+        await connection.executemany(store.query("views", "tell_shift"), rows)
 
 
 async def _tell(connection: asyncpg.Connection, name: str, tenant: config.Tenant) -> None:
     await connection.execute(
         store.query("views", "tell_tenant"), name, tenant.timezone, tenant.service_level_formula.value,
         tenant.service_level_seconds, timedelta(days=tenant.write_off_days), working_day(tenant),
-        tenant.numbers_in_views.value,
+        tenant.numbers_in_views.value, tenant.ringing_counts.value,
     )  # fmt: skip
 
 
-async def _tell_names(connection: asyncpg.Connection, name: str, tenant: config.Tenant, names: Names) -> None:
+async def _tell_names(connection: asyncpg.Connection, name: str, names: Names) -> None:
     named = [
-        (kind, key, entry.name)
-        for kind, table in (("queue", tenant.queues), ("line", tenant.lines), ("agent", tenant.agents))
-        for key, entry in table.items()
-        if entry.name
+        (kind, key, shown)
+        for kind in ("queue", "line", "agent")
+        for key, shown in {**names.named(name, kind), **names.learnt(name, kind)}.items()
     ]
-    named += [(kind, key, shown) for kind in ("line", "agent") for key, shown in names.learnt(name, kind).items()]
+    named += [("team", key, team) for key, team in names.teams(name).items()]
     columns = [list(column) for column in zip(*named, strict=True)] or [[], [], []]
     await connection.execute(store.query("views", "tell_names"), name, *columns)
 

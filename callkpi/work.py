@@ -19,7 +19,7 @@ from callkpi.model import CallEvent, Fate, Kind
 
 SOURCE = "@callkpi"
 #: An item that is one call, because its customer hid his number.
-_HIDDEN = "call:"
+HIDDEN = "call:"
 #: How many notes of a customer are kept in sight.
 NOTES = 10
 
@@ -75,14 +75,14 @@ class Claimed(Exception):
 
 def item_of(customer: str, source: str, call_id: str) -> str:
     """The name of an item: the customer, or the call where he hid his number."""
-    return customer or f"{_HIDDEN}{source}/{call_id}"
+    return customer or f"{HIDDEN}{source}/{call_id}"
 
 
 def hidden_call(item: str) -> tuple[str, str] | None:
     """Source and id of the call that an item is, or None where it is a customer."""
-    if not item.startswith(_HIDDEN):
+    if not item.startswith(HIDDEN):
         return None
-    source, _, call_id = item.removeprefix(_HIDDEN).partition("/")
+    source, _, call_id = item.removeprefix(HIDDEN).partition("/")
     return source, call_id
 
 

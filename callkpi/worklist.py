@@ -123,7 +123,8 @@ class WorkList:
         await connection.fetch(store.query("journal", "append"), *_columns(told), True)
         after = (await write_work(connection, [stream]))[stream]
         subject = mask(call["customer"]) or f"{request.source}/{request.call_id}"
-        details = {"call": f"{request.source}/{request.call_id}", "text": order.text, "fate": order.fate}
+        # Without the text: what was noted is in the journal, where a number in it can be erased.
+        details = {"call": f"{request.source}/{request.call_id}", "fate": order.fate}
         await audit.record(connection, doer, order.action, tenant, subject, {k: v for k, v in details.items() if v})
         return shown(request, call["customer"], after, now)
 

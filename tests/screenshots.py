@@ -14,8 +14,8 @@ import tempfile
 import tomllib
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import takewhile
 from math import inf
 from pathlib import Path
@@ -27,12 +27,15 @@ from tests.browser import CHROMIUM, Page, browser
 from tests.daemon import free_port
 
 PLACE = Path(__file__).parent.parent / "grafana" / "screenshots"
+#: Summaries of yesterday's day shift.
+REPORTS = {"reports-en.png": ("en", "light"), "reports-ru.png": ("ru", "dark")}
+_QUIET = {"queue_calls_per_hour": 62.0, "direct_calls_per_hour": 10.0}
 BOARDS = {"board-en.png": "lang=en&theme=dark", "board-ru.png": "lang=ru&theme=light"}
 
 
 @contextlib.asynccontextmanager
-async def running_demo(seed: int) -> AsyncIterator[str]:
-    """The address of ``callkpi demo`` with a shift of half an hour behind it, and one of a week ago."""
+async def running_demo(seed: int) -> AsyncIterator[tuple[str, str]]:
+    """The address and the token of ``callkpi demo`` with a shift of half an hour behind it, and one of a week ago."""
     directory = Path(tempfile.mkdtemp(prefix="callkpi-screenshots-"))
     directory.chmod(0o755)
     port = free_port()
@@ -45,9 +48,10 @@ async def running_demo(seed: int) -> AsyncIterator[str]:
         url = f"http://127.0.0.1:{port}"
         await _ready(url)
         settings = tomllib.loads((directory / "demo" / "callkpi.toml").read_text("utf-8"))
-        await _week_ago(url, settings["sources"]["pbx"]["token"], seed + 1)
+        token = settings["sources"]["pbx"]["token"]
+        await _week_ago(url, token, seed + 1)
         await asyncio.sleep(15)
-        yield url
+        yield url, token
     finally:
         process.terminate()
         await process.wait()
@@ -67,11 +71,37 @@ async def _ready(url: str) -> None:
 
 async def _week_ago(url: str, token: str, seed: int) -> None:
     end = datetime.now(UTC) - timedelta(days=7)
-    shift = simulator.shift(seed, end - simulator.HISTORY, simulator.Profile(application_token=token))
+    profile = simulator.Profile(application_token=token)
+    await _post(url, token, simulator.shift(seed, end - simulator.HISTORY, profile), end)
+
+
+async def fill_shifts(url: str, token: str, seed: int) -> str:
+    """Two whole day shifts, yesterday's and the one before. Returns the address of yesterday's summary."""
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/board/state") as answer:
+        zone = timezone(timedelta(seconds=(await answer.json())["utc_offset_seconds"]))
+    morning = datetime.now(zone).replace(hour=8, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    for back, agents in ((1, len(simulator.TEAM)), (0, len(simulator.TEAM) - 3)):
+        begin = morning - timedelta(days=back)
+        profile = simulator.Profile(application_token=token, team=simulator.TEAM[:agents], **_QUIET)
+        await _post(url, token, simulator.shift(seed + back, begin, profile), begin + timedelta(hours=12))
+    return f"{url}/reports/shift/simulated/day/{morning:%Y-%m-%d}"
+
+
+async def _post(url: str, token: str, shift: Iterator[simulator.Delivery], end: datetime) -> None:
     async with replay.session() as http:
         for delivery in takewhile(lambda one: one.at < end, shift):
             target = replay.Target(url, delivery.source, token if delivery.source == "pbx" else "")
             await replay.post(http, target, delivery.body, delivery.content_type, inf)
+
+
+async def take_report(page: Page, address: str, path: Path, scheme: str) -> None:
+    """The begin of a page of the reports: its figures, its sentences and its first chart."""
+    await page.prefer(scheme=scheme)
+    await page.resize(1200, 1250)
+    await page.go(address)
+    await page.picture(path)
+    path.write_bytes(smaller(path.read_bytes()))
+    print(f"{path}: {path.stat().st_size // 1000} KB")
 
 
 async def take(page: Page, address: str, path: Path) -> None:
@@ -153,13 +183,20 @@ def _unfilter(kind: int, row: bytearray, before: bytearray, step: int) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.screenshots", description=__doc__)
     parser.add_argument("--seed", type=int, default=5, help="another number is another shift")
-    seed = parser.parse_args().seed
+    parser.add_argument("--only", choices=["boards", "reports"], help="default: both")
+    arguments = parser.parse_args()
+    seed, wanted = arguments.seed, {arguments.only} if arguments.only else {"boards", "reports"}
     if CHROMIUM is None:
         raise SystemExit("install the Debian package chromium first")
     PLACE.mkdir(exist_ok=True)
-    async with running_demo(seed) as url, browser() as page:
-        for name, query in BOARDS.items():
+    async with running_demo(seed) as (url, token), browser() as page:
+        for name, query in BOARDS.items() if "boards" in wanted else ():
             await take(page, f"{url}/board?{query}", PLACE / name)
+        if "reports" in wanted:
+            address = await fill_shifts(url, token, seed)
+            await asyncio.sleep(5)
+            for name, (language, scheme) in REPORTS.items():
+                await take_report(page, f"{address}?lang={language}", PLACE / name, scheme)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from yarl import URL
 
 from callkpi import config
 from callkpi.config import ConfigError, Role, Token
-from callkpi.web import access, problems
+from callkpi.web import access, problems, signin
 from callkpi.web.access import COOKIE_SECONDS, RIGHTS, Access, Reader, Right
 
 WALL, LEAD, BOSS = "wall-token-0123456789", "lead-token-0123456789", "boss-token-0123456789"
@@ -39,7 +39,7 @@ OPEN = config.Settings()
 @contextlib.asynccontextmanager
 async def served(settings: config.Settings) -> AsyncIterator[aiohttp.ClientSession]:
     """Pages that say who asks: /read for figures, /work for the work list of the south."""
-    app = web.Application(middlewares=[problems.middleware, access.middleware])
+    app = web.Application(middlewares=[problems.middleware, access.middleware, signin.middleware])
     access.install(app, settings)
 
     async def read(request: web.Request) -> web.Response:
@@ -48,6 +48,7 @@ async def served(settings: config.Settings) -> AsyncIterator[aiohttp.ClientSessi
     async def work(request: web.Request) -> web.Response:
         return web.Response(text=access.require(request, Right.WORK, "south").name)
 
+    app.add_routes(signin.routes())
     app.add_routes([web.get("/read", read), web.get("/work", work), web.post("/work", work)])
     jar = aiohttp.CookieJar(unsafe=True)
     async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/"), cookie_jar=jar) as http:
@@ -160,6 +161,22 @@ def test_a_cookie_dies_with_its_token_with_time_and_by_any_change() -> None:
         assert known.by_cookie(forged, now) is None, forged
     changed = config.Settings(tokens={"wall": Token("another-token-012345")})
     assert Access(changed).by_cookie(cookie, now) is None
+
+
+async def test_who_opens_a_page_without_a_token_is_asked_for_one_and_gets_that_page() -> None:
+    async with served(settings()) as http:
+        asked = await http.get("/read?x=1", headers=PAGE)
+        page = await asked.text()
+        assert (asked.status, asked.content_type) == (401, "text/html")
+        assert "form-action 'self'" in asked.headers["Content-Security-Policy"] and "<script" not in page
+        assert 'action="/signin?next=%2Fread%3Fx%3D1"' in page
+        wrong = await http.post("/signin?next=%2Fread", data={"token": "wrong"}, headers=PAGE)
+        assert wrong.status == 401 and "Nobody has this token" in await wrong.text()
+        opened = await http.post("/signin?next=%2Fread%3Fx%3D1", data={"token": WALL}, headers=PAGE)
+        assert (await opened.text(), opened.url.path_qs) == ("wall", "/read?x=1")
+        for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil.example"):
+            moved = await http.post("/signin", params={"next": elsewhere}, data={"token": WALL}, allow_redirects=False)
+            assert moved.headers["Location"].startswith("/") and not moved.headers["Location"].startswith("//")
 
 
 # -- no token at all --------------------------------------------------------------------------------------

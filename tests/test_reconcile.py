@@ -490,7 +490,7 @@ async def test_the_portals_names_are_shown_where_the_configuration_has_none(worl
         assert {name for name, row in agents.items() if row["handled"]} == {"Boss", "Ivan Petrov", "Ivan Petrov (61)"}
         assert set(await world.kpi("line", *window)) == {"Main line"}
         assert set(await world.kpi("agent", *window, agent="Ivan Petrov (61)")) == {"Ivan Petrov (61)"}
-        shown = await world.pool.fetch("SELECT shown FROM view_names WHERE (kind, name) = ('agent', '61')")
+        shown = await world.pool.fetch("SELECT shown FROM view_names WHERE (kind, name) = ('agent', 'portal:61')")
         assert [row["shown"] for row in shown] == ["Ivan Petrov (61)"]
         page = await world.metrics()
         assert sample(page, "callkpi_agent_handled_total", agent="Ivan Petrov (61)") is None  # history

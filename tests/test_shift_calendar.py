@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import config
+from callkpi import config, views
 from callkpi.config import OnHolidays, ShiftPlan, Tenant
 from callkpi.reporting import calendar
+from tests.world import World
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AROUND = {
@@ -190,3 +192,19 @@ def test_a_shift_that_cannot_be_is_refused_with_what_to_write(tmp_path: Path, wr
     with pytest.raises(config.ConfigError) as refused:
         config.load(file, {})
     assert refused.value.problems == [said]
+
+
+async def test_grafana_may_choose_from_the_shifts_of_the_weeks(world: World) -> None:
+    settings = dataclasses.replace(world.settings, tenants={"acme": CENTRE})
+    now = datetime.now(UTC)
+    async with world.pool.acquire() as connection:
+        for _ in range(2):
+            await views.publish_shifts(connection, settings, now)
+        rows = await connection.fetch("SELECT * FROM callkpi_views.shifts ORDER BY begins, id")
+    (going,) = calendar.running(CENTRE, "acme", now)
+    ended = calendar.last_ended(CENTRE, "acme", now)
+    by_state = {state: [row["label"] for row in rows if row["state"] == state] for state in ("ended", "running")}
+    assert by_state["running"] == [f"{going.name}, {going.day}"]
+    assert ended is not None
+    assert by_state["ended"][-1] == f"{ended.name}, {ended.day}"
+    assert len(rows) == len({(row["id"], row["day"]) for row in rows}) == pytest.approx(2 * 76, abs=2)

@@ -21,6 +21,7 @@ from callkpi import config, embedded, migrations, store, views
 from callkpi.config import ServiceLevelFormula
 from callkpi.model import CallEvent
 from callkpi.phone import mask
+from callkpi.presence import Times
 from tests.strategies import EPOCH, traffic
 from tests.test_replay_equals_truth import BEGIN, END, FILES, TRUTH
 from tests.world import World, capture_lines, retimed, sample, test_settings
@@ -42,7 +43,7 @@ WINDOWS = [
     (datetime(2026, 11, 23, 18, 58, tzinfo=UTC), datetime(2026, 11, 23, 19, 15, tzinfo=UTC)),
     (datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)),
 ]
-_NO_CALLS = {"agent", "pauses", "resumes", "logins", "logouts"}
+_NO_CALLS = {"agent", "pauses", "resumes", "logins", "logouts", *Times().as_row()}
 BY = ("queue", "agent", "line", "direction", "outcome")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from callkpi import audit, maintenance, work
+from callkpi import audit, maintenance, privacy, work
 from callkpi.config import Role
 from callkpi.funnel import Contact, Settlement, fates
 from callkpi.model import Direction, Fate
@@ -180,7 +180,7 @@ async def test_each_change_is_in_the_audit_with_a_masked_number_and_nothing_take
     assert [(row["who"], row["role"], row["action"], row["subject"]) for row in told] == [
         ("anna", "supervisor", "resolve", "+770•••0001"), ("anna", "supervisor", "claim", "+770•••0001"),
     ]  # fmt: skip
-    assert told[0]["details"] == {"call": "native/a", "text": "by mobile", "fate": "reached"}
+    assert told[0]["details"] == {"call": "native/a", "fate": "reached"}
     for statement in ("UPDATE audit SET who = 'nobody'", "DELETE FROM audit"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await world.pool.execute(statement)
@@ -237,3 +237,20 @@ def test_the_fold_of_work_does_not_depend_on_the_order_of_arrival() -> None:
         random.Random(seed).shuffle(mixed)
         assert work.fold_work(mixed) == state
     assert (state.holder(T0), len(state.notes), [each.by for each in state.settlements]) == ("anna", 1, ["boris"])
+
+
+async def test_an_erased_customer_is_in_no_note_and_stays_closed(world: World) -> None:
+    await miss(world, "a")
+    await miss(world, "other", "+77010000002")
+    await act(world, "a", order(Action.NOTE, text="8 701 000-00-01 is busy"))
+    await act(world, "a", order(Action.RESOLVE, fate=Fate.REACHED, text="by mobile"), key="k")
+    await act(world, "other", order(Action.NOTE, text="asks for +77010000001"))
+    await privacy.erase(world.pool, world.settings, "acme", "+77010000001")
+    for table in ("journal", "work_items", "idempotency", "audit"):
+        rows = await world.pool.fetch(f"SELECT t::text AS row FROM {table} t")
+        told = " ".join(row["row"] for row in rows).replace(" ", "").replace("-", "")
+        assert "7010000001" not in told, table
+    assert await fate_of(world, "a") == "reached"
+    before = await world.tables()
+    await maintenance.refold(world.pool, world.projector, lambda _done, _total: None)
+    assert await world.tables() == before

@@ -31,7 +31,10 @@ TOKENS = {"pbx": "pbx-secret", "qlog": "qlog-secret", "native": "native-secret",
 PORTAL_TOKEN = "portal-secret"
 
 #: Tables that must be equal however the same events came.
-PROJECTION = ("calls", "rollups", "missed_calls", "agent_states", "agent_rollups", "work_items")
+PROJECTION = (
+    "calls", "rollups", "day_rollups", "missed_calls", "agent_states", "agent_rollups", "agent_legs", "agent_times",
+    "work_items",
+)  # fmt: skip
 
 
 def test_settings(**tenant: Any) -> config.Settings:
@@ -104,7 +107,7 @@ class World:
         """The projection as text, in an order of its own."""
         result = {}
         for table in PROJECTION:
-            where = " WHERE contacts <> 0" if table == "rollups" else ""
+            where = " WHERE contacts <> 0" if table in ("rollups", "day_rollups") else ""
             rows = await self.pool.fetch(f"SELECT to_jsonb(t)::text AS row FROM {table} t{where}")
             result[table] = sorted(_without_padding(row["row"]) for row in rows)
         return result

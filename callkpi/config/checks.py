@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.report_checks import report_problems
-from callkpi.config.shift_checks import calendar_problems
+from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
-from callkpi.config.tree import Server, Settings, Tenant
+from callkpi.config.tree import Api, Server, Settings, Tenant
 from callkpi.config.words import NAME, guess, is_zone
 
 
@@ -19,6 +19,7 @@ def check(settings: Settings, problems: list[str]) -> None:
         problems.append(f"log.format: {settings.log.format!r} is none of auto, json, console")
     if settings.log.level not in ("debug", "info", "warning", "error"):
         problems.append(f"log.level: {settings.log.level!r} is none of debug, info, warning, error")
+    problems.extend(_api_problems(settings.api))
     if settings.spool.limit_mib < 0:
         problems.append("spool.limit_mib: must not be negative; 0 means no spool")
     problems.extend(_retention_problems(settings))
@@ -31,6 +32,8 @@ def check(settings: Settings, problems: list[str]) -> None:
         problems.append("database.reader_password: must be at least 12 letters, digits and signs of ASCII")
     for name, tenant in settings.tenants.items():
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
+        own = [source for source, told in settings.sources.items() if told.tenant == name]
+        problems.extend(_people_problems(f"tenants.{name}", tenant, own))
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
     problems.extend(_token_problems(settings))
@@ -55,6 +58,32 @@ def _retention_problems(settings: Settings) -> Iterator[str]:
         yield f"retention.archive_dir: {kept.archive_dir!r} must be an absolute path, e.g. /var/backups/callkpi"
 
 
+def _people_problems(where: str, tenant: Tenant, sources: Collection[str]) -> Iterator[str]:
+    """Each id is one person's and in one team, and names a source that there is."""
+    owners: dict[str, str] = {}
+    named = [(f"people.{name}.ids", f"people.{name}", key) for name, who in tenant.people.items() for key in who.ids]
+    named += [(f"agents.{key}", f"agents.{key}", key) for key in tenant.agents]
+    for place, owner, key in named:
+        source, colon, number = key.partition(":")
+        if colon and (source not in sources or not number):
+            known = ", ".join(sources) or "none"
+            yield f"{where}.{place}: {key!r} must be SOURCE:ID with a source of this tenant ({known}), or ID alone"
+        if owners.setdefault(key, owner) != owner:
+            yield f"{where}.{place}: {key!r} is in {owners[key]} too; name each id once"
+    teams: dict[str, str] = {}
+    for name, team in tenant.teams.items():
+        for key in team.agents:
+            if teams.setdefault(key, name) != name:
+                yield f"{where}.teams.{name}.agents: {key!r} is in teams.{teams[key]} too; one team each"
+    for table, entries in (("people", tenant.people), ("agents", tenant.agents)):
+        for name, entry in entries.items():
+            chosen = getattr(entry, "team", "")
+            if chosen and chosen not in tenant.teams:
+                known = ", ".join(tenant.teams) or "none"
+                add = f"[{where}.teams.{chosen}]"
+                yield f"{where}.{table}.{name}.team: {chosen!r} is none of the teams ({known}); add {add}"
+
+
 def _server_problems(server: Server) -> Iterator[str]:
     host, _, port = server.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
@@ -64,6 +93,16 @@ def _server_problems(server: Server) -> Iterator[str]:
     for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds", "max_viewers"):
         if getattr(server, key) <= 0:
             yield f"server.{key}: must be above 0"
+
+
+def _api_problems(api: Api) -> Iterator[str]:
+    if api.requests_per_second < 0:
+        yield "api.requests_per_second: must not be negative; 0 means no limit"
+    if not 1 <= api.claim_minutes <= 24 * 60:
+        yield "api.claim_minutes: must be 1 to 1440"
+    for origin in api.cors_origins:
+        if not re.fullmatch(r"https?://[^/\s*]+", origin):
+            yield f"api.cors_origins: {origin!r} must be like https://crm.example, without a path"
 
 
 #: Names of readers that no token gives: who has server.api_token, and who is on this machine.
@@ -106,6 +145,10 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
             yield f"{where}.{key}: must be above 0"
     if tenant.expire_after_hours > 24:
         yield f"{where}.expire_after_hours: at most 24"
+    if not 0 < tenant.agent_state_hours <= 168:
+        yield f"{where}.agent_state_hours: must be above 0, at most 168"
+    if tenant.agents_offline_at and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", tenant.agents_offline_at):
+        yield f'{where}.agents_offline_at: {tenant.agents_offline_at!r} must be a time like "22:00"'
     for key in ("service_level", "missed_share"):
         if not 0 < getattr(tenant.targets, key) <= 1:
             share = getattr(tenant.targets, key)
@@ -119,3 +162,4 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
         elif parse_hours(hours) is None:
             yield f'{where}.business_hours.{day}: {hours!r} must be like "09:00-18:00"'
     yield from calendar_problems(where, tenant)
+    yield from reporting_problems(where, tenant)

@@ -8,15 +8,20 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from callkpi.config.tree import (
+    Agent,
     Funnel,
+    Goal,
     Named,
+    Person,
     Queue,
     Report,
+    ReportField,
     Settings,
     ShiftPlan,
     Source,
     SourceKind,
     Targets,
+    Team,
     Tenant,
     Token,
 )
@@ -31,7 +36,21 @@ def example() -> str:
     lines += [
         "[tenants.default]",
         *_example_lines(
-            Tenant, skip={"queues", "lines", "agents", "business_hours", "special_days", "targets", "shifts", "reports"}
+            Tenant,
+            skip={
+                "queues",
+                "lines",
+                "agents",
+                "people",
+                "teams",
+                "business_hours",
+                "special_days",
+                "targets",
+                "shifts",
+                "fields",
+                "goals",
+                "reports",
+            },
         ),
         "",
     ]
@@ -43,8 +62,12 @@ def example() -> str:
         ("targets", Targets),
         ("queues.sales", Queue),
         ("lines.7172700100", Named),
-        ("agents.1003", Named),
+        ("agents.1003", Agent),
+        ("people.dana", Person),
+        ("teams.sales", Team),
         ("shifts.night", ShiftPlan),
+        ("fields.campaign", ReportField),
+        ("goals.quick", Goal),
         ("reports.daily", Report),
     ):
         lines += [f"# [tenants.default.{table}]", *_example_lines(cls), ""]

@@ -1,4 +1,4 @@
-"""What is wrong with a call centre's calendar: holidays, special days, shifts."""
+"""What is wrong with what reports are made by: holidays, special days, shifts, goals, fields."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
-from callkpi.config.tree import ShiftPlan, Tenant
+from callkpi.config.tree import Goal, ReportField, ShiftPlan, Tenant
 from callkpi.config.words import NAME, guess
 
 CLOSED = "closed"
+#: KPIs that add up over time: a goal for one is for a kind of period, and has a pace.
+COUNTED_KPIS = (
+    "contacts", "offered", "queued", "rung", "answered", "talked", "handled", "missed", "abandoned", "short_abandoned",
+    "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected", "failed", "exited", "voicemail",
+    "expired", "after_hours", "callback_requests", "made", "reached", "not_reached", "within_service_level",
+    "talk_seconds",
+    "hold_seconds", "wrap_seconds", "ring_no_answer", "transferred",
+)  # fmt: skip
+#: KPIs that don't.
+RATIO_KPIS = (
+    "missed_share", "answer_rate", "abandon_rate", "service_level", "asa_seconds", "aht_seconds",
+    "longest_wait_seconds",
+)  # fmt: skip
+PERIOD_KINDS = ("shift", "day", "week", "month", "quarter", "year")
 _DAY_MINUTES = 24 * 60
 
 
@@ -33,6 +47,40 @@ def calendar_problems(where: str, tenant: Tenant) -> Iterator[str]:
         yield f"{where}.special_days: without business_hours the call centre never closes; write these, too"
     for name, plan in tenant.shifts.items():
         yield from _shift_problems(f"{where}.shifts.{name}", name, plan)
+
+
+def reporting_problems(where: str, tenant: Tenant) -> Iterator[str]:
+    for name, goal in tenant.goals.items():
+        yield from _goal_problems(f"{where}.goals.{name}", goal, tenant)
+    for name, field in tenant.fields.items():
+        yield from _field_problems(f"{where}.fields.{name}", field)
+
+
+def _goal_problems(where: str, goal: Goal, tenant: Tenant) -> Iterator[str]:
+    known = (*COUNTED_KPIS, *RATIO_KPIS)
+    if goal.kpi not in known:
+        yield f"{where}.kpi: {goal.kpi!r} is none of {', '.join(known)}{guess(goal.kpi, known)}"
+    if goal.target <= 0:
+        yield f"{where}.target: must be above 0"
+    if goal.kpi in ("missed_share", "answer_rate", "abandon_rate", "service_level") and goal.target > 1:
+        yield f"{where}.target: {goal.target:g} must be a share, at most 1, e.g. 0.8"
+    if goal.period and goal.period not in PERIOD_KINDS:
+        yield f"{where}.period: {goal.period!r} is none of {', '.join(PERIOD_KINDS)}{guess(goal.period, PERIOD_KINDS)}"
+    if goal.kpi in COUNTED_KPIS and not goal.period:
+        yield f'{where}.period: is missing; so many {goal.kpi} in what? Write e.g. period = "month"'
+    if goal.shift and goal.period != "shift":
+        yield f'{where}.shift: is for period = "shift"'
+    if goal.shift and goal.shift not in (tenant.shifts or ("day",)):
+        yield f"{where}.shift: {goal.shift!r} is none of {', '.join(tenant.shifts) or 'day'}"
+    scopes = [key for key in ("queue", "team", "agent", "line") if getattr(goal, key)]
+    if len(scopes) > 1:
+        yield f"{where}: is for {' and '.join(scopes)}; write one of them"
+    yield from _validity_problems(where, goal.since, goal.until)
+
+
+def _field_problems(where: str, field: ReportField) -> Iterator[str]:
+    if not 1 <= field.limit <= 1000:
+        yield f"{where}.limit: must be 1 to 1000"
 
 
 def _special_problems(where: str, special_days: Mapping[str, str]) -> Iterator[str]:

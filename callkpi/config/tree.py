@@ -76,6 +76,34 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Agent(Named):
+    team: str = setting("", "key of the agent's team")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom several sources know by ids of their own."""
+
+    name: str = setting("", "shown everywhere; the table's own key where absent")
+    ids: tuple[str, ...] = setting((), 'of every source: "pbx:58" is id 58 of source pbx, "1003" that of any source')
+    team: str = setting("", "key of the person's team")
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    name: str = setting("", "shown instead of the table's own key")
+    agents: tuple[str, ...] = setting((), 'who is in it, by id as in people: "pbx:58", "1003"; or say team there')
+
+
+class RingingCounts(StrEnum):
+    """What a ringing phone is for the occupancy."""
+
+    AVAILABLE = "available"
+    WORK = "work"
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True)
 class Targets:
     """What a call centre wants to reach; the board is coloured by it."""
 
@@ -112,6 +140,39 @@ class ShiftPlan:
     team: str = setting("", "the team it is about; empty: all")
     since: str = setting("", "its first day; empty: always was")
     until: str = setting("", "its last day; empty: goes on")
+
+
+class GoalDirection(StrEnum):
+    AT_LEAST = "at_least"
+    AT_MOST = "at_most"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a KPI should be in a period."""
+
+    kpi: str = setting("", "the KPI by its name in the reports: answered, service_level, aht_seconds, …")
+    target: float = setting(0.0, "the value to reach; shares from 0 to 1, times in seconds")
+    direction: GoalDirection = setting(GoalDirection.AT_LEAST, "at_least or at_most")
+    period: str = setting(
+        "", "shift, day, week, month, quarter or year that it is for; empty: any, for what is no count"
+    )
+    shift: str = setting("", "only for shifts of this id")
+    queue: str = setting("", "only for this queue")
+    team: str = setting("", "only for this team")
+    agent: str = setting("", "only for this agent")
+    line: str = setting("", "only for this line")
+    since: str = setting("", "first day of the periods that it is for; empty: always was")
+    until: str = setting("", "last day; empty: goes on")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportField:
+    """A custom field of calls, or a reference to the CRM, that reports may be split by."""
+
+    name: str = setting("", "shown instead of the field's key")
+    values: tuple[str, ...] = setting((), "the values that are told apart, the others are other; none: the first ones")
+    limit: int = setting(50, "how many values are told apart, the most frequent ones; the others are other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +219,16 @@ class Tenant:
     targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
-    agents: dict[str, Named] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    agents: dict[str, Agent] = setting({}, "agents by the id that the source sends; equal names are one agent")
+    people: dict[str, Person] = setting({}, "people by a key of yours, with all their ids")
+    teams: dict[str, Team] = setting({}, "teams by a key of yours; none: a portal's departments")
+    agent_state_hours: float = setting(16.0, "an agent of whom no state is told for as long is offline")
+    agents_offline_at: str = setting("", 'when those who forgot to log out are offline, "22:00" of the local clock')
+    ringing_counts: RingingCounts = setting(
+        RingingCounts.AVAILABLE, "in the occupancy a ringing phone is available, work or out"
+    )
+    fields: dict[str, ReportField] = setting({}, "custom fields of calls that reports may be split by, by their key")
+    goals: dict[str, Goal] = setting({}, "goals by an id; targets are the goals of service level and missed share")
     reports: dict[str, Report] = setting({}, "summaries that are sent")
     shifts: dict[str, ShiftPlan] = setting({}, "shifts by an id; none: one shift, day, of the business hours")
 
@@ -303,6 +373,19 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Api:
+    requests_per_second: float = setting(
+        20.0, "per token, and the fourfold per address, in each web process; faster is answered 429; 0: no limit"
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), 'sites whose pages may read the API with a token of theirs, e.g. "https://crm.example"'
+    )
+    claim_minutes: float = setting(
+        30.0, "a claim of a missed customer ends by itself after this, unless it says another time"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Mail:
     server: str = setting("", "HOST:PORT of the SMTP server; 587 with starttls, 465 with tls")
     security: str = setting("starttls", "starttls, tls, or none for a server on this machine")
@@ -352,12 +435,14 @@ class Log:
 class Metrics:
     max_agents: int = setting(500, 'agents with series of their own per tenant; the rest are agent="other"')
     max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
+    max_teams: int = setting(100, 'teams with series of their own per tenant; the rest are team="other"')
     max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     server: Server = field(default_factory=Server)
+    api: Api = field(default_factory=Api)
     database: Database = field(default_factory=Database)
     mail: Mail = field(default_factory=Mail)
     telegram: Telegram = field(default_factory=Telegram)

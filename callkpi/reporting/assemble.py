@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -15,10 +15,11 @@ import orjson
 from callkpi import config, hours, kpi, store
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Fact, Figures, Grain
-from callkpi.model import Call, Direction, Fate, Outcome
+from callkpi.model import Call, Direction, Fate, Outcome, agent_key
 from callkpi.names import Names
-from callkpi.reporting import periods
-from callkpi.reporting.behind import FATES, written_off_before
+from callkpi.presence import Times
+from callkpi.reporting import goals, periods
+from callkpi.reporting.behind import FATES, kept_since, written_off_before
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
 from callkpi.reporting.steps import steps
@@ -43,6 +44,8 @@ from callkpi.reporting.summary import (
     Summary,
 )
 from callkpi.reports import Query, Reports, is_meant
+from callkpi.timekeeping import settle
+from callkpi.work import HIDDEN, item_of
 
 #: The longest period of which single calls are read: for who waited at once, and which calls changed a figure.
 BY_CALL = timedelta(days=2, hours=2)
@@ -56,7 +59,9 @@ NAMED_CALLS = 20
 REASONS = (
     "abandoned", "short_abandoned", "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected", "failed",
 )  # fmt: skip
-_CUSTOMERS = (Direction.INBOUND, Direction.OUTBOUND)
+_SETTLED = {
+    Fate.REACHED: State.REACHED, Fate.SELF_SERVED: State.SELF_SERVED, Fate.WRITTEN_OFF: State.WRITTEN_OFF,
+}  # fmt: skip
 
 
 async def summarise(
@@ -84,9 +89,11 @@ async def summarise_period(
     own = settings.tenants[tenant]
     period = replace(period, until=max(period.begin, min(period.end, at)))
     before = periods.comparable(own, period, against)
+    await settle(pool, settings)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         await names.refresh(connection)
-        assembly = _Assembly(connection, settings, names, tenant, span_of(own, period), at)
+        kept = await kept_since(connection)
+        assembly = _Assembly(connection, settings, names, tenant, span_of(own, period), at, kept)
         return await assembly.summary(before)
 
 
@@ -108,6 +115,7 @@ class _Assembly:
     tenant: str
     period: Span
     as_of: datetime
+    kept: Mapping[str, datetime]  #: since when calls and the journal are
 
     # -- what is asked ---------------------------------------------------------------------------------
     @property
@@ -125,7 +133,14 @@ class _Assembly:
 
     @property
     def reads_calls(self) -> bool:
-        return self.period.end - self.period.begin <= BY_CALL
+        return self._has("calls") and self.period.end - self.period.begin <= BY_CALL
+
+    @property
+    def reads_events(self) -> bool:
+        return self._has("journal") and self.period.end - self.period.begin <= BY_EVENT
+
+    def _has(self, what: str) -> bool:
+        return what not in self.kept or self.kept[what] <= self.period.begin
 
     def query(self, by: str, **more: str) -> Query:
         return Query(self.tenant, self.period.begin, self.period.end, by, {**self.only, **more})
@@ -166,7 +181,7 @@ class _Assembly:
             handover=await self._handover(),
             notes=tuple([note async for note in self._notes(figures, callbacks)]),
             before=await self._before(reports, before),
-            goals=self._goals(figures),
+            goals=self._goals(figures, queues, agents),
             service_level_seconds=self._service_level_seconds(("", *self.own.queues)),
             service_level_formula=self.own.service_level_formula.value,
             ledger=await self._ledger() if self.reads_calls else None,
@@ -182,13 +197,31 @@ class _Assembly:
         query = Query(self.tenant, span.begin, span.end, "direction", self.only)
         return Before(period=span, figures=(await reports.figures(query))["total"])
 
-    def _goals(self, figures: Mapping[str, Any]) -> tuple[Goal, ...]:
-        targets = self.own.targets
-        told = (("service_level", targets.service_level, True), ("missed_share", targets.missed_share, False))
-        return tuple(
-            Goal(figure=name, queue="", target=target, at_least=at_least, value=figures[name])
-            for name, target, at_least in told
-        )
+    def _goals(
+        self, figures: Mapping[str, Any], queues: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str, Any]]
+    ) -> tuple[Goal, ...]:
+        """The goals of the whole, of each queue and of each agent, as the settings have them."""
+        whole = self._scope("queue", self.period.queues[0]) if len(self.period.queues) == 1 else {}
+        found = [self._goal(goal, figures) for goal in self._wanted(whole)]
+        for kind, rows in (("queue", queues), ("agent", agents)):
+            for row in rows:
+                wanted = self._wanted(self._scope(kind, row[kind]))
+                found += [self._goal(goal, row, **{kind: row[kind]}) for goal in wanted]
+        return tuple(found)
+
+    def _scope(self, kind: str, shown: str) -> dict[str, tuple[str, ...]]:
+        return {kind: (shown, *self.names.ids(self.tenant, kind, shown))}
+
+    def _wanted(self, scope: Mapping[str, tuple[str, ...]]) -> list[config.Goal]:
+        period = self.period
+        shift = period.id if period.kind == "shift" else ""
+        subject = goals.Subject(period.kind, date.fromisoformat(period.day), shift, scope, None)
+        return [goal for _, goal in goals.of(self.own, subject)]
+
+    def _goal(self, goal: config.Goal, figures: Mapping[str, Any], queue: str = "", agent: str = "") -> Goal:
+        at_least = goal.direction is config.GoalDirection.AT_LEAST
+        value = figures.get(goal.kpi)
+        return Goal(figure=goal.kpi, queue=queue, agent=agent, target=goal.target, at_least=at_least, value=value)
 
     # -- queues and agents -----------------------------------------------------------------------------
     def _service_level_seconds(self, ids: Iterable[str]) -> float | None:
@@ -212,15 +245,7 @@ class _Assembly:
             for row in (await reports.figures(self.query("agent", queue=queue)))["rows"]:
                 if row["answered"]:
                     by_queue[row["agent"]][queue] = row["answered"]
-        lines = []
-        for row in rows:
-            figures = {key: value for key, value in row.items() if key != "agent"}
-            taken = by_queue[row["agent"]]
-            outside = row["answered"] - sum(taken.values())
-            lines.append(
-                AgentLine(agent=row["agent"], figures=figures, by_queue={**taken, **({"": outside} if outside else {})})
-            )
-        return lines
+        return [_agent_line(row, by_queue[row["agent"]]) for row in rows]
 
     # -- over time -------------------------------------------------------------------------------------
     async def _intervals(self) -> list[Interval]:
@@ -302,18 +327,24 @@ class _Assembly:
     # -- customers and calls that are left over --------------------------------------------------------
     async def _callbacks(self) -> tuple[CallBack, ...]:
         """Customers whom the period missed; of a long one those who still wait."""
-        rows = await self.db.fetch(store.query("summary", "missed_in"), self.tenant, self.period.begin, self.period.end)
-        customers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in rows:
-            if self.is_meant(row["queue"]):
-                customers[row["customer"] or f"{row['source']}/{row['call_id']}"].append(row)
-        found = [self._callback(misses) for misses in customers.values()]
+        rows = await self.db.fetch(
+            store.query("summary", "missed_in"), self.tenant, self.period.begin, self.period.end, HIDDEN
+        )
+        found = [self._callback(misses) for misses in self._by_customer(rows)]
         if not self.reads_calls:
             found = [item for item in found if item.state.is_open]
         return tuple(sorted(found, key=lambda item: (not item.state.is_open, item.first_missed_at)))
 
+    def _by_customer(self, rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+        """Missed calls that this period is about, of one customer together; a hidden number's each for itself."""
+        customers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in rows:
+            if self.is_meant(row["queue"]):
+                customers[item_of(row["customer"], row["source"], row["call_id"])].append(row)
+        return list(customers.values())
+
     def _callback(self, misses: Sequence[Mapping[str, Any]]) -> CallBack:
-        """One customer: he waits while any of his misses is not settled."""
+        """One customer. What settles his last miss settles those before."""
         last = misses[-1]
         tries = [row["called_back_at"] for row in misses if row["called_back_at"]]
         return CallBack(
@@ -321,14 +352,14 @@ class _Assembly:
             line=self.names.show(self.tenant, "line", last["line"]), outcome=last["outcome"], misses=len(misses),
             first_missed_at=misses[0]["started_at"], last_missed_at=last["started_at"],
             state_at_end=self._state(last, self.told_until), state=self._state(last, self.as_of),
-            called_back_at=max(tries, default=None), settled_at=last["reached_at"],
+            called_back_at=max(tries, default=None), settled_at=last["settled_at"],
             last_call=f"{last['source']}/{last['call_id']}",
         )  # fmt: skip
 
     def _state(self, row: Mapping[str, Any], at: datetime) -> State:
-        """Where a missed customer stood at a moment. What settles his last miss settles those before."""
-        if row["reached_at"] is not None and row["reached_at"] <= at:
-            return State.SELF_SERVED if row["fate"] == Fate.SELF_SERVED else State.REACHED
+        """Where a missed customer stood at a moment."""
+        if row["settled_at"] is not None and row["settled_at"] <= at:
+            return _SETTLED[Fate(row["fate"])]
         if row["started_at"] < written_off_before(self.own, at):
             return State.WRITTEN_OFF
         tried = row["called_back_at"] is not None and row["called_back_at"] <= at
@@ -337,15 +368,15 @@ class _Assembly:
     async def _handover(self) -> HandOver:
         at = self.told_until
         since = written_off_before(self.own, at)
-        rows = await self.db.fetch(store.query("summary", "waiting_at"), self.tenant, since, at)
-        waiting = [row for row in rows if self.is_meant(row["queue"])]
+        rows = await self.db.fetch(store.query("summary", "waited_at"), self.tenant, since, at, HIDDEN)
+        waiting = self._by_customer(rows)
         bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
         calls = [store.call_from_body(row["body"]) for row in bodies]
         return HandOver(
             waiting_customers=len(waiting),
-            of_this_period=sum(row["last_missed_at"] >= self.period.begin for row in waiting),
-            oldest_missed_at=min((row["first_missed_at"] for row in waiting), default=None),
-            still_waiting=sum(row["waits"] for row in waiting),
+            of_this_period=sum(misses[-1]["started_at"] >= self.period.begin for misses in waiting),
+            oldest_missed_at=min((misses[0]["started_at"] for misses in waiting), default=None),
+            still_waiting=sum(self._state(misses[-1], self.as_of).is_open for misses in waiting),
             open_calls=tuple(self._open_call(call, at) for call in calls if self._went_on(call, at)),
         )
 
@@ -359,9 +390,10 @@ class _Assembly:
         answered = call.answered_at is not None and call.answered_at <= at
         entries = [entry.queue for entry in call.entries if entry.entered_at <= at]
         talked = [leg.agent for leg in call.legs if leg.answered_at is not None and leg.answered_at <= at]
+        agent = self.agent(agent_key(call.source, talked[-1])) if talked else ""
         return OpenCall(
             call=f"{call.source}/{call.call_id}", began_at=call.started_at, customer=call.customer,
-            queue=self.queue(entries[-1]) if entries else "", agent=self.agent(talked[-1]) if talked else "",
+            queue=self.queue(entries[-1]) if entries else "", agent=agent,
             was="talking" if answered else "waiting" if call.direction is Direction.INBOUND else "calling",
             became=call.outcome.value,
         )  # fmt: skip
@@ -382,7 +414,7 @@ class _Assembly:
             yield Note(doubt=Doubt.REJECTED, count=row["payloads"], source=row["source"], begin=row["first_at"],
                        end=row["last_at"])  # fmt: skip
         late = []
-        if self.period.end - self.period.begin <= BY_EVENT:
+        if self.reads_events:
             for note in await self._silences():
                 yield note
             late = await self.db.fetch(
@@ -421,6 +453,21 @@ class _Assembly:
                 if until - since >= limit:
                     notes.append(Note(doubt=Doubt.SILENT, source=row["source"], begin=since, end=until))
         return notes
+
+
+#: What :meth:`callkpi.presence.Times.as_row` adds to the row of a person.
+_TIMES = frozenset(Times().as_row())
+_TOLD_TIMES = tuple(each.name for each in fields(AgentLine) if each.name in _TIMES)
+
+
+def _agent_line(row: Mapping[str, Any], by_queue: Mapping[str, int]) -> AgentLine:
+    """A person's work, and how his time was spent where a source tells his states."""
+    outside = row["answered"] - sum(by_queue.values())
+    told = {name: row[name] for name in _TOLD_TIMES} if row.get("logged_in_seconds") else {}
+    return AgentLine(
+        agent=row["agent"], figures={key: value for key, value in row.items() if key != "agent" and key not in _TIMES},
+        by_queue={**by_queue, **({"": outside} if outside else {})}, **told,
+    )  # fmt: skip
 
 
 _INTERVAL_SUMS = (

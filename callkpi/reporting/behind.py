@@ -7,7 +7,7 @@ and there are no others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from callkpi.kpi import Fact, Figures
 from callkpi.model import Direction, Fate
 from callkpi.names import Names
 from callkpi.reports import Query, is_meant
+from callkpi.work import HIDDEN
 
 
 class Way(StrEnum):
@@ -33,6 +34,8 @@ class Way(StrEnum):
     LONGEST = "longest"
 
 
+#: The longest window whose calls are looked at one by one.
+LONGEST = timedelta(days=100)
 #: Every figure that has calls behind it.
 FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _EMPTY = Figures()
@@ -101,6 +104,7 @@ class Behind:
     counts: str  #: calls | queue entries | handles of agents
     items: tuple[Item, ...]  #: what it counts, oldest first; of LONGEST the longest first
     others: tuple[Item, ...] = ()  #: of a share: what was judged and did not count
+    kept_since: datetime | None = None  #: calls before this are no longer kept, and the list lacks them
 
     @property
     def value(self) -> int | float | None:
@@ -161,7 +165,15 @@ async def calls_behind(
             weight = weigh(figure, fact, asked.formula)
             if weight != NOTHING:
                 items.append(asked.item(row, fact, weight))
-    return _sorted(figure, _COUNTS[grain], items)
+    kept = (await kept_since(pool)).get("calls")
+    found = _sorted(figure, _COUNTS[grain], items)
+    return replace(found, kept_since=kept) if kept is not None and kept > window.begin else found
+
+
+async def kept_since(db: asyncpg.Pool | asyncpg.Connection) -> dict[str, datetime]:
+    """Since when calls and the journal are kept; what is kept for ever is not in it. Figures are always kept."""
+    rows = await db.fetch(store.query("retention", "horizons"), timedelta())
+    return {row["what"]: row["before"] for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +225,7 @@ async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str, now: date
     query = asked.query
     if not query.only.keys() <= {"queue", "line", "direction"}:
         raise Unknown(f"{figure}: missed customers have a queue and a line; filter by nothing else")
-    rows = await pool.fetch(store.query("summary", "missed_in"), query.tenant, query.begin, query.end)
+    rows = await pool.fetch(store.query("summary", "missed_in"), query.tenant, query.begin, query.end, HIDDEN)
     written_off = written_off_before(asked.settings.tenants[query.tenant], now)
     items = []
     for row in rows:

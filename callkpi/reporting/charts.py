@@ -108,7 +108,7 @@ class _Maker:
     def service_level(self) -> Chart:
         text = self._language.text
         shapes: list[Shape] = [*self._grid([(each, self._language.share(each)) for each in (0.0, 0.5, 1.0)])]
-        goal = next((g for g in self._summary.goals if g.figure == "service_level" and not g.queue), None)
+        goal = next((g for g in self._summary.goals if g.figure == "service_level" and g.is_of_all), None)
         legend = [("line", text("service_level"))]
         if goal is not None:
             y = self._y(goal.target)

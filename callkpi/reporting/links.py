@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from callkpi.reporting.behind import FIGURES
+from callkpi.reporting.behind import FIGURES, LONGEST
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
 
@@ -15,10 +15,12 @@ from callkpi.reporting.summary import Summary
 def behind(
     summary: Summary, reader: Reader, figure: str, only: Mapping[str, str], begin: Any = None, end: Any = None
 ) -> str:
-    """The address of the calls behind a figure; "" where there are none or the reader has no links."""
+    """The address of the calls behind a figure; "" where there are none, too many, or the reader has no links."""
     if reader.root is None or figure not in FIGURES or ("agent" in only and not reader.agents):
         return ""
     period = summary.period
+    if (end or period.end) - (begin or period.begin) > LONGEST:
+        return ""
     scope = {"queue": period.queues} if period.queues and "queue" not in only else {}
     window = {"from": instant(begin or period.begin), "to": instant(end or period.end)}
     return reader.link("reports/calls", {"tenant": summary.tenant, "figure": figure, **window, **scope, **only})

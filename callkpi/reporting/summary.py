@@ -105,8 +105,13 @@ class AgentLine:
     by_queue: Mapping[str, int]  #: inbound calls that he answered, by shown queue; "" for those without one
     logged_in_seconds: float | None = None
     available_seconds: float | None = None
+    ringing_seconds: float | None = None
+    talking_seconds: float | None = None
     paused_seconds: float | None = None
+    busy_seconds: float | None = None
+    paused_by_reason: Mapping[str, float] | None = None
     occupancy: float | None = None
+    utilisation: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +137,7 @@ class CallBack:
     state_at_end: State  #: when the period ended (or at ``as_of``, where it goes on)
     state: State  #: at ``as_of``
     called_back_at: datetime | None
-    settled_at: datetime | None  #: when somebody spoke to him
+    settled_at: datetime | None  #: when somebody spoke to him, or closed him by hand
     last_call: str  #: source/call id of the last miss
 
 
@@ -202,10 +207,15 @@ class Goal:
     """What was wanted, and whether it came. At least or at most, as the figure goes."""
 
     figure: str  #: name in the glossary
-    queue: str  #: shown name; "" for all calls
+    queue: str  #: shown name; "" where it is not of one
     target: float
     at_least: bool
     value: Number
+    agent: str = ""  #: shown name; "" where it is not of one
+
+    @property
+    def is_of_all(self) -> bool:
+        return not (self.queue or self.agent)
 
     @property
     def is_reached(self) -> bool | None:

@@ -29,7 +29,7 @@ QUEUE = (
     "aht_seconds", "still_waiting",
 )  # fmt: skip
 AGENT = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds", "aht_seconds", "pauses")
-AGENT_TIMES = ("logged_in_seconds", "available_seconds", "paused_seconds", "occupancy")
+AGENT_TIMES = ("logged_in_seconds", "available_seconds", "paused_seconds", "busy_seconds", "occupancy", "utilisation")
 
 
 _A_DAY = timedelta(hours=25)
@@ -74,7 +74,7 @@ def kind_of(figure: str) -> Kind:
     """How the figure is written."""
     if figure.endswith("_seconds"):
         return Kind.SECONDS
-    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy")
+    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation")
     return Kind.SHARE if figure in shares else Kind.COUNT
 
 
@@ -132,7 +132,7 @@ class _Maker:
     def headline(self) -> Table:
         figures, before = self._summary.figures, self._summary.before
         names = [*HEADLINE, *(name for name in WHERE_ANY if figures[name])]
-        goals = {goal.figure: goal for goal in self._summary.goals if not goal.queue}
+        goals = {goal.figure: goal for goal in self._summary.goals if goal.is_of_all}
         rows = [self._headline_row(name, before.figures if before else None, goals.get(name)) for name in names]
         heads = [self._text("figure"), self._text("value"), self._text("goal")]
         if before is None:
@@ -176,14 +176,14 @@ class _Maker:
     # -- queues and agents -----------------------------------------------------------------------------
     def queues(self) -> Table:
         rows = [
-            (Cell(line.queue), *(_cell(line.figures, name, {"queue": line.queue}) for name in QUEUE))
+            (Cell(line.queue), *(self._judged(line.figures, name, {"queue": line.queue}) for name in QUEUE))
             for line in self._summary.queues
         ]
         return self._table("queues", "queues", [self._text(name) for name in ("queue", *QUEUE)], rows)
 
     def agents(self) -> Table:
         lines = self._summary.agents
-        times = [name for name in AGENT_TIMES if any(getattr(line, name) is not None for line in lines)]
+        times = [name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)]
         names = [
             name for name in AGENT if name in ("handled", "answered") or any(line.figures.get(name) for line in lines)
         ]
@@ -193,7 +193,7 @@ class _Maker:
 
     def _agent(self, line: AgentLine, names: Sequence[str], times: Sequence[str]) -> Iterator[Cell]:
         for name in names:
-            cell = _cell(line.figures, name, {"agent": line.agent})
+            cell = self._judged(line.figures, name, {"agent": line.agent})
             yield replace(cell, figure="") if name == "pauses" else cell
         for name in times:
             yield Cell(getattr(line, name), kind_of(name))
@@ -201,6 +201,15 @@ class _Maker:
     def _by_queue(self, line: AgentLine) -> str:
         told = [f"{queue or self._text('no_queue')} {count}" for queue, count in sorted(line.by_queue.items())]
         return self._text("comma").join(told)
+
+    def _judged(self, figures: Mapping[str, Any], name: str, only: Mapping[str, str]) -> Cell:
+        """A figure of a queue or an agent, and whether the goal that it has was reached."""
+        goals = (
+            goal for goal in self._summary.goals
+            if goal.figure == name and (goal.queue, goal.agent) == (only.get("queue", ""), only.get("agent", ""))
+        )  # fmt: skip
+        goal = next(goals, None)
+        return Cell(figures.get(name), kind_of(name), name, only, good=goal.is_reached if goal else None)
 
     # -- what is left over -----------------------------------------------------------------------------
     def callbacks(self) -> Table:
@@ -245,10 +254,6 @@ def _folded(summary: Summary) -> Iterator[Interval]:
     for is_quiet, group in groupby(summary.intervals, key=lambda interval: not interval.offered):
         run = list(group)
         yield from [replace(run[0], end=run[-1].end)] if is_quiet else run
-
-
-def _cell(figures: Mapping[str, Any], name: str, only: Mapping[str, str]) -> Cell:
-    return Cell(figures.get(name), kind_of(name), name, only)
 
 
 _CHANGES = {Kind.COUNT: Kind.DELTA, Kind.SHARE: Kind.POINTS, Kind.SECONDS: Kind.SECONDS_DELTA}

@@ -183,7 +183,7 @@ class _Said:
         yield self._fill("s_service", share=share, within=within, judged=self._judged("service_level"), waits=waits)
 
     def _judged(self, figure: str) -> list[Part]:
-        goal = next((g for g in self._summary.goals if g.figure == figure and not g.queue), None)
+        goal = next((g for g in self._summary.goals if g.figure == figure and g.is_of_all), None)
         if goal is None or goal.is_reached is None:
             return []
         return self._fill("s_above" if goal.is_reached else "s_below", goal=self._language.share(goal.target))

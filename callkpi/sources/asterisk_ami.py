@@ -63,6 +63,8 @@ _MEMBER_EVENTS = {
 }
 #: Status of a member's phone: free; invalid or unavailable. All others say that it is in use.
 _FREE, _UNREACHABLE = "1", {"4", "5"}
+#: A member's wrap-up time in seconds; more is a mistake.
+_LONGEST_WRAP = 3600
 #: Where an event names its call, in the order of preference.
 _LINKED_IDS = (
     "Linkedid", "DestLinkedid", "LocalOneLinkedid", "TransfererLinkedid", "OrigTransfererLinkedid", "ParkeeLinkedid",
@@ -72,7 +74,7 @@ _JOINING = {"AttendedTransfer", "BlindTransfer", "Pickup", "UnParkedCall"}
 _HEADERS = {
     name.lower(): name
     for name in (
-        "Event", "Timestamp", "received_at", "Result", "Paused", "PausedReason", "Status",
+        "Event", "Timestamp", "received_at", "Result", "Paused", "PausedReason", "Status", "Wrapuptime",
         *_LINKED_IDS, "TargetLinkedid", "SecondTransfererLinkedid", "TransfereeLinkedid", "TransferTargetLinkedid",
         "RetrieverLinkedid", *(header for kept in _KEPT.values() for header in kept),
     )
@@ -199,4 +201,11 @@ def _member_event(name: str, item: Mapping[str, Any], context: Context) -> CallE
         state=state,
         code=code,
         reason=str(item.get("PausedReason", ""))[:100] if state is AgentState.PAUSED else "",
+        wrap_ms=_wrap_ms(item),
     )
+
+
+def _wrap_ms(item: Mapping[str, Any]) -> int | None:
+    """The member's own time after each call. 0 says that the queue's applies, which no event tells."""
+    told = str(item.get("Wrapuptime", ""))
+    return 1000 * min(int(told), _LONGEST_WRAP) if told.isdecimal() and int(told) else None

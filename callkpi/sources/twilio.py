@@ -18,6 +18,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -201,9 +202,10 @@ def _worker(facts: Facts, at: datetime | None) -> CallEvent:
     agent, activity = facts.required("WorkerName"), facts.text("WorkerActivityName")
     states = {
         "available": AgentState.AVAILABLE, "idle": AgentState.AVAILABLE, "offline": AgentState.OFFLINE,
-        "busy": AgentState.BUSY, "reserved": AgentState.BUSY,
+        "busy": AgentState.BUSY, "reserved": AgentState.BUSY, "wrapup": AgentState.WRAP_UP,
     }  # fmt: skip
-    state = states.get(activity.lower(), AgentState.PAUSED)
+    # Activities have any name that the workspace gives them; what is none of ours is a pause with that reason.
+    state = states.get(re.sub("[^a-z]", "", activity.lower()), AgentState.PAUSED)
     reason = activity if state is AgentState.PAUSED else ""
     return facts.event(Kind.AGENT_STATE, AGENT_STREAM + agent, at, agent=agent, state=state, reason=reason)
 

@@ -97,6 +97,11 @@ class Reader:
         return not self.tenants or tenant in self.tenants
 
 
+def cookie_name(settings: config.Settings) -> str:
+    """The cookie of this daemon. Cookies know no ports: two daemons on one host must not take each other's."""
+    return f"callkpi_{settings.address[1]}"
+
+
 class Access:
     """The readers of these settings, and the cookies that they are known by."""
 
@@ -108,8 +113,7 @@ class Access:
         for name, entry in settings.tokens.items():
             self._add(Reader(name, entry.role, frozenset(entry.tenants)), entry.token)
         self._digests = {name: _digest(secret) for name, secret in self._secrets.items()}
-        #: Cookies know no ports: two daemons on one host must not take each other's.
-        self.cookie_name = f"callkpi_{settings.address[1]}"
+        self.cookie_name = cookie_name(settings)
 
     def _add(self, reader: Reader, token: str) -> None:
         self._readers[reader.name], self._secrets[reader.name] = reader, token.encode()

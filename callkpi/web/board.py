@@ -50,6 +50,10 @@ class Board:
         self._viewers = 0
         self._closing = asyncio.Event()
 
+    def watch(self, tenant: str) -> Watch:
+        """The reading of a tenant that all share."""
+        return self._watches[tenant]
+
     def routes(self) -> list[web.RouteDef]:
         answers: dict[str, Answer] = {"/board": self.page, "/board/state": self.state, "/board/events": self.events}
         return [

@@ -30,6 +30,7 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi<
 <li><a href="/api/v1/kpi?by=queue">/api/v1/kpi?by=queue</a>: today's KPIs by queue; also by
 <a href="/api/v1/kpi?by=agent">agent</a>, <a href="/api/v1/kpi?by=line">line</a>,
 <a href="/api/v1/kpi?by=direction">direction</a>, <a href="/api/v1/kpi?by=outcome">outcome</a>
+<li><a href="/api/v1/docs">/api/v1/docs</a>: everything that the API answers, and who may ask for it
 <li><a href="/api/v1/missed">/api/v1/missed</a>: customers who wait for a call back, oldest first
 <li><a href="/api/v1/calls">/api/v1/calls</a>: the calls behind the numbers
 <li><a href="/readyz">/readyz</a>: the state of the daemon</ul></html>

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -13,8 +14,15 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def problem(status: int, title: str, detail: str = "", *, headers: dict[str, str] | None = None) -> web.Response:
-    body = {"title": title, "status": status, **({"detail": detail} if detail else {})}
+def problem(
+    status: int,
+    title: str,
+    detail: str = "",
+    *,
+    headers: dict[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> web.Response:
+    body = {"title": title, "status": status, **({"detail": detail} if detail else {}), **(more or {})}
     return web.Response(
         status=status,
         text=json.dumps(body, ensure_ascii=False),
@@ -26,12 +34,20 @@ def problem(status: int, title: str, detail: str = "", *, headers: dict[str, str
 class Problem(Exception):
     """An answer that ends the request wherever it is raised."""
 
-    def __init__(self, status: int, title: str, detail: str = "", *, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        *,
+        headers: dict[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(title)
-        self.status, self.title, self.detail, self.headers = status, title, detail, headers
+        self.status, self.title, self.detail, self.headers, self.more = status, title, detail, headers, more
 
     def answer(self) -> web.Response:
-        return problem(self.status, self.title, self.detail, headers=self.headers)
+        return problem(self.status, self.title, self.detail, headers=self.headers, more=self.more)
 
 
 @web.middleware

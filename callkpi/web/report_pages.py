@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -19,11 +19,10 @@ from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS
 from callkpi.reporting.renderers.html import anchor, document
 from callkpi.reporting.tables import Cell, kind_of, show
+from callkpi.web.api.calls import WITHOUT_NUMBERS
 
 #: Rows that a page shows.
 MOST = 1000
-#: Facts of an event that name a customer.
-_NUMBERS = ("customer",)
 _HEADLINE = ("offered", "answered", "missed", "missed_share", "service_level", "asa_seconds")
 
 
@@ -119,6 +118,9 @@ def calls(page: Page, behind: Behind, begin: Any, end: Any, only: Mapping[str, S
         f"<h1>{escape(heading)}</h1>", f'<p class="when">{escape(when)}</p>',
         f"<h2>{escape(told.text('w_value', figure=name, value=show(value, told, page.zone)))}</h2>",
     ]  # fmt: skip
+    if behind.kept_since is not None:
+        gone = told.text("w_gone", at=told.moment(behind.kept_since, page.zone))
+        body.append(f'<p class="note">{escape(gone)}</p>')
     for key, items in (("w_others", behind.others), ("w_counted", behind.items)):
         if items or key == "w_counted":
             body += [f"<h2>{escape(told.text(key, n=told.number(len(items))))}</h2>", _items(page, behind, items)]
@@ -156,23 +158,28 @@ def _item(page: Page, behind: Behind, item: Item) -> dict[str, str]:
 # -- one call ---------------------------------------------------------------------------------------------
 
 
-def call(page: Page, told_call: Call, events: Sequence[Event], *, raw: bool) -> str:
+#: The shown name of a queue, a line or an agent of the call, by its kind and id.
+Shown = Callable[[str, str], str]
+
+
+def call(page: Page, told_call: Call, events: Sequence[Event], shown: Shown, *, raw: bool) -> str:
     """A call, its stays in queues, its legs and its events; the source's own words for those who may read them."""
     told, names = page.told, f"{told_call.source}/{told_call.call_id}"
     heading = f"{told.text('w_call')} {names}"
     body = [
-        f"<h1>{escape(heading)}</h1>", _facts(page, told_call), *_entries(page, told_call), *_legs(page, told_call),
+        f"<h1>{escape(heading)}</h1>", _facts(page, told_call, shown),
+        *_entries(page, told_call, shown), *_legs(page, told_call, shown),
         f"<h2>{escape(told.text('w_events'))}</h2>", _events(page, events, raw=raw),
     ]  # fmt: skip
     return document(heading, page.code, "\n".join(body), page.navigation())
 
 
-def _facts(page: Page, told_call: Call) -> str:
+def _facts(page: Page, told_call: Call, shown: Shown) -> str:
     told = page.told
-    shown = {
+    facts = {
         "direction": _word(told, "direction", told_call.direction.value),
         "customer": page.reader.customer(told_call.customer) or told.text("hidden_number"),
-        "line": told_call.line,
+        "line": shown("line", told_call.line),
         "outcome": _word(told, "outcome", told_call.outcome.value),
         "w_started": _second(page, told_call.started_at),
         "w_answered": _second(page, told_call.answered_at),
@@ -182,31 +189,32 @@ def _facts(page: Page, told_call: Call) -> str:
         "hold_seconds": _clock(told, told_call.hold_ms),
         "wrap_seconds": _clock(told, told_call.wrap_ms),
     }
-    rows = [[escape(told.text(key)), escape(value)] for key, value in shown.items()]
+    rows = [[escape(told.text(key)), escape(value)] for key, value in facts.items()]
     return _table([told.text("figure"), told.text("value")], rows)
 
 
-def _entries(page: Page, told_call: Call) -> Iterable[str]:
+def _entries(page: Page, told_call: Call, shown: Shown) -> Iterable[str]:
     told = page.told
     if told_call.entries:
         heads = [told.text(name) for name in ("queue", "from", "to", "w_wait", "outcome")]
         rows = [
-            [entry.queue, _second(page, entry.entered_at), _second(page, entry.left_at), _clock(told, entry.wait_ms),
-             _word(told, "outcome", entry.outcome.value)]
+            [shown("queue", entry.queue), _second(page, entry.entered_at), _second(page, entry.left_at),
+             _clock(told, entry.wait_ms), _word(told, "outcome", entry.outcome.value)]
             for entry in told_call.entries
         ]  # fmt: skip
         yield f"<h2>{escape(told.text('w_entries'))}</h2>"
         yield _table(heads, [list(map(escape, row)) for row in rows])
 
 
-def _legs(page: Page, told_call: Call) -> Iterable[str]:
+def _legs(page: Page, told_call: Call, shown: Shown) -> Iterable[str]:
     told = page.told
     if told_call.legs:
         heads = [told.text(name) for name in
                  ("agent", "queue", "w_rang", "w_answered", "w_ended", "w_ring", "w_talk", "w_ended_as")]  # fmt: skip
         agents = page.reader.agents
         rows = [
-            [leg.agent if agents else told.text("w_hidden_agents"), leg.queue, _second(page, leg.rung_at),
+            [shown("agent", leg.agent) if agents else told.text("w_hidden_agents"), shown("queue", leg.queue),
+             _second(page, leg.rung_at),
              _second(page, leg.answered_at), _second(page, leg.ended_at), _clock(told, leg.ring_ms),
              _clock(told, leg.talk_ms), _word(told, "outcome", leg.end.value if leg.end else "open")]
             for leg in told_call.legs
@@ -220,8 +228,7 @@ def _events(page: Page, events: Sequence[Event], *, raw: bool) -> str:
     heads = [told.text(name) for name in ("w_at", "w_received", "w_kind", "w_detail")]
     rows = []
     for event in events:
-        facts = {key: value for key, value in event.facts.items() if page.reader.agents or key != "agent"}
-        facts = {key: page.reader.customer(value) if key in _NUMBERS else value for key, value in facts.items()}
+        facts = _seen(page.reader, event.facts)
         shown = escape(told.text("comma").join(f"{key} {_plain(value)}" for key, value in facts.items()))
         if event.raw and raw:
             source = escape(json.dumps(event.raw, ensure_ascii=False, indent=1))
@@ -229,6 +236,17 @@ def _events(page: Page, events: Sequence[Event], *, raw: bool) -> str:
             shown += f"<details><summary>{escape(name)}</summary><pre>{source}</pre></details>"
         rows.append([_second(page, event.at), _second(page, event.received_at), escape(event.kind), shown])
     return _table(heads, rows)
+
+
+def _seen(reader: Reader, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What an event says, as far as the reader may know it: the same as the API shows him."""
+    seen = dict(facts)
+    if not reader.numbers:
+        masked = {"customer": reader.customer(facts["customer"])} if "customer" in facts else {}
+        seen = {key: value for key, value in facts.items() if key in WITHOUT_NUMBERS} | masked
+    if not reader.agents:
+        seen.pop("agent", None)
+    return seen
 
 
 def _plain(value: Any) -> str:

@@ -10,10 +10,11 @@ import asyncpg
 from aiohttp import web
 
 from callkpi import audit, config, store
+from callkpi.model import agent_key
 from callkpi.names import Names
 from callkpi.reporting import calendar, periods
 from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.behind import Unknown, Window, calls_behind
+from callkpi.reporting.behind import LONGEST, Unknown, Window, calls_behind
 from callkpi.reporting.language import LANGUAGES
 from callkpi.reporting.onecall import read_call
 from callkpi.reporting.periods import BadPeriod, Period
@@ -71,13 +72,13 @@ class ReportPages:
         return handler
 
     # -- who asks for what -----------------------------------------------------------------------------
-    def _page(self, request: web.Request, tenant: str, numbers: Right) -> Page:
-        """The page of a reader; he sees numbers if he has that right."""
+    def _page(self, request: web.Request, tenant: str, numbers: Right, agents: Right) -> Page:
+        """The page of a reader; he sees numbers and agents if he has those rights."""
         reader = access.require(request, Right.FIGURES, tenant)
         segments = request.rel_url.raw_path.count("/") - 1
         asked = request.query.get("lang", "")
         seen = Reader(
-            numbers=reader.may(numbers, tenant), agents=reader.may(Right.AGENT_FIGURES, tenant),
+            numbers=reader.may(numbers, tenant), agents=reader.may(agents, tenant),
             root="/".join([".."] * segments) or ".", query={"lang": asked} if asked in LANGUAGES else {},
         )  # fmt: skip
         query = [(key, value) for key, value in request.query.items() if key not in ("lang", "token")]
@@ -100,7 +101,11 @@ class ReportPages:
     async def overview(self, request: web.Request) -> web.Response:
         """The shifts of the last days, newest first."""
         tenant = tenant_of(request, self._settings) if "tenant" in request.query else self._tenants(request)[0]
-        page, own, now = self._page(request, tenant, Right.WORK_LIST), self._settings.tenants[tenant], datetime.now(UTC)
+        page, own, now = (
+            self._page(request, tenant, Right.WORK_LIST, Right.AGENT_FIGURES),
+            self._settings.tenants[tenant],
+            datetime.now(UTC),
+        )
         reports = Reports(self._pool, self._settings, self._names)
         listed = []
         for shift in reversed(calendar.shifts_between(own, tenant, now - _LISTED, now)):
@@ -124,7 +129,7 @@ class ReportPages:
         period = periods.parse(own, tenant, text, now)
         against = request.query.get("against", "previous")
         summary = await summarise_period(self._pool, self._settings, self._names, tenant, period, now, against)
-        page = self._page(request, tenant, Right.WORK_LIST)
+        page = self._page(request, tenant, Right.WORK_LIST, Right.AGENT_FIGURES)
         if page.reader.numbers and (summary.callbacks or summary.handover.open_calls):
             await self._record(request, tenant, audit.Action.READ_NUMBERS, text, len(summary.callbacks))
         ending = request.match_info["ending"].lstrip(".")
@@ -143,10 +148,16 @@ class ReportPages:
     async def calls(self, request: web.Request) -> web.Response:
         """The calls behind a figure."""
         tenant = tenant_of(request, self._settings)
-        page, own, query = self._page(request, tenant, Right.NUMBERS), self._settings.tenants[tenant], request.query
+        page, own, query = (
+            self._page(request, tenant, Right.NUMBERS, Right.AGENTS),
+            self._settings.tenants[tenant],
+            request.query,
+        )
         begin, end = moment(query.get("from", ""), "from", own), moment(query.get("to", ""), "to", own)
         if begin is None or end is None or begin >= end:
             raise BadQuery("from, to: both are needed, the first one earlier")
+        if end - begin > LONGEST:
+            raise BadQuery(f"from, to: at most {LONGEST.days} days at a time")
         only = {name: tuple(query.getall(name)) for name in _FILTERS if name in query}
         if "agent" in only:
             access.require(request, Right.AGENT_FIGURES, tenant)
@@ -161,7 +172,7 @@ class ReportPages:
     async def call(self, request: web.Request) -> web.Response:
         """One call with its events."""
         tenant = tenant_of(request, self._settings)
-        page, id = self._page(request, tenant, Right.NUMBERS), request.match_info
+        page, id = self._page(request, tenant, Right.NUMBERS, Right.AGENTS), request.match_info
         found = await read_call(self._pool, tenant, id["source"], id["call_id"])
         if found is None:
             return problem(404, "No such call", "Its address is reports/call/{source}/{call id}")
@@ -171,7 +182,12 @@ class ReportPages:
             await self._record(request, tenant, audit.Action.READ_RAW, subject, 1)
         elif page.reader.numbers:
             await self._record(request, tenant, audit.Action.READ_NUMBERS, subject, 1)
-        return _html(report_pages.call(page, *found, raw=raw))
+
+        def shown(kind: str, name: str) -> str:
+            return self._names.show(tenant, kind, agent_key(id["source"], name) if kind == "agent" else name)
+
+        await self._names.refresh(self._pool)
+        return _html(report_pages.call(page, *found, shown, raw=raw))
 
     async def _record(self, request: web.Request, tenant: str, action: audit.Action, subject: str, count: int) -> None:
         details: Mapping[str, object] = {"count": count, "path": request.path}

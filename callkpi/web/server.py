@@ -18,7 +18,7 @@ from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal, JournalUnavailable
 from callkpi.spool import Spool
-from callkpi.web import access, problems
+from callkpi.web import access, problems, signin
 from callkpi.web.api import Api
 from callkpi.web.board import Board
 from callkpi.web.hooks import Hooks
@@ -101,14 +101,16 @@ def application(
     settings: config.Settings, pool: asyncpg.Pool, ingest: Ingest, health: Health, spool: Spool | None = None
 ) -> web.Application:
     app = web.Application(
-        middlewares=[problems.middleware, access.middleware], client_max_size=settings.server.max_body_bytes
+        middlewares=[problems.middleware, access.middleware, signin.middleware],
+        client_max_size=settings.server.max_body_bytes,
     )
     access.install(app, settings)
+    app.add_routes(signin.routes())
     app.add_routes(Hooks(ingest, health, settings.server).routes())
     app.add_routes(Probes(pool, Exporter(pool, settings, spool), settings, spool).routes())
-    app.add_routes(Api(pool, settings).routes())
     app.add_routes(ReportPages(pool, settings).routes())
     board = Board(pool, settings)
+    app.add_routes(Api(pool, settings, board.watch).routes())
     app.add_routes(board.routes())
     app.on_shutdown.append(board.close)
     return app

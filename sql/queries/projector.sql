@@ -51,7 +51,8 @@ CROSS JOIN LATERAL (
 -- The rows of these calls as they were. Served by the primary key of one partition each: the start is compared outside
 -- of the subquery, or calls_by_time would look as good to the planner, and is not where many calls start at once.
 SELECT c.tenant, c.source, c.call_id, c.started_at, c.customer, c.direction, c.outcome, c.answered_at, c.line,
-       c.body -> 'entries' -> -1 ->> 'queue' AS queue, c.facts
+       c.body -> 'entries' -> -1 ->> 'queue' AS queue, c.facts,
+       CASE WHEN $7::boolean THEN c.body -> 'fields' END AS fields, CASE WHEN $7 THEN c.body -> 'crm' END AS crm
 FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS wanted (tenant, source, call_id, started_at)
 CROSS JOIN LATERAL (
     SELECT * FROM calls k
@@ -310,8 +311,8 @@ FROM pending;
 
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
-TRUNCATE pending, call_keys, calls, rollups, missed_calls, agent_states, agent_rollups, member_questions,
-    work_items;
+TRUNCATE pending, call_keys, calls, rollups, day_rollups, day_spans, missed_calls, agent_states, agent_rollups,
+    member_questions, work_items, agent_pending, agent_legs, agent_times, agent_horizon;
 
 -- name: requeue_journal
 -- Put every call of one month of the journal up for projection.

@@ -93,4 +93,4 @@ UPDATE reconcile_sources SET named_at = now() WHERE source = $1;
 
 -- name: portal_names
 -- Every name that a portal told, in the order in which equal ones are told apart: the lower number first.
-SELECT tenant, kind, id, name FROM portal_names ORDER BY tenant, kind, length(id), id, source;
+SELECT tenant, source, kind, id, name FROM portal_names ORDER BY tenant, kind, length(id), id, source;

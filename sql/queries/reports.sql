@@ -27,10 +27,10 @@ GROUP BY 1, 2, 3, 5;
 
 -- name: agent_rows
 -- Pauses and log-ins of a window of whole quarters of an hour.
-SELECT agent, sum(pauses)::bigint AS pauses, sum(resumes)::bigint AS resumes,
+SELECT source, agent, sum(pauses)::bigint AS pauses, sum(resumes)::bigint AS resumes,
        sum(logins)::bigint AS logins, sum(logouts)::bigint AS logouts
 FROM agent_rollups WHERE tenant = $1 AND at >= $2::timestamptz AND at < $3::timestamptz
-GROUP BY agent;
+GROUP BY source, agent;
 
 -- name: open_missed
 -- Customers nobody has spoken to since we missed them, oldest first. One row per customer; a hidden number can't
@@ -59,14 +59,59 @@ SELECT queue, count(*) AS customers, min(first_missed_at) AS oldest FROM (
 ) AS items GROUP BY queue;
 
 -- name: list_calls
--- Calls of a window, newest first, by any of a few properties. Served by calls_by_time and calls_by_customer.
+-- Calls of a window, newest first, by any of a few properties, behind a position ($11 to $13; at first the window's
+-- end). Served by calls_by_time and calls_by_customer.
 SELECT source, call_id, started_at, body FROM calls
 WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
+    AND started_at <= $11::timestamptz AND (started_at < $11::timestamptz OR (source, call_id) > ($12::text, $13::text))
     AND ($4::text IS NULL OR outcome = $4) AND ($5::text IS NULL OR direction = $5)
-    AND ($6::text IS NULL OR line = $6) AND ($7::text IS NULL OR customer = $7)
-    AND ($8::text IS NULL OR (body -> 'entries')::jsonb @> jsonb_build_array(jsonb_build_object('queue', $8::text)))
-    AND ($9::text IS NULL OR (body -> 'legs')::jsonb @> jsonb_build_array(jsonb_build_object('agent', $9::text)))
+    AND ($6::text[] IS NULL OR line = ANY ($6)) AND ($7::text IS NULL OR customer = $7)
+    AND ($8::text[] IS NULL OR EXISTS (
+        SELECT FROM json_array_elements(body -> 'entries') AS e (value) WHERE e.value ->> 'queue' = ANY ($8)
+    ))
+    AND ($9::text[] IS NULL OR EXISTS (
+        SELECT FROM json_array_elements(body -> 'legs') AS l (value) WHERE l.value ->> 'agent' = ANY ($9)
+    ))
 ORDER BY started_at DESC, source, call_id LIMIT $10;
+
+-- name: calls_onward
+-- The same calls in the order of time, for exports.
+SELECT source, call_id, started_at, body FROM calls
+WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
+    AND started_at >= $11::timestamptz AND (started_at > $11::timestamptz OR (source, call_id) > ($12::text, $13::text))
+    AND ($4::text IS NULL OR outcome = $4) AND ($5::text IS NULL OR direction = $5)
+    AND ($6::text[] IS NULL OR line = ANY ($6)) AND ($7::text IS NULL OR customer = $7)
+    AND ($8::text[] IS NULL OR EXISTS (
+        SELECT FROM json_array_elements(body -> 'entries') AS e (value) WHERE e.value ->> 'queue' = ANY ($8)
+    ))
+    AND ($9::text[] IS NULL OR EXISTS (
+        SELECT FROM json_array_elements(body -> 'legs') AS l (value) WHERE l.value ->> 'agent' = ANY ($9)
+    ))
+ORDER BY started_at, source, call_id LIMIT $10;
+
+-- name: missed_onward
+-- Missed calls of a window in the order of time, with what became of each customer, behind a position. Served by
+-- missed_by_time.
+SELECT source, call_id, started_at, customer, line, queue, outcome, called_back_at, reached_at,
+    CASE WHEN fate IN ('waiting', 'called_back') AND started_at < $4::timestamptz THEN 'written_off' ELSE fate END AS fate
+FROM missed_calls
+WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
+    AND started_at >= $6::timestamptz AND (started_at > $6::timestamptz OR (source, call_id) > ($7::text, $8::text))
+ORDER BY started_at, source, call_id LIMIT $5;
+
+-- name: agents_now
+-- The state of a tenant's agents in every queue, since when, and why. Served by the primary key.
+SELECT tenant, source, agent, queue, state, reason, at FROM agent_states WHERE tenant = $1;
+
+-- name: rejected_page
+-- Payloads that could not be understood, newest first. Served by the primary key.
+SELECT id, source, received_at, media_type, reason, replayed_at, length(payload) AS bytes FROM rejected
+WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- name: rejected_one
+-- One of them as it came.
+SELECT id, source, received_at, media_type, reason, replayed_at, length(payload) AS bytes, payload FROM rejected
+WHERE tenant = $1 AND id = $2;
 
 -- name: key_of
 -- Where a call is. Served by the primary key.
@@ -84,7 +129,7 @@ SELECT tenant, body FROM calls WHERE outcome = 'open';
 
 -- name: agent_states
 -- The state of every agent in every queue.
-SELECT tenant, agent, queue, state, reason FROM agent_states;
+SELECT tenant, source, agent, queue, state, reason FROM agent_states;
 
 -- name: counters
 -- Every counter.

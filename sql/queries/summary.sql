@@ -26,23 +26,39 @@ WHERE tenant = $1 AND started_at > $2::timestamptz - interval '2 days' AND start
     AND last_event_at >= $2::timestamptz AND direction = ANY ($4::text[]);
 
 -- name: missed_in
--- Missed calls of a window with what became of their customers. Served by missed_by_time.
-SELECT source, call_id, started_at, customer, line, queue, outcome, fate, called_back_at, reached_at
-FROM missed_calls
-WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
-    AND outcome <> 'callback_requested'
-ORDER BY started_at, source, call_id;
+-- Missed calls of a window with what became of their customers, and when that was: of a conversation, or of the hand
+-- that closed the item. Served by missed_by_time and the key of work_items; $4 begins the items of hidden numbers.
+SELECT m.source, m.call_id, m.started_at, m.customer, m.line, m.queue, m.outcome, m.fate, m.called_back_at,
+    coalesce(m.reached_at, closed.at) AS settled_at
+FROM missed_calls m
+CROSS JOIN LATERAL (
+    SELECT min((s.value ->> 'at')::timestamptz) AS at
+    FROM work_items w, json_array_elements(w.body -> 'settlements') AS s (value)
+    WHERE m.fate = 'written_off' AND w.tenant = m.tenant
+        AND w.item = CASE WHEN m.customer = '' THEN $4::text || m.source || '/' || m.call_id ELSE m.customer END
+        AND (s.value ->> 'at')::timestamptz >= m.started_at
+) AS closed
+WHERE m.tenant = $1 AND m.started_at >= $2::timestamptz AND m.started_at < $3::timestamptz
+    AND m.outcome <> 'callback_requested'
+ORDER BY m.started_at, m.source, m.call_id;
 
--- name: waiting_at
--- Customers missed before $3, not before $2, to whom nobody had spoken at $3: the work list of that moment, one row a
--- customer (each call of a hidden number), with whether he still waits. Served by missed_by_time.
-SELECT min(started_at) AS first_missed_at, max(started_at) AS last_missed_at,
-    bool_or(fate IN ('waiting', 'called_back')) AS waits,
-    (array_agg(queue ORDER BY started_at DESC))[1] AS queue
-FROM missed_calls
-WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
-    AND (reached_at IS NULL OR reached_at >= $3::timestamptz)
-GROUP BY customer, CASE WHEN customer = '' THEN source || '/' || call_id ELSE '' END;
+-- name: waited_at
+-- Missed calls (and requests to be called) before $3, not before $2, of which nobody had spoken to the customer at $3:
+-- the work list of that moment. Served by missed_by_time and the key of work_items; $4 begins the items of hidden
+-- numbers.
+SELECT m.source, m.call_id, m.started_at, m.customer, m.queue, m.fate, m.called_back_at, settled.at AS settled_at
+FROM missed_calls m
+CROSS JOIN LATERAL (
+    SELECT min((s.value ->> 'at')::timestamptz) AS at
+    FROM work_items w, json_array_elements(w.body -> 'settlements') AS s (value)
+    WHERE m.fate = 'written_off' AND w.tenant = m.tenant
+        AND w.item = CASE WHEN m.customer = '' THEN $4::text || m.source || '/' || m.call_id ELSE m.customer END
+        AND (s.value ->> 'at')::timestamptz >= m.started_at
+) AS closed
+CROSS JOIN LATERAL (SELECT coalesce(m.reached_at, closed.at) AS at) AS settled
+WHERE m.tenant = $1 AND m.started_at >= $2::timestamptz AND m.started_at < $3::timestamptz
+    AND (settled.at IS NULL OR settled.at >= $3::timestamptz)
+ORDER BY m.started_at, m.source, m.call_id;
 
 -- name: rejected_in
 -- Payloads that came in a window and could not be understood yet. Few rows: no index.

@@ -13,8 +13,9 @@ DELETE FROM view_names;
 -- name: tell_tenant
 -- What the views need to know of one tenant.
 INSERT INTO view_tenants
-    (tenant, timezone, service_level_formula, service_level_seconds, write_off, working_day, numbers)
-VALUES ($1, $2, $3, $4, $5, $6, $7);
+    (tenant, timezone, service_level_formula, service_level_seconds, write_off, working_day, numbers,
+     ringing_counts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: tell_names
 -- What people call queues, lines and agents.
@@ -28,3 +29,11 @@ SELECT format('ALTER ROLE callkpi_reader LOGIN PASSWORD %L', $1::text);
 -- name: prepare_reader
 -- Grants the views to the reader; says in words what was not possible.
 SELECT prepare_reader();
+
+-- name: forget_shifts
+-- Shifts of an earlier configuration, or of another week.
+DELETE FROM view_shifts;
+
+-- name: tell_shift
+-- One shift of one day.
+INSERT INTO view_shifts (tenant, id, name, day, begins, ends, queues, team) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);

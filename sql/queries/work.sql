@@ -65,3 +65,20 @@ WHERE id < $1 AND at >= $2::timestamptz AND at < $3::timestamptz
     AND ($4::text IS NULL OR who = $4) AND ($5::text IS NULL OR action = $5)
     AND ($6::text[] IS NULL OR tenant = ANY ($6))
 ORDER BY id DESC LIMIT $7;
+
+-- name: rename_item
+-- What was done about a customer before a time is about his pseudonym from now on. Served by journal_by_call.
+UPDATE journal SET call_id = $4 WHERE tenant = $1 AND source = $2 AND call_id = $3 AND at < $5::timestamptz;
+
+-- name: events_with
+-- What was done about anybody and holds a number: found by the text, which no index serves.
+SELECT tenant, source, call_id, at, event_id, body FROM journal
+WHERE tenant = $1 AND source = $2 AND at < $4::timestamptz AND body::text ~ $3;
+
+-- name: delete_item
+-- Forget the state of an item.
+DELETE FROM work_items WHERE tenant = $1 AND item = $2;
+
+-- name: delete_answers
+-- Forget answers to requests: they may hold what was noted.
+DELETE FROM idempotency;

@@ -1,0 +1,401 @@
+"""Keeps the table of agents' times: what the projector has changed, to quarters of an hour.
+
+The projector only writes down which calls and agents it has touched. Here one worker at a time takes these, finds the
+quarters that they reach into, and computes exactly those again from what was told; a late event costs its own quarters
+and nothing else. A quarter is a function of the journal, so the order of arrival changes no number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import asyncpg
+import orjson
+
+from callkpi import config, kpi, store
+from callkpi.model import AGENT_STREAM, agent_key
+from callkpi.presence import (
+    MEASURES,
+    QUARTER_MS,
+    WRAP_REACH,
+    Held,
+    Lapse,
+    Line,
+    OnPhone,
+    Span,
+    Times,
+    Told,
+    clipped,
+    from_ms,
+    on_phone,
+    quarter_of,
+    sums,
+    to_ms,
+    together,
+)
+
+#: The end of a leg that goes on; the migration has it in an index.
+OPEN_MS = 9_000_000_000_000_000
+#: Rows of table agent_pending in one transaction: a batch of the projector each.
+ROUND = 100
+#: Quarters that are written ahead: the present one and the next.
+AHEAD = 2 * kpi.INTERVAL
+_REACH_MS = WRAP_REACH // timedelta(milliseconds=1)
+
+
+class Id(NamedTuple):
+    """One agent id of one source."""
+
+    tenant: str
+    source: str
+    agent: str
+
+
+class _Run(NamedTuple):
+    """Quarters of one agent that follow each other, [since, until) in milliseconds."""
+
+    id: Id
+    since: int
+    until: int
+
+
+LegRow = tuple[Any, ...]  #: tenant, source, call_id, n, agent, queue, begin_ms, end_ms, spans
+
+
+@dataclass(slots=True)
+class _Dirty:
+    """Which quarters have to be computed again."""
+
+    limit: int
+    quarters: dict[Id, set[int]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, who: Id, begin: int, end: int) -> None:
+        first = begin - begin % QUARTER_MS
+        self.quarters[who].update(range(first, min(end + 1, self.limit), QUARTER_MS))
+
+    def runs(self) -> list[_Run]:
+        result = []
+        for who, quarters in sorted(self.quarters.items()):
+            since = until = -1
+            for at in sorted(quarters):
+                if at != until:
+                    if until > since:
+                        result.append(_Run(who, since, until))
+                    since = at
+                until = at + QUARTER_MS
+            if until > since:
+                result.append(_Run(who, since, until))
+        return result
+
+
+async def settle(pool: asyncpg.Pool, settings: config.Settings, *, wait: bool = True) -> int:
+    """Compute the times of everything that has changed, and of the quarters that have begun. Returns how many changes.
+
+    Where somebody else does that now, he is waited for, or not.
+    """
+    total = 0
+    while True:
+        async with pool.acquire() as connection, connection.transaction():
+            if wait:
+                await connection.execute(store.query("agents", "lock"))
+            elif not await connection.fetchval(store.query("agents", "try_lock")):
+                return total
+            taken = await _Settling(connection, settings).round()
+        total += taken
+        if taken < ROUND:
+            return total
+
+
+class _Settling:
+    """One round, in one transaction."""
+
+    def __init__(self, connection: asyncpg.Connection, settings: config.Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._lapses = {name: Lapse.of(tenant) for name, tenant in settings.tenants.items()}
+
+    async def round(self) -> int:
+        pending = await self._connection.fetch(store.query("agents", "take_pending"), ROUND)
+        known = await self._connection.fetchval(store.query("agents", "horizon"))
+        horizon = max(kpi.quarter(datetime.now(UTC)) + AHEAD, known or datetime.min.replace(tzinfo=UTC))
+        if not pending and horizon == known:
+            return 0
+        dirty = _Dirty(to_ms(horizon))
+        await self._take_calls(dirty, _calls(pending))
+        for who, first, last in _agents(pending):
+            dirty.add(who, to_ms(first), to_ms(last + self.lapse(who.tenant).longest))
+        if known is not None and horizon > known:
+            for row in await self._connection.fetch(store.query("agents", "present_at"), known - kpi.INTERVAL):
+                dirty.add(Id(row["tenant"], row["source"], row["agent"]), to_ms(known), to_ms(horizon))
+        await self._write(dirty.runs())
+        if horizon != known:
+            await self._connection.execute(store.query("agents", "set_horizon"), horizon)
+        return len(pending)
+
+    def lapse(self, tenant: str) -> Lapse:
+        return self._lapses.get(tenant) or Lapse.of(config.Tenant())
+
+    async def _take_calls(self, dirty: _Dirty, keys: Sequence[tuple[str, str, str]]) -> None:
+        """Bring the legs of calls up to date; the quarters of those that changed are dirty."""
+        if not keys:
+            return
+        columns = [list(column) for column in zip(*keys, strict=True)]
+        old = {tuple(row.values())[:4]: tuple(row.values()) for row in await self._fetch("legs", *columns)}
+        new = {row[:4]: row for call in await self._fetch("calls", *columns) for row in leg_rows(call)}
+        gone = sorted(old.keys() - new.keys())
+        come = [row for key, row in sorted(new.items()) if old.get(key) != row]
+        for row in (*(old[key] for key in gone), *come, *(old[row[:4]] for row in come if row[:4] in old)):
+            dirty.add(Id(row[0], row[1], row[4]), row[6], row[7] + _REACH_MS)
+        if gone:
+            await self._execute("delete_legs", *_columns(gone))
+        if come:
+            await self._execute("write_legs", *_columns(come))
+
+    async def _write(self, runs: Sequence[_Run]) -> None:
+        if not runs:
+            return
+        told = await self._told(runs)
+        columns = [[*part] for part in zip(*(run.id for run in runs), strict=True)]
+        spans = [[from_ms(run.since) for run in runs], [from_ms(run.until) for run in runs]]
+        stored: dict[_Place, dict[int, Any]] = defaultdict(dict)
+        for row in await self._fetch("quarters_between", *columns, *spans):
+            stored[_place(row)][to_ms(row["at"])] = row
+        gone, come = [], []
+        for run in runs:
+            place = (run.id, run.since)
+            known = stored.get(place, {})
+            first = known.get(run.since - QUARTER_MS)
+            before = _held(first["held"]) if first is not None else {}
+            for at, row in quarters(run.since, run.until, before, told.get(place, _NOTHING), self.lapse(run.id.tenant)):
+                was = known.get(at)
+                if row is None:
+                    gone += [(*run.id, from_ms(at))] if was is not None else []
+                elif was is None or (was["spans"], was["held"]) != (row["spans"], row["held"]):
+                    come.append({**run.id._asdict(), "at": from_ms(at), **row})
+        if gone:
+            await self._execute("delete_quarters", *_columns(gone))
+        if come:
+            raw = [{**row, **{name: orjson.loads(row[name]) for name in _JSON}} for row in come]
+            await self._execute("write_quarters", store.to_json(raw))
+
+    async def differences(self, run: _Run) -> list[str]:
+        """Stored quarters of a run from an agent's beginning that are not what is told."""
+        columns = [[part] for part in run.id]
+        spans = [[from_ms(run.since)], [from_ms(run.until)]]
+        stored = {to_ms(row["at"]): row for row in await self._fetch("quarters_between", *columns, *spans)}
+        told = (await self._told([run])).get((run.id, run.since), _NOTHING)
+        findings = []
+        for at, row in quarters(run.since, run.until, {}, told, self.lapse(run.id.tenant)):
+            was = stored.pop(at, None)
+            wrong = was is not None if row is None else was is None or any(was[name] != row[name] for name in row)
+            if wrong:
+                findings.append(f"time in state of {agent_key(*run.id[1:])} at {from_ms(at)}: is not what was told")
+        return findings + [f"time in state of {agent_key(*run.id[1:])} at {from_ms(at)}: is nobody's" for at in stored]
+
+    async def _told(self, runs: Sequence[_Run]) -> Mapping[_Place, Material]:
+        columns = [[*part] for part in zip(*(run.id for run in runs), strict=True)]
+        since = [from_ms(run.since) for run in runs]
+        states = await self._fetch("states_between", *columns, since, [from_ms(run.until) for run in runs])
+        legs = await self._fetch(
+            "legs_between", *columns, since, [run.since - _REACH_MS for run in runs], [run.until for run in runs]
+        )
+        return material(states, legs)
+
+    async def _fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
+        return list(await self._connection.fetch(store.query("agents", name), *arguments))
+
+    async def _execute(self, name: str, *arguments: Any) -> None:
+        await self._connection.execute(store.query("agents", name), *arguments)
+
+
+_Place = tuple[Id, int]  #: an agent and the begin of a run
+_JSON = ("paused", "spans", "held")
+
+
+@dataclass(slots=True)
+class Material:
+    """What the quarters of one run are computed from."""
+
+    told: dict[int, list[Told]] = field(default_factory=lambda: defaultdict(list))  #: by quarter
+    lines: list[Line] = field(default_factory=list)
+
+
+_NOTHING = Material()
+
+
+def material(states: Iterable[Mapping[str, Any]], legs: Iterable[Mapping[str, Any]]) -> dict[_Place, Material]:
+    """Rows of the store by agent and run."""
+    result: dict[_Place, Material] = defaultdict(Material)
+    for row in states:
+        at = to_ms(row["at"])
+        event = Told(at, row["event_id"], row["queue"], row["state"], row["reason"], row["wrap"])
+        result[_place(row)].told[at - at % QUARTER_MS].append(event)
+    for row in legs:
+        spans = (OnPhone(begin, end, state) for begin, end, state in orjson.loads(row["spans"]))
+        result[_place(row)].lines.append(Line(row["queue"], tuple(spans)))
+    return result
+
+
+def quarters(
+    since: int, until: int, before: Mapping[str, Held], told: Material, lapse: Lapse
+) -> Iterable[tuple[int, dict[str, Any] | None]]:
+    """The quarters of one run as rows; None where there is nothing to say."""
+    lines = sorted(told.lines, key=lambda line: line.begin)
+    held = dict(before)
+    for at in range(since, until, QUARTER_MS):
+        lines = [line for line in lines if line.end is None or line.end + _REACH_MS > at]
+        here = [line for line in lines if line.begin < at + QUARTER_MS]
+        states = told.told.get(at, [])
+        if not (held or here or states):
+            yield at, None
+            continue
+        spans, held = quarter_of(at, held, states, here, lapse)
+        yield at, _row(spans, held) if spans or held else None
+
+
+def _row(spans: Sequence[Span], held: Mapping[str, Held]) -> dict[str, Any]:
+    totals, reasons = sums(spans)
+    return {
+        **{name: totals[name] for name in MEASURES},
+        "paused": store.to_json(dict(sorted(reasons.items()))),
+        "spans": store.to_json([list(span) for span in spans]),
+        "held": store.to_json({queue: list(told) for queue, told in held.items()}),
+    }
+
+
+def leg_rows(row: Mapping[str, Any]) -> list[LegRow]:
+    """The rows of table agent_legs of one call."""
+    call = store.call_from_body(row["body"])
+    rows: list[LegRow] = []
+    for n, leg in enumerate(call.legs):
+        spans = on_phone(leg, call) if leg.agent else []
+        if spans:
+            begin, end = spans[0].begin, spans[-1].end
+            place = (call.tenant, call.source, call.call_id, n, leg.agent, leg.queue)
+            rows.append((*place, begin, OPEN_MS if end is None else end, store.to_json([*map(list, spans)])))
+    return rows
+
+
+def _calls(pending: Iterable[Any]) -> list[tuple[str, str, str]]:
+    keys = {key for row in pending for key in zip(row["tenants"], row["sources"], row["call_ids"], strict=True)}
+    return sorted(key for key in keys if not key[2].startswith(AGENT_STREAM))
+
+
+def _agents(pending: Iterable[Any]) -> list[tuple[Id, datetime, datetime]]:
+    columns = ("tenants", "sources", "call_ids", "first_at", "last_at")
+    return [
+        (Id(tenant, source, call_id.removeprefix(AGENT_STREAM)), first, last)
+        for row in pending
+        for tenant, source, call_id, first, last in zip(*(row[name] for name in columns), strict=True)
+        if call_id.startswith(AGENT_STREAM)
+    ]
+
+
+def _place(row: Mapping[str, Any]) -> _Place:
+    return Id(row["tenant"], row["source"], row["agent"]), to_ms(row["since"])
+
+
+def _held(text: str) -> dict[str, Held]:
+    return {queue: Held(*told) for queue, told in orjson.loads(text).items()}
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+# -- checking ---------------------------------------------------------------------------------------------
+
+
+async def check(connection: asyncpg.Connection, settings: config.Settings) -> list[str]:
+    """Quarters that are not what the journal and the legs give, of every agent from his first moment on."""
+    horizon = await connection.fetchval(store.query("agents", "horizon"))
+    if horizon is None:
+        return []
+    settling, findings = _Settling(connection, settings), []
+    for row in await connection.fetch(store.query("agents", "ids")):
+        who = Id(row["tenant"], row["source"], row["agent"])
+        first = await connection.fetchval(store.query("agents", "first_of"), *who)
+        if first is not None:
+            since = first // QUARTER_MS * QUARTER_MS
+            findings += await settling.differences(_Run(who, since, max(to_ms(horizon), since)))
+    return findings
+
+
+async def check_legs(connection: asyncpg.Connection, key: tuple[str, str, str], body: str) -> str:
+    """What is wrong with the stored legs of a call; "" is nothing."""
+    rows = await connection.fetch(store.query("agents", "legs"), *([part] for part in key))
+    stored = sorted(tuple(row.values()) for row in rows)
+    return "" if stored == leg_rows({"body": body}) else f"call {key[1]}/{key[2]}: its legs are stored otherwise"
+
+
+# -- reading ----------------------------------------------------------------------------------------------
+
+Label = Callable[[str], str]
+#: One agent id of one source, within a tenant.
+_Of = tuple[str, str]
+
+
+async def people(
+    db: asyncpg.Pool | asyncpg.Connection,
+    tenant: str,
+    window: tuple[datetime, datetime],
+    label: Label,
+    ringing: config.RingingCounts,
+) -> dict[str, tuple[list[str], Times]]:
+    """Time in state in a window up to now, by the label of agents' keys: ids with one label are one person.
+
+    Whole quarters are sums, where a person has one id; the edges, and several ids, are laid out span by span.
+    """
+    begin, end = window[0], min(window[1], datetime.now(UTC))
+    if end <= begin:
+        return {}
+    first = kpi.quarter(begin) + (kpi.INTERVAL if kpi.quarter(begin) < begin else timedelta(0))
+    inner = (first, max(kpi.quarter(end), first))
+    edges = sorted({kpi.quarter(at) for at in (begin, end) if kpi.quarter(at) < at})
+    totals: dict[_Of, Counter[str]] = {}
+    reasons: dict[_Of, Counter[str]] = defaultdict(Counter)
+    layers: dict[datetime, dict[_Of, list[Span]]] = defaultdict(dict)
+    for row in await db.fetch(store.query("agents", "sums"), tenant, *inner):
+        totals[row["source"], row["agent"]] = Counter({name: row[name] for name in MEASURES})
+    for row in await db.fetch(store.query("agents", "reasons"), tenant, *inner):
+        reasons[row["source"], row["agent"]][row["reason"]] += row["ms"]
+    for row in await db.fetch(store.query("agents", "spans_at"), tenant, edges):
+        since, until = (to_ms(at) - to_ms(row["at"]) for at in (begin, end))
+        layers[row["at"]][row["source"], row["agent"]] = clipped(_spans(row["spans"]), since, until)
+    known: dict[str, list[_Of]] = defaultdict(list)
+    for who in sorted({*totals, *(who for spans in layers.values() for who in spans)}):
+        known[label(agent_key(*who))].append(who)
+    several = [who for ids in known.values() if len(ids) > 1 for who in ids]
+    for row in await _spans_of(db, tenant, several, inner):
+        layers[row["at"]][row["source"], row["agent"]] = _spans(row["spans"])
+    result = {}
+    for name, ids in known.items():
+        whole, by_reason = Counter[str](), Counter[str]()
+        if len(ids) == 1:
+            whole.update(totals.get(ids[0], {}))
+            by_reason.update(reasons.get(ids[0], {}))
+        for spans in layers.values():
+            more, paused = sums(together([spans[who] for who in ids if who in spans]))
+            whole.update(more)
+            by_reason.update(paused)
+        if any(whole.values()):
+            length = to_ms(end) - to_ms(begin) if whole["logged_in_ms"] else 0
+            result[name] = [agent_key(*who) for who in ids], Times(whole, by_reason, length, ringing)
+    return result
+
+
+async def _spans_of(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, several: Sequence[_Of], inner: tuple[datetime, datetime]
+) -> Sequence[asyncpg.Record]:
+    if not several or inner[0] >= inner[1]:
+        return []
+    columns = [[source for source, _ in several], [agent for _, agent in several]]
+    return list(await db.fetch(store.query("agents", "spans_of"), tenant, *columns, *inner))
+
+
+def _spans(text: str) -> list[Span]:
+    return [Span(*span) for span in orjson.loads(text)]

@@ -1,0 +1,43 @@
+"""KPIs of any window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from callkpi.model import Direction, Outcome
+from callkpi.reports import GROUPINGS, Query, Reports
+from callkpi.web.access import Right
+from callkpi.web.api.contract import WINDOW, Answer, Asked, Operation, choice, text
+from callkpi.web.api.schemas import ref
+
+FILTERS = (
+    text("queue", "Only this queue, by its id or name."),
+    text("agent", "Only this agent, by his id or name."),
+    text("line", "Only this line, by its id or name."),
+    choice("direction", "Only calls of this direction.", list(Direction)),
+    choice("outcome", "Only calls that ended so.", list(Outcome)),
+)
+#: A window that ends now moves with the clock; what it says may stay the same.
+_CLOCK = frozenset({"to"})
+
+
+def operations(reports: Reports) -> Sequence[Operation]:
+    async def kpi(asked: Asked) -> Answer:
+        begin, end = asked.window()
+        if asked["by"] == "agent" or asked["agent"] is not None:
+            asked.needs(Right.AGENT_FIGURES, "figures of agents")
+        only = {each.name: asked[each.name] for each in FILTERS if asked[each.name] is not None}
+        found = await reports.figures(Query(asked.tenant, begin, end, asked["by"], only))
+        return Answer(found, volatile=frozenset() if asked["to"] else _CLOCK)
+
+    return [
+        Operation(
+            path="/api/v1/kpi",
+            name="kpi",
+            summary="KPIs of a window, rows by one dimension; the others filter. Of agents: role manager.",
+            subject="Figures",
+            parameters=(*WINDOW, choice("by", "What the rows are.", GROUPINGS, "queue"), *FILTERS),
+            answer=kpi,
+            schema=ref("Kpi"),
+        )
+    ]

@@ -1,0 +1,156 @@
+"""A summary as files: the same words and figures in each, read again by other programs than ours."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import zipfile
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from pypdf import PdfReader
+
+from callkpi.reporting.reader import Reader
+from callkpi.reporting.renderers import FORMATS
+from callkpi.reporting.summary import QueueLine, Summary
+from callkpi.reporting.words import sentences
+from tests.summaries import a_night, figures
+
+STRANGER, MANAGER = Reader(), Reader(numbers=True, agents=True, root="https://kpi.example")
+
+
+def rendered(form: str, code: str = "ru", reader: Reader = MANAGER, told: Summary | None = None) -> bytes:
+    return FORMATS[form].render(told or a_night(), code, reader)
+
+
+def pdf_text(raw: bytes) -> str:
+    pages = PdfReader(io.BytesIO(raw)).pages
+    return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
+
+
+@pytest.mark.parametrize("code", ["en", "ru", "kk"])
+def test_a_pdf_says_every_sentence_and_figure(code: str) -> None:
+    text = pdf_text(rendered("pdf", code))
+    for sentence in sentences(a_night(), code):
+        assert re.sub(r"\s+", " ", str(sentence)) in text
+    assert "Дана Әбілқасым" in text
+    assert "+77011234567" in text
+    links = {
+        annotation["/A"]["/URI"]
+        for page in PdfReader(io.BytesIO(rendered("pdf", code))).pages
+        for annotation in (reference.get_object() for reference in page.get("/Annots", []))
+    }
+    assert any("figure=missed&" in link and link.startswith("https://kpi.example/reports/calls?") for link in links)
+
+
+def test_a_pdf_is_the_same_bytes_again_and_says_what_it_is() -> None:
+    assert rendered("pdf") == rendered("pdf")
+    told = PdfReader(io.BytesIO(rendered("pdf"))).metadata
+    assert told is not None and told.title == "Итоги смены: Night, 23.11.2026"
+    assert told.subject == a_night().fingerprint
+
+
+def test_a_long_pdf_repeats_the_head_of_its_table_and_numbers_its_pages() -> None:
+    many = tuple(replace(a_night().callbacks[0], last_call=f"pbx/{number}") for number in range(150))
+    pages = [
+        page.extract_text()
+        for page in PdfReader(io.BytesIO(rendered("pdf", "en", told=replace(a_night(), callbacks=many)))).pages
+    ]
+    assert len(pages) > 3
+    with_rows = [page for page in pages if page.count("+77011234567") > 5]
+    assert all("First missed" in page for page in with_rows)
+    assert all(f"page {number} of {len(pages)}" in page for number, page in enumerate(pages, 1))
+
+
+def test_a_workbook_has_numbers_and_times_not_texts() -> None:
+    book = zipfile.ZipFile(io.BytesIO(rendered("xlsx", "en")))
+    space = {"m": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
+    names = [
+        each.get("name") for each in ElementTree.fromstring(book.read("xl/workbook.xml")).iter(f"{{{space['m']}}}sheet")
+    ]
+    assert names[:3] == ["In short", "Figures", "Queues"]
+    cells = ElementTree.fromstring(book.read("xl/worksheets/sheet2.xml")).findall(".//m:c", space)
+    values = {cell.get("r"): (cell.get("t"), cell.findtext("m:v", "", space)) for cell in cells}
+    strings = [each.findtext("m:t", "", space) for each in ElementTree.fromstring(book.read("xl/sharedStrings.xml"))]
+    rows = {
+        strings[int(value)]: key for key, (kind, value) in values.items() if kind == "s" and str(key).startswith("A")
+    }
+    told = {name: values["B" + str(key)[1:]] for name, key in rows.items()}
+    assert told["Offered"] == (None, "120")
+    assert told["Service level"] == (None, "0.742")
+    assert float(told["Mean handling time"][1]) == pytest.approx(185 / 86400)
+
+
+def test_a_table_holds_no_formula_that_a_caller_could_have_written() -> None:
+    bad = '=HYPERLINK("http://evil","x")'
+    told = replace(a_night(), queues=(QueueLine(queue=bad, figures=figures(offered=1)),))
+    rows = list(csv.reader(io.StringIO(rendered("csv", told=told).decode("utf-8-sig"))))
+    assert ["'" + bad] in [row[:1] for row in rows]
+    assert b"<f>" not in zipfile.ZipFile(io.BytesIO(rendered("xlsx", told=told))).read("xl/worksheets/sheet3.xml")
+    assert "<script>" not in rendered("html", told=replace(told, tenant="<script>")).decode()
+
+
+def test_csv_has_raw_numbers_under_heads_of_the_language() -> None:
+    rows = list(csv.reader(io.StringIO(rendered("csv", "ru").decode("utf-8-sig"))))
+    begin = rows.index(["# Показатели"])
+    told = {row[0]: row[1] for row in rows[begin + 2 : begin + 12]}
+    assert rows[begin + 1][:2] == ["Показатель", "Значение"]
+    assert (told["Поступило"], told["Уровень сервиса"], told["Среднее ожидание ответа"]) == ("120", "0.742", "18.0")
+
+
+def test_json_has_the_documented_keys_and_the_sentences() -> None:
+    told = json.loads(rendered("json", "en"))
+    assert told["figures"]["missed"] == 24
+    assert told["fingerprint"] == a_night().fingerprint
+    assert told["sentences"] == [str(each) for each in sentences(a_night(), "en")]
+    assert "ledger" not in told
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_a_stranger_sees_masked_numbers_and_no_agents(form: str) -> None:
+    raw = rendered(form, "en", STRANGER)
+    if form == "xlsx":
+        raw = zipfile.ZipFile(io.BytesIO(raw)).read("xl/sharedStrings.xml")
+    text = pdf_text(raw) if form == "pdf" else raw.decode()
+    assert "+770•••4567" in text
+    assert "+77011234567" not in text
+    assert "Дана" not in text
+    assert "https://" not in text.replace("http://www.w3.org", "")
+
+
+class _Checked(HTMLParser):
+    """Elements that are closed in the order in which they were opened, and what a page must not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        assert not any(name.startswith("on") or name == "style" for name, _ in attrs)
+        assert all(
+            not (value or "").startswith("http") for name, value in attrs if name in ("src", "href") and tag != "a"
+        )
+        if tag not in ("meta", "link", "br", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_page_stands_alone() -> None:
+    parser = _Checked()
+    parser.feed(rendered("html").decode())
+    parser.close()
+    assert parser.open == []
+    assert "script" not in parser.seen
+    assert parser.seen.count("svg") == 3
+    assert FORMATS["html"].file_name(a_night()) == "acme-shift-night-2026-11-23.html"
