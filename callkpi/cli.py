@@ -200,11 +200,12 @@ def _repair_commands(commands: Any) -> None:
     parser.add_argument("--token", default="", help="the source's token; else read from the configuration")
     _takes_config(parser)
     parser = _add(
-        commands, "backfill", "read a portal's calls of the past, beside a running daemon or without one",
+        commands, "backfill", "read calls of the past from a portal or a file, beside a running daemon or without one",
         "callkpi backfill --source portal --from 2026-09-01 --to 2026-10-01", _backfill,
     )  # fmt: skip
-    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url")
-    parser.add_argument("--from", dest="begin", required=True, metavar="TIME", help="calls that began from here on")
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url or FILE")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="of Asterisk: CEL or CDR (.csv, also gzipped), whole")
+    parser.add_argument("--from", dest="begin", default="", metavar="TIME", help="calls that began from here on")
     parser.add_argument("--to", dest="end", default="", metavar="TIME", help="and before this (default: now)")
     parser.add_argument(
         "--rate",
@@ -471,6 +472,11 @@ def _backfill(arguments: argparse.Namespace) -> None:
 
     settings = config.load(arguments.config)
     log.configure(settings, role="backfill")
+    if arguments.file is not None:
+        _load_history(settings, arguments)
+        return
+    if not arguments.begin:
+        raise UsageError("--from: is required; write e.g. --from 2026-09-01, or --file FILE")
     source = settings.sources.get(arguments.source)
     zone = settings.tenants[source.tenant] if source else config.Tenant()
     try:
@@ -490,6 +496,13 @@ def _backfill(arguments: argparse.Namespace) -> None:
         f"\nRead {taken.rows} rows: {taken.new} new, {taken.corrected} corrected, {taken.rejected} rejected.",
         file=sys.stderr,
     )
+
+
+def _load_history(settings: config.Settings, arguments: argparse.Namespace) -> None:
+    from callkpi import history
+
+    result = _run(history.load(settings, arguments.source, arguments.file, _progress("read")))
+    print(f"\nRead {result.rows} rows: {result.events} events, {result.rejected} rejected.", file=sys.stderr)
 
 
 def _crm_funnel(arguments: argparse.Namespace) -> None:

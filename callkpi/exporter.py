@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 
 from callkpi import __version__, config, kpi, live, recent, store, timekeeping
+from callkpi.connections.keeping import STALE_SECONDS
 from callkpi.delivery.message import receivers
 from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
@@ -106,6 +107,7 @@ class Snapshot:
     rejected: Sequence[Any]
     lag: Any
     reconciled: Sequence[Any]
+    connections: Sequence[Any]
     funnels: Sequence[Any]
     recent: recent.Recent
     #: Of the day so far, per tenant: the keys of each person, and how his time was spent.
@@ -178,6 +180,7 @@ class Exporter:
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
                 reconciled=await rows("reconcile", "sources"),
+                connections=await rows("connections", "all"),
                 funnels=await rows("crm", "funnels"),
                 recent=await self._recent.read(rows, now),
                 times=times,
@@ -498,8 +501,30 @@ def _reconcile_families(snapshot: Snapshot, settings: config.Settings) -> Iterat
     yield _gauge("callkpi_reconcile_last_success_timestamp_seconds",
                  "When the statistics were last read to their end; before that, when it was first tried", ("source",),
                  success)  # fmt: skip
-    yield _gauge("callkpi_source_connected", "1 while callkpi reaches a source that it asks", ("tenant", "source"),
-                 _connected(told, settings, snapshot.at))  # fmt: skip
+    connected = _connected(told, settings, snapshot.at) | _held(snapshot, settings)
+    yield _gauge("callkpi_source_connected", "1 while callkpi reaches a source that it asks or is connected to",
+                 ("tenant", "source"), connected)  # fmt: skip
+    yield from _connection_families(snapshot, settings)
+
+
+def _held(snapshot: Snapshot, settings: config.Settings) -> dict[tuple[str, ...], float]:
+    """Of sources that a connection is kept to: nobody who writes that it is there is as bad as one that is not."""
+    result: dict[tuple[str, ...], float] = {(own.tenant, name): 0 for name, own in settings.connected.items()}
+    for row in snapshot.connections:
+        if own := settings.connected.get(row["source"]):
+            is_fresh = snapshot.at - row["seen_at"] < timedelta(seconds=STALE_SECONDS)
+            result[own.tenant, row["source"]] = int(row["connected"] and is_fresh)
+    return result
+
+
+def _connection_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
+    rows = [row for row in snapshot.connections if row["source"] in settings.connected]
+    names = {row["source"]: (settings.sources[row["source"]].tenant, row["source"]) for row in rows}
+    yield _gauge("callkpi_source_connection_changed_timestamp_seconds",
+                 "Since when a source is connected, or is not", ("tenant", "source"),
+                 {names[row["source"]]: row["changed_at"].timestamp() for row in rows})  # fmt: skip
+    yield _gauge("callkpi_source_connection_problem", "Why a source is not connected", ("tenant", "source", "reason"),
+                 {(*names[row["source"]], row["reason"]): 1 for row in rows if row["reason"]})  # fmt: skip
 
 
 #: What a round may have done to a portal's CRM; dry_… would have.
@@ -569,6 +594,18 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
         "Answers of the portal that its documentation does not promise",
         "what",
     ),
+    "connection_ups": ("callkpi_source_connects", "Connections to a source that were made", ""),
+    "connection_errors": ("callkpi_source_connection_errors", "Connections that ended or were not made", "reason"),
+    "connection_unheard_seconds": (
+        "callkpi_source_unheard_seconds",
+        "Time in which a source could not be heard, told when it is heard again",
+        "",
+    ),
+    "connection_lost_payloads": (
+        "callkpi_source_lost_payloads",
+        "Payloads of a connection that neither the journal nor the spool took",
+        "",
+    ),
     "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
     "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
     "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
@@ -594,6 +631,7 @@ _BY_SOURCE = {
     "spool_refused",
 }
 _BY_SOURCE |= {"reconcile_rows", "reconcile_requests", "reconcile_errors", "reconcile_surprises"}
+_BY_SOURCE |= {"connection_ups", "connection_errors", "connection_unheard_seconds", "connection_lost_payloads"}
 _OWN_HISTOGRAMS = {
     "journal_append_seconds": "Time of one durable append of a group",
     "projector_batch_seconds": "Time of one projected batch",

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from callkpi import config
 from callkpi.model import (
     MISSED_OUTCOMES,
+    UNHEARD,
     Call,
     CallEvent,
     Direction,
@@ -58,13 +59,15 @@ class Thresholds:
 class _Leg:
     """A leg while it is being folded."""
 
-    __slots__ = ("agent", "answered_at", "end", "ended_at", "ended_by", "entry", "held_at", "hold_ms", "holds",
-                 "queue", "ring_ms", "rung_at", "talk_ms", "talk_with_hold", "transferred", "wrap_ms")  # fmt: skip
+    __slots__ = ("agent", "answer_time_known", "answered_at", "end", "ended_at", "ended_by", "entry", "held_at",
+                 "hold_ms", "holds", "queue", "ring_ms", "rung_at", "talk_ms", "talk_with_hold", "transferred",
+                 "wrap_ms")  # fmt: skip
 
     def __init__(self, agent: str, queue: str, entry: _Entry | None) -> None:
         self.agent, self.queue, self.entry = agent, queue, entry
         self.rung_at: datetime | None = None
         self.answered_at: datetime | None = None
+        self.answer_time_known = True
         self.ended_at: datetime | None = None
         self.held_at: datetime | None = None
         self.holds: list[tuple[datetime, datetime | None]] = []
@@ -77,24 +80,26 @@ class _Leg:
         self.transferred = False
         self.ended_by = ""
 
-    def close(self, at: datetime, end: LegEnd | None = None) -> None:
+    def close(self, at: datetime, end: LegEnd | None = None, *, untimed: bool = False) -> None:
+        """*untimed*: it is over, but when that was is not known; no duration is made of *at* then."""
         if self.ended_at is not None:
             return
         self.ended_at = at
         if self.answered_at is not None:
             self.end = LegEnd.ANSWERED
-            self.resume(at)
-            if self.talk_ms is None:
+            self.resume(None if untimed else at)
+            if self.talk_ms is None and not untimed and self.answer_time_known:
                 self.talk_ms = max(millis(at, self.answered_at) - (self.hold_ms or 0), 0)
         else:
             self.end = end or LegEnd.CANCELLED
-            if self.ring_ms is None and self.rung_at is not None:
+            if self.ring_ms is None and self.rung_at is not None and not untimed:
                 self.ring_ms = millis(at, self.rung_at)
 
-    def resume(self, at: datetime) -> None:
+    def resume(self, at: datetime | None) -> None:
         if self.held_at is not None:
-            self.hold_ms = (self.hold_ms or 0) + millis(at, self.held_at)
-            self.holds.append((self.held_at, max(at, self.held_at)))
+            if at is not None:
+                self.hold_ms = (self.hold_ms or 0) + millis(at, self.held_at)
+                self.holds.append((self.held_at, max(at, self.held_at)))
             self.held_at = None
 
     def freeze(self, entries: Sequence[_Entry]) -> Leg:
@@ -121,12 +126,14 @@ class _Entry:
         self.answered = False
         self.rung = False
 
-    def leave(self, at: datetime, outcome: Outcome, wait_ms: int | None) -> None:
+    def leave(self, at: datetime, outcome: Outcome, wait_ms: int | None, *, untimed: bool = False) -> None:
         if self.left_at is not None:
             return
         self.left_at = at
         self.outcome = outcome
-        self.wait_ms = millis(at, self.entered_at) if wait_ms is None else wait_ms
+        self.wait_ms = wait_ms
+        if wait_ms is None and not untimed:
+            self.wait_ms = millis(at, self.entered_at)
         self.answered = outcome is Outcome.ANSWERED
 
     def freeze(self, short_ms: int) -> Entry:
@@ -238,19 +245,21 @@ class _Fold:
         if leg.ended_at is not None:
             return
         leg.ring_ms = event.ring_ms if event.ring_ms is not None else leg.ring_ms
-        leg.close(event.at, LegEnd(event.cause) if event.cause in set(LegEnd) else LegEnd.NO_ANSWER)
+        end = LegEnd(event.cause) if event.cause in set(LegEnd) else LegEnd.NO_ANSWER
+        leg.close(event.at, end, untimed=event.untimed)
 
     def on_answered(self, event: CallEvent) -> None:
         leg = self.leg_of(event)
         if leg.answered_at is not None:
             return
         leg.answered_at = event.at
+        leg.answer_time_known = not (event.untimed and event.code == UNHEARD)
         leg.ring_ms = event.ring_ms
-        if leg.ring_ms is None and leg.rung_at is not None:
+        if leg.ring_ms is None and leg.rung_at is not None and leg.answer_time_known:
             leg.ring_ms = millis(event.at, leg.rung_at)
         entry = leg.entry
         if entry is not None:
-            entry.leave(event.at, Outcome.ANSWERED, event.wait_ms)
+            entry.leave(event.at, Outcome.ANSWERED, event.wait_ms, untimed=event.untimed)
             entry.rung = True
         if self.rung_at is None:
             self.rung_at = event.at
@@ -288,7 +297,7 @@ class _Fold:
         entry = self.entry_of(event)
         if entry is not None:
             cause = event.cause if event.cause in set(Outcome) else Outcome.ABANDONED
-            entry.leave(event.at, Outcome(cause), event.wait_ms)
+            entry.leave(event.at, Outcome(cause), event.wait_ms, untimed=event.untimed)
 
     def on_ended(self, event: CallEvent) -> None:
         if event.leg:
@@ -298,7 +307,7 @@ class _Fold:
             leg.hold_ms = event.hold_ms if event.hold_ms is not None else leg.hold_ms
             leg.wrap_ms = event.wrap_ms if event.wrap_ms is not None else leg.wrap_ms
             leg.ended_by = leg.ended_by or event.hangup_by
-            leg.close(event.at)
+            leg.close(event.at, untimed=event.untimed)
             self.hangup_by = event.hangup_by or self.hangup_by
             return
         self.ends_seen.add((event.code, event.talk_ms))
@@ -383,13 +392,19 @@ def fold(call_id: str, events: Sequence[CallEvent], limits: Thresholds, now: dat
         rating=state.rating,
         crm=dict(sorted(state.crm.items())),
         fields=dict(sorted(state.fields.items())),
-        flags=("conflicting_end",) if len(state.ends_seen) > 1 else (),
+        flags=_flags(state, ordered),
     )
+
+
+def _flags(state: _Fold, events: Sequence[CallEvent]) -> tuple[str, ...]:
+    conflicting = ("conflicting_end",) if len(state.ends_seen) > 1 else ()
+    return (*conflicting, UNHEARD) if any(event.code == UNHEARD for event in events) else conflicting
 
 
 def _settle(state: _Fold, ended_at: datetime) -> None:
     """Close what the end of the call closes: legs still open, a queue not left."""
     end = state.end
+    unheard = end is not None and end.code == UNHEARD
     if end is not None and end.cause == Outcome.ANSWERED and state.answered_at is None:
         _answer_by_end(state, end)
     if end is not None and end.cause and end.cause != Outcome.ANSWERED and end.rank > 0:
@@ -400,9 +415,9 @@ def _settle(state: _Fold, ended_at: datetime) -> None:
     for leg in state.legs:
         if leg.answered_at is not None and leg.talk_ms is None and end is not None and len(state.legs) == 1:
             leg.talk_ms = end.talk_ms
-        leg.close(ended_at)
+        leg.close(ended_at, untimed=unheard)
     for entry in state.entries:
-        entry.leave(ended_at, Outcome.ABANDONED, None)
+        entry.leave(ended_at, Outcome.EXPIRED if unheard else Outcome.ABANDONED, None, untimed=unheard)
 
 
 def _answer_by_end(state: _Fold, end: CallEvent) -> None:
@@ -452,6 +467,8 @@ def _plain_outcome(state: _Fold, entries: tuple[Entry, ...]) -> Outcome:
 def _wait_ms(state: _Fold, entries: tuple[Entry, ...], started_at: datetime) -> int | None:
     """Total wait: the sum over queues; without a queue from the start to the answer or the end."""
     if entries:
+        if any(entry.left_at is not None and entry.wait_ms is None for entry in entries):
+            return None
         return _total(entry.wait_ms for entry in entries)
     if state.answered_at is not None:
         if state.answered_wait_ms is not None:

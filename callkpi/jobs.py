@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callkpi import config, reconcile, retention, store
+from callkpi.connections import connector
 from callkpi.delivery import courier
 from callkpi.health import Health
 from callkpi.projector import Projector
@@ -43,6 +44,7 @@ async def project(settings: config.Settings, dsn: str) -> None:
 JOBS = (
     Job("projector", lambda settings: True, project),
     Job("reconciler", lambda settings: bool(settings.portals), reconcile.run),
+    Job("connector", lambda settings: bool(settings.connected), connector.run),
     Job("courier", lambda settings: settings.sends_reports, courier.run),
     Job("janitor", retention.is_wanted, retention.run),
 )

@@ -14,6 +14,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+#: Code of an answer or an end that nobody heard: the connection was cut, and after it was seen that it had happened.
+UNHEARD = "unheard"
+
 #: Events that tell of an agent rather than of a call live in a stream of that agent.
 AGENT_STREAM = "agent:"
 
@@ -181,7 +184,7 @@ class CallEvent:
     event_id: str
     received_at: datetime  #: when we got it, UTC
     timeless: bool = False  #: the payload had no time of its own: ``at`` is the clock of arrival
-    untimed: bool = False  #: of an answer or an end: that it was is known, when it was is not
+    untimed: bool = False  #: of an answer, a leaving or an end: that it was is known, when it was is not
     rank: int = 0  #: trust: of two facts that disagree the higher one wins
     direction: Direction | None = None
     customer: str = ""  #: number as the source wrote it
@@ -260,7 +263,7 @@ class Entry:
     queue: str
     entered_at: datetime  #: UTC
     left_at: datetime | None = None  #: None while the caller waits
-    wait_ms: int | None = None  #: until answered or gone; None while waiting
+    wait_ms: int | None = None  #: until answered or gone; None while waiting, and where that was not heard
     outcome: Outcome = Outcome.OPEN
     answered: bool = False
     rung: bool = False

@@ -1,7 +1,7 @@
 """``callkpi replay``: send recorded traffic to a daemon's door, at its own pace or without waiting.
 
-Reads JSON Lines, Asterisk's queue_log and tables of calls (``.csv``), plain or gzipped, line by line: memory doesn't
-grow with the file. Each request with rows of a table begins with the table's first line.
+Reads JSON Lines, Asterisk's queue_log, 3CX's CDR lines and tables of calls (``.csv``), plain or gzipped, line by line:
+memory doesn't grow with the file. Each request with rows of a table begins with the table's first line.
 Requests go one after the other in the file's order. What the daemon did not acknowledge is sent again; that is
 harmless, because a delivery repeated is the same events.
 """
@@ -33,6 +33,8 @@ PATIENCE_SECONDS = 60.0
 
 _RETRIED = {408, 429}
 _QUEUE_LOG = re.compile(rb"\d{9,11}\|")
+#: Lines of 3CX's CDR service: many fields between commas.
+_CDR = re.compile(rb"(Call )?[^,{\n]*(,[^,\n]*){5,}")
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
 
 
@@ -131,10 +133,13 @@ class _Recording:
         try:
             self._first = self._next_line()
             self.is_queue_log = not self.is_table and _QUEUE_LOG.match(self._first) is not None
+            self.is_text = self.is_queue_log or (not self.is_table and _CDR.match(self._first) is not None)
             if self.is_table:
                 self.head, self._first = self._first, self._next_line()
-            elif self._first and not self.is_queue_log and not self._first.startswith(b"{"):
-                raise ReplayError(f"{self._path}: no JSON Lines (an object in each line), no queue_log and no .csv")
+            elif self._first and not self.is_text and not self._first.startswith(b"{"):
+                raise ReplayError(
+                    f"{self._path}: no JSON Lines (an object in each line), no queue_log, no CDR of 3CX and no .csv"
+                )
         except ReplayError:
             self._file.close()
             raise
@@ -147,7 +152,7 @@ class _Recording:
     def content_type(self) -> str:
         if self.is_table:
             return "text/csv"
-        return "text/plain" if self.is_queue_log else "application/x-ndjson"
+        return "text/plain" if self.is_text else "application/x-ndjson"
 
     @property
     def done(self) -> int:

@@ -17,6 +17,6 @@ def secrets_of(settings: Settings) -> frozenset[str]:
             found.update((report.secret, *(text for text in report.to if text.startswith(("http:", "https:")))))
     for source in settings.sources.values():
         found.update(source.application_tokens, source.secrets)
-        found.update((source.token, source.api_key))
+        found.update((source.token, source.api_key, source.ami_secret, source.esl_password))
         found.update(rest_secrets(source.rest_url))
     return frozenset(value for value in found if value)

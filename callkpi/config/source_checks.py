@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from callkpi.config.hours import parse_hours
-from callkpi.config.tree import COLUMNS, Source, SourceKind, Tenant
+from callkpi.config.tree import COLUMNS, THREECX_FIELDS, Source, SourceKind, Tenant
 from callkpi.config.words import NAME, guess, is_zone
 
 #: What a whole call may end as, in a table of calls; the names of :class:`callkpi.model.Outcome` without the states.
@@ -29,6 +29,8 @@ def source_problems(where: str, name: str, source: Source, tenants: Mapping[str,
         yield f"{where}.timezone: {source.timezone!r} is no IANA zone; write e.g. Europe/Moscow"
     yield from _funnel_problems(f"{where}.funnel", source)
     yield from _table_problems(where, source)
+    yield from _live_problems(where, source)
+    yield from _cdr_problems(where, source)
     try:
         re.compile(source.internal_number)
     except re.error as error:
@@ -61,7 +63,7 @@ def _secret_problems(where: str, source: Source) -> Iterator[str]:
                 f"{where}.public_url: must be this door's address as Twilio has it, without a query, "
                 f"e.g. https://your.host/hooks/{where.partition('.')[2]}"
             )
-    elif not source.token:
+    elif not source.token and not source.keeps_connection:
         yield f"{where}.token: is required; write a long random string and give it to the sender"
 
 
@@ -80,6 +82,60 @@ def _table_problems(where: str, source: Source) -> Iterator[str]:
     for word, outcome in source.outcomes.items():
         if outcome not in CALL_OUTCOMES:
             yield f"{where}.outcomes.{word}: {outcome!r} is none of {', '.join(CALL_OUTCOMES)}"
+
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
+
+
+def _live_problems(where: str, source: Source) -> Iterator[str]:
+    """Of connections that callkpi keeps. Never with the secret."""
+    yield from _esl_problems(where, source)
+    if source.kind is not SourceKind.ASTERISK:
+        for key in ("ami_address", "ami_user", "ami_secret", "ami_ca", "queue_log"):
+            if getattr(source, key):
+                yield f"{where}.{key}: only kind asterisk has one; remove it"
+        return
+    if source.ami_address:
+        match = _ADDRESS.fullmatch(source.ami_address)
+        if match is None or not 0 < int(match[2]) <= 65535:
+            yield f'{where}.ami_address: {source.ami_address!r} must be HOST:PORT, e.g. "pbx.example:5038"'
+        for key in ("ami_user", "ami_secret"):
+            if not getattr(source, key) or not getattr(source, key).isprintable():
+                yield f"{where}.{key}: is required with ami_address; write what manager.conf has, one line of text"
+        if source.queue_log:
+            yield f"{where}.queue_log: with ami_address each call would count twice; keep one of the two"
+    if source.queue_log and not source.queue_log.startswith("/"):
+        yield f"{where}.queue_log: must be a whole path, e.g. /var/log/asterisk/queue_log"
+
+
+def _cdr_problems(where: str, source: Source) -> Iterator[str]:
+    """Of the fields of 3CX's CDR service; one that callkpi does not read may have any name."""
+    fields = source.cdr_fields
+    if source.kind is not SourceKind.THREECX:
+        if fields != THREECX_FIELDS:
+            yield f"{where}.cdr_fields: only kind threecx has them; remove it"
+        return
+    if "time-start" not in fields or not {"historyid", "callid"} & set(fields):
+        yield f"{where}.cdr_fields: must hold time-start, and historyid (or callid); add them to 3CX's CDR output"
+    for name in {name for name in fields if fields.count(name) > 1}:
+        yield f"{where}.cdr_fields: {name!r} is there twice"
+
+
+def _esl_problems(where: str, source: Source) -> Iterator[str]:
+    if source.kind is not SourceKind.FREESWITCH:
+        for key in ("esl_address", "esl_password"):
+            if getattr(source, key):
+                yield f"{where}.{key}: only kind freeswitch has one; remove it"
+        return
+    if source.esl_password and not source.esl_address:
+        yield f'{where}.esl_address: is required with esl_password; write HOST:PORT, e.g. "pbx.example:8021"'
+    if not source.esl_address:
+        return
+    match = _ADDRESS.fullmatch(source.esl_address)
+    if match is None or not 0 < int(match[2]) <= 65535:
+        yield f'{where}.esl_address: {source.esl_address!r} must be HOST:PORT, e.g. "pbx.example:8021"'
+    if not source.esl_password or not source.esl_password.isprintable():
+        yield f"{where}.esl_password: is required with esl_address; write what event_socket.conf.xml has"
 
 
 REST_URL = re.compile(r"(https?)://([^/@?#]+)/rest/(\d+)/([^/?#\s]+)/?")

@@ -23,6 +23,7 @@ class SourceKind(StrEnum):
     BINOTEL = "binotel"
     ONLINEPBX = "onlinepbx"
     SIPUNI = "sipuni"
+    THREECX = "threecx"
     CSV = "csv"
 
 
@@ -257,6 +258,15 @@ class Tenant:
         return ZoneInfo(self.timezone)
 
 
+#: Fields of 3CX's CDR service in the order that it proposes.
+THREECX_FIELDS = (
+    "historyid", "callid", "duration", "time-start", "time-answered", "time-end", "reason-terminated", "from-no",
+    "to-no", "from-dn", "to-dn", "dial-no", "reason-changed", "final-number", "final-dn", "bill-code", "bill-rate",
+    "bill-cost", "bill-name", "chain", "from-type", "to-type", "final-type", "from-dispname", "to-dispname",
+    "final-dispname", "missed-queue-calls",
+)  # fmt: skip
+
+
 class FunnelItems(StrEnum):
     """Which calls become items of the pipeline in the CRM."""
 
@@ -327,6 +337,24 @@ class Source:
     nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
     requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
     funnel: Funnel = field(default_factory=Funnel, metadata={"doc": "bitrix24: the call funnel in the portal's CRM"})
+
+    ami_address: str = setting(
+        "", "asterisk: its manager interface, host:5038; callkpi connects and keeps the connection"
+    )
+    ami_user: str = setting("", "asterisk: the section of manager.conf")
+    ami_secret: str = setting("", "asterisk: its secret")
+    ami_tls: bool = setting(False, "asterisk: the address speaks TLS (tlsenable in manager.conf, port 5039)")
+    ami_ca: str = setting("", "asterisk: file with the certificate to trust; empty: the system's authorities")
+    queue_log: str = setting("", "asterisk: this file is followed, e.g. /var/log/asterisk/queue_log; not with AMI")
+
+    cdr_fields: tuple[str, ...] = setting(THREECX_FIELDS, "threecx: the fields of its CDR output, in their order")
+    esl_address: str = setting("", "freeswitch: its event socket, host:8021; callkpi connects and keeps the connection")
+    esl_password: str = setting("", "freeswitch: the password in event_socket.conf.xml")
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether callkpi itself connects to this source, or follows its file."""
+        return bool(self.ami_address or self.queue_log or self.esl_address)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -460,6 +488,11 @@ class Settings:
     def portals(self) -> dict[str, Source]:
         """The sources that may be asked by REST."""
         return {name: source for name, source in self.sources.items() if source.rest_url}
+
+    @property
+    def connected(self) -> dict[str, Source]:
+        """The sources that callkpi keeps a connection to."""
+        return {name: source for name, source in self.sources.items() if source.keeps_connection}
 
     @property
     def funnels(self) -> dict[str, Source]:

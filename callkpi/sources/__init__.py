@@ -14,6 +14,7 @@ from callkpi.sources.native import Native
 from callkpi.sources.onlinepbx import OnlinePbx
 from callkpi.sources.sipuni import Sipuni
 from callkpi.sources.tables import CSV
+from callkpi.sources.threecx import ThreeCx
 from callkpi.sources.twilio import Twilio
 from callkpi.sources.uis import Uis
 from callkpi.sources.zadarma import Zadarma
@@ -32,5 +33,6 @@ SOURCE_TYPES: dict[config.SourceKind, SourceType] = {
     config.SourceKind.BINOTEL: Binotel(),
     config.SourceKind.ONLINEPBX: OnlinePbx(),
     config.SourceKind.SIPUNI: Sipuni(),
+    config.SourceKind.THREECX: ThreeCx(),
     config.SourceKind.CSV: CSV,
 }

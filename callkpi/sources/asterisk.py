@@ -28,7 +28,7 @@ from typing import Any
 
 from callkpi import config
 from callkpi.model import CallEvent, Kind
-from callkpi.sources import asterisk_ami, asterisk_calls, asterisk_queue_log, base
+from callkpi.sources import asterisk_ami, asterisk_calls, asterisk_cdr, asterisk_cel, asterisk_queue_log, base
 from callkpi.sources.base import Context, Delivery
 
 
@@ -51,7 +51,12 @@ class Asterisk(base.SourceType):
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         if isinstance(item, str):
             return asterisk_queue_log.parse_line(item, context)
-        return asterisk_ami.parse_event(base.require_object(item), context)
+        raw = base.require_object(item)
+        if "eventtype" in raw:
+            return asterisk_cel.parse_row(raw, context)
+        if "disposition" in raw:
+            return asterisk_cdr.parse_row(raw, context)
+        return asterisk_ami.parse_event(raw, context)
 
     def asks_about(self, events: Sequence[CallEvent], settings: config.Source) -> Sequence[tuple[str, datetime]]:
         ami = [event for event in events if event.kind is Kind.SIGNAL and "Event" in event.detail]
@@ -65,13 +70,16 @@ class Asterisk(base.SourceType):
     def interpret(
         self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
     ) -> Sequence[CallEvent]:
-        ami, lines, plain = [], [], []
+        told: dict[str, list[CallEvent]] = {"Event": [], "verb": [], "Cel": [], "Cdr": [], "": []}
         for event in events:
-            if event.kind is not Kind.SIGNAL:
-                plain.append(event)
-            elif "Event" in event.detail:
-                ami.append(event)
-            else:
-                lines.append(event)
-        told = asterisk_calls.interpret(ami, settings, members) if ami else []
-        return [*plain, *told, *(asterisk_queue_log.interpret(lines) if lines else [])]
+            told[next((key for key in told if key in event.detail), "")].append(event)
+        result = [event for event in told[""] if event.kind is not Kind.SIGNAL]
+        if ami := told["Event"]:
+            result += asterisk_calls.interpret(ami, settings, members)
+        if lines := told["verb"]:
+            result += asterisk_queue_log.interpret(lines)
+        if ami or lines:
+            return result  # what was heard is better than its records
+        if cel := told["Cel"]:
+            return [*result, *asterisk_calls.interpret(asterisk_cel.signals(cel), settings, members)]
+        return [*result, *(asterisk_cdr.interpret(told["Cdr"], settings) if told["Cdr"] else [])]

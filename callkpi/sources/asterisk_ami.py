@@ -50,6 +50,8 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
     ),
     "AgentDump": ("Uniqueid", "Queue", "MemberName", "Interface", "DestUniqueid"),
 }  # fmt: skip
+#: Made by callkpi itself: see :mod:`.asterisk_resync`.
+RESYNC_CALL = "ResyncCall"
 #: How members change: the state after it, and the word of queue_log for it.
 _MEMBER_EVENTS = {
     "QueueMemberAdded": (AgentState.AVAILABLE, "ADDMEMBER"),
@@ -57,6 +59,7 @@ _MEMBER_EVENTS = {
     "QueueMemberPause": (AgentState.AVAILABLE, "UNPAUSE"),
     "QueueMemberPaused": (AgentState.AVAILABLE, "UNPAUSE"),  # before Asterisk 12
     "QueueMemberStatus": (AgentState.AVAILABLE, "STATUS"),
+    "ResyncMember": (AgentState.AVAILABLE, "RESYNC"),
 }
 #: Status of a member's phone: free; invalid or unavailable. All others say that it is in use.
 _FREE, _UNREACHABLE = "1", {"4", "5"}
@@ -79,11 +82,19 @@ _HEADERS = {
 _YES = {"1", "true", "yes"}
 
 
+def matters(raw: Mapping[str, Any]) -> bool:
+    """Whether an event is one of those that are read at all."""
+    name = raw.get("Event")
+    return (name in _KEPT or name in _MEMBER_EVENTS) and not (name == "VarSet" and _tells_nothing("VarSet", raw))
+
+
 def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
     """The events of one AMI event; none for the many that tell nothing about calls and agents."""
     name = raw.get("Event") or next((value for key, value in raw.items() if key.lower() == "event"), None)
     if not isinstance(name, str) or not name:
         raise Rejected("Event: is missing; an AMI event has a header Event")
+    if name == RESYNC_CALL:
+        return _resync(raw, context)
     kept = _KEPT.get(name)
     if kept is None and name not in _MEMBER_EVENTS:
         return []
@@ -104,6 +115,22 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
     detail = {key: str(item[key])[:255] for key in kept if item.get(key) not in (None, "")}
     signal = _event(item, context, call_id=call_id, kind=Kind.SIGNAL, detail={"Event": name, **detail})
     return [signal, *_links(signal, call_id, sorted(set(linked) - {call_id}), name)]
+
+
+def _resync(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
+    """What a call is at the moment at which Asterisk was asked."""
+    call_id = str(item.get("Linkedid") or "")[:255]
+    if not call_id or "Timestamp" not in item:
+        raise Rejected(f"{RESYNC_CALL}: has no Linkedid or no Timestamp")
+    detail = {"Event": RESYNC_CALL, "Heard": str(item.get("Heard", ""))}
+    for key in ("Channels", "Waits", "Talks"):
+        told = item.get(key)
+        if not isinstance(told, list) or not all(isinstance(each, dict) for each in told):
+            raise Rejected(f"{RESYNC_CALL}: {key} must be a list of objects")
+        detail[key] = base.canonical(told)
+    signal = _event(item, context, call_id=call_id, kind=Kind.SIGNAL, detail=detail)
+    others = [str(other)[:255] for other in item.get("Joined") or ()]
+    return [signal, *_links(signal, call_id, sorted(set(others) - {call_id}), RESYNC_CALL)]
 
 
 def _is_passing(name: str, item: Mapping[str, Any]) -> bool:
@@ -127,7 +154,7 @@ def _tells_nothing(name: str, item: Mapping[str, Any]) -> bool:
 
 def _links(signal: CallEvent, call_id: str, others: Sequence[str], name: str) -> list[CallEvent]:
     """A transfer, a pick-up or a parked call that is fetched joins separate calls: both sides say so."""
-    if name not in _JOINING:
+    if name not in _JOINING and name != RESYNC_CALL:
         return []
 
     return [

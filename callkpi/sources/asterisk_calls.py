@@ -21,10 +21,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from callkpi import config
-from callkpi.model import AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.model import UNHEARD, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.phone import is_hidden
+from callkpi.sources.asterisk_ami import RESYNC_CALL
 from callkpi.sources.asterisk_scene import (
     TRANSFERS,
     Channel,
@@ -35,8 +37,8 @@ from callkpi.sources.asterisk_scene import (
     before,
     milliseconds,
     order,
-    scene_of,
 )
+from callkpi.sources.asterisk_unheard import scene_of
 
 #: AgentConnect follows the QueueCallerLeave of the same caller at once, or when his agent has taken the call.
 _CONNECTS_WITHIN = timedelta(seconds=1)
@@ -108,7 +110,8 @@ def _started(scene: Scene, settings: config.Source) -> CallEvent:
     else:
         customer, line = scene.root.caller or _caller_at_queue(scene), _line(scene)
     first = scene.signals[0]
-    begin = min([first.at, *(stay.joined_at for stay in scene.stays)])
+    seen = [channel.first.at for channel in scene.channels.values() if channel.first is not None]
+    begin = min([first.at, *seen, *(stay.joined_at for stay in scene.stays)])
     return _tell(first, Kind.STARTED, direction=direction, customer=customer, line=line, at=begin)
 
 
@@ -183,9 +186,12 @@ def _extension(channel_name: str) -> str:
 
 def _stay_events(scene: Scene, stay: Stay) -> list[CallEvent]:
     queued = _tell(stay.told_by, Kind.QUEUED, f".{stay.key}", queue=stay.queue, entry=stay.key, at=stay.joined_at)
-    left = stay.abandon or stay.leave
-    if stay.connect is not None or left is None or not _is_decided(scene, stay, left):
+    left = stay.abandon or stay.leave or stay.unheard
+    if stay.connect is not None or stay.talks or left is None or not _is_decided(scene, stay, left):
         return [queued]
+    if _is_end_unheard(scene, stay):
+        told = {"queue": stay.queue, "entry": stay.key, "cause": Outcome.EXPIRED, "untimed": True, "code": UNHEARD}
+        return [queued, _tell(left, Kind.LEFT_QUEUE, f".{stay.key}", **told)]
     # Asterisk counts whole seconds of the clock; so does a stay whose end has no HoldTime.
     wait_ms = milliseconds(left, "HoldTime")
     if wait_ms is None:
@@ -195,6 +201,25 @@ def _stay_events(scene: Scene, stay: Stay) -> list[CallEvent]:
         queued,
         _tell(left, Kind.LEFT_QUEUE, f".{stay.key}", queue=stay.queue, entry=stay.key, cause=outcome, wait_ms=wait_ms),
     ]
+
+
+def _is_end_unheard(scene: Scene, stay: Stay) -> bool:
+    """Whether nobody heard why the caller left: he may have been answered."""
+    if stay.abandon is not None:
+        return False
+    if stay.leave is None:
+        return True
+    hangup = scene.hangup_of(stay.uid)
+    if hangup is not None and not _is_unheard(hangup):
+        return False
+    after = [signal for signal in scene.signals if signal.at >= stay.leave.at]
+    heard_on = any(not _is_unheard(signal) and signal.at - stay.leave.at >= _CONNECTS_WITHIN for signal in after)
+    return not heard_on and any(map(_is_unheard, after))
+
+
+def _is_unheard(signal: CallEvent) -> bool:
+    """Whether callkpi itself made a signal, of what it was told when it asked."""
+    return "Unheard" in signal.detail or signal.detail["Event"] == RESYNC_CALL
 
 
 def _whole_seconds(begin: datetime, end: datetime) -> int:
@@ -208,6 +233,8 @@ def _is_decided(scene: Scene, stay: Stay, left: CallEvent) -> bool:
     """
     if stay.abandon is not None:
         return True
+    if stay.leave is None:
+        return all(ring.connect is None and ring.complete is None for ring in stay.rings)
     if any(ring.complete is not None for ring in stay.rings):
         return False
     if scene.hangup_of(stay.uid) is not None or _comes_back(scene, stay, left.at):
@@ -330,7 +357,11 @@ def _ring_events(scene: Scene, ring: Ring) -> list[CallEvent]:
         return [*result, answered, *_end_of_talk(scene, ring, common)]
     if ring.complete is not None:
         wait_ms, at = milliseconds(ring.complete, "HoldTime"), before(ring.complete, "TalkTime")
+        at = max(at, ring.stay.joined_at) if ring.stay else at  # TalkTime is in whole seconds
         answered = _tell(ring.complete, Kind.ANSWERED, wait_ms=wait_ms, at=at, **common)
+        return [*result, answered, *_end_of_talk(scene, ring, common)]
+    if ring.assumed is not None:
+        answered = _tell(ring.assumed, Kind.ANSWERED, f".{ring.leg}", untimed=True, code=UNHEARD, **common)
         return [*result, answered, *_end_of_talk(scene, ring, common)]
     if ring.missed is not None:
         ring_ms = milliseconds(ring.missed, "RingTime", unit=1)
@@ -338,7 +369,8 @@ def _ring_events(scene: Scene, ring: Ring) -> list[CallEvent]:
     end = ring.dumped or _end_of_ring(scene, ring) or _end_of_wait(ring.stay)
     if end is not None:
         # A colleague was faster, or the caller left: the queue says nothing more about this ring.
-        result.append(_tell(end, Kind.NOT_TAKEN, f".{ring.leg}", cause=LegEnd.CANCELLED, **common))
+        told = {"cause": LegEnd.CANCELLED, "untimed": _is_unheard(end), **common}
+        result.append(_tell(end, Kind.NOT_TAKEN, f".{ring.leg}", **told))
     return result
 
 
@@ -350,17 +382,20 @@ def _end_of_ring(scene: Scene, ring: Ring) -> CallEvent | None:
 
 
 def _end_of_wait(stay: Stay | None) -> CallEvent | None:
-    return None if stay is None else stay.abandon or stay.connect
+    return None if stay is None else stay.abandon or stay.connect or stay.unheard
 
 
 def _end_of_talk(scene: Scene, ring: Ring, common: Mapping[str, str]) -> list[CallEvent]:
-    begin = ring.connect or ring.complete
+    begin = ring.connect or ring.complete or ring.assumed
     assert begin is not None
     if ring.complete is None:
         end = _lost_end_of_talk(scene, ring, begin)
         if end is None:
             return []
-        talk = _whole_seconds(begin.at, end.at)
+        if _is_unheard(end):
+            at = max(end.at, begin.at)
+            return [_tell(end, Kind.ENDED, f".{ring.leg}.talk", at=at, untimed=True, code=UNHEARD, **common)]
+        talk = None if ring.assumed else _whole_seconds(begin.at, end.at)
         by = _whose(scene, ring, begin, end)
         result = [
             _tell(end, Kind.ENDED, f".{ring.leg}.talk", talk_ms=talk, talk_with_hold=True, hangup_by=by, **common)
@@ -401,6 +436,8 @@ def _lost_end_of_talk(scene: Scene, ring: Ring, begin: CallEvent) -> CallEvent |
             or (signal.detail["Event"] == "QueueCallerJoin" and signal.detail.get("Uniqueid") in uids)
         )
     ]
+    # One who waits again, and nobody heard him join, has left the conversation unheard too.
+    ends += [s.told_by for s in scene.stays if _is_unheard(s.told_by) and s.uid in uids and s.joined_at > begin.at]
     return min(ends, key=lambda signal: signal.order, default=None)
 
 
@@ -465,12 +502,15 @@ def _dial_events(scene: Scene, dial: Dial, agent: str, leg: str) -> list[CallEve
             *result,
             _tell(dial.end, Kind.NOT_TAKEN, cause=_NOT_TAKEN.get(dial.status, LegEnd.NO_ANSWER), **common),
         ]
-    result.append(_tell(dial.end, Kind.ANSWERED, **common))
+    unheard: dict[str, Any] = {"untimed": True, "code": UNHEARD} if _is_unheard(dial.end) else {}
+    result.append(_tell(dial.end, Kind.ANSWERED, **common, **unheard))
     uids = {scene.in_place_of(uid) for uid in (dial.dest, dial.origin)}
     uids = {uid for uid in uids if not _is_taken_out(scene, uid)} or {scene.root.uid}
     ends = [hangup for uid in sorted(uids) if (hangup := scene.hangup_of(uid)) is not None]
     if ends:
-        result.append(_tell(min(ends, key=lambda h: h.at), Kind.ENDED, **common))
+        end = min(ends, key=lambda h: h.at)
+        unheard = {"untimed": True, "code": UNHEARD, "at": max(end.at, dial.end.at)} if _is_unheard(end) else {}
+        result.append(_tell(end, Kind.ENDED, **common, **unheard))
     return result
 
 
@@ -508,8 +548,20 @@ def _end_of_call(scene: Scene, direction: Direction | None) -> list[CallEvent]:
     own = [h for uid in scene.with_halves(scene.root.uid) if (h := scene.hangup_of(uid)) is not None]
     last = max(own or over, key=lambda h: h.order)
     cause = "" if scene.stays else _dial_outcome(scene, direction)
+    if _is_unheard(last):
+        told = {"cause": _unheard_outcome(scene, cause), "code": UNHEARD, "untimed": True}
+        return [_tell(last, Kind.ENDED, ".call", at=max(h.at for h in over), **told)]
     code = last.detail.get("Cause", "")
     return [_tell(last, Kind.ENDED, ".call", cause=cause, code=code, at=max(h.at for h in over))]
+
+
+def _unheard_outcome(scene: Scene, cause: str) -> str:
+    """What may be said of a call whose end nobody heard: what was heard before it, if that is final."""
+    if scene.stays:
+        last = scene.stays[-1]
+        given_up = last.abandon is not None and _unanswered(scene, last) is Outcome.ABANDONED
+        return "" if given_up else Outcome.EXPIRED
+    return "" if "ANSWER" in {dial.status for dial in scene.dials.values()} else Outcome.EXPIRED
 
 
 def _released(scene: Scene) -> set[str]:
@@ -529,7 +581,7 @@ def _released(scene: Scene) -> set[str]:
 def _is_out(ring: Ring) -> bool:
     if ring.complete is not None or ring.missed is not None or ring.dumped is not None:
         return True
-    return ring.connect is None and _end_of_wait(ring.stay) is not None
+    return ring.connect is None and ring.assumed is None and _end_of_wait(ring.stay) is not None
 
 
 def _dial_outcome(scene: Scene, direction: Direction | None) -> str:
@@ -539,6 +591,8 @@ def _dial_outcome(scene: Scene, direction: Direction | None) -> str:
     statuses = {dial.status for dial in dials}
     if "ANSWER" in statuses:
         return ""
+    if any(dial.end is None and _is_gone_unheard(scene, dial.dest) for dial in dials):
+        return Outcome.EXPIRED
     gave_up = Outcome.ABANDONED if direction is Direction.INBOUND else Outcome.NO_ANSWER
     if not statuses:
         return gave_up if direction is not Direction.INBOUND or _customer_ended_it(scene) else Outcome.NO_ANSWER
@@ -552,6 +606,11 @@ def _dial_outcome(scene: Scene, direction: Direction | None) -> str:
     if statuses & {"CHANUNAVAIL", "CONGESTION"}:
         return Outcome.FAILED
     return gave_up
+
+
+def _is_gone_unheard(scene: Scene, uid: str) -> bool:
+    hangup = scene.hangup_of(uid)
+    return hangup is not None and _is_unheard(hangup)
 
 
 def _customer_ended_it(scene: Scene) -> bool:

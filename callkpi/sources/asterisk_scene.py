@@ -1,6 +1,7 @@
 """What the AMI events of one call say, by channel, dial, stay in a queue and ring of a member.
 
-Nothing is decided here; :mod:`.asterisk_calls` reads it.
+Nothing is decided here; :mod:`.asterisk_calls` reads it. What was asked for after a connection that was cut is noted by
+:mod:`.asterisk_unheard`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from callkpi import config
 from callkpi.model import CallEvent
 from callkpi.phone import is_hidden
 
@@ -31,13 +31,6 @@ _RANK = {
 }  # fmt: skip
 
 
-def scene_of(events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent]) -> Scene:
-    scene = Scene(_in_turn(sorted(events, key=order)), re.compile(settings.internal_number), members)
-    for signal in scene.signals:
-        _note(scene, signal)
-    return scene
-
-
 def order(signal: CallEvent) -> tuple[datetime, int, str]:
     return signal.at, _RANK.get(signal.detail["Event"], 9), signal.event_id
 
@@ -55,6 +48,7 @@ class Channel:
     first: CallEvent | None = None
     hangup: CallEvent | None = None
     requests: list[CallEvent] = field(default_factory=list)  #: to hang it up
+    gone: CallEvent | None = None  #: its hang-up that nobody heard, unless more is heard of it
 
 
 @dataclass(slots=True)
@@ -84,12 +78,15 @@ class Stay:
     leave: CallEvent | None = None
     abandon: CallEvent | None = None
     connect: CallEvent | None = None
+    unheard: CallEvent | None = None  #: its end that nobody heard
+    talks: bool = False  #: its answer was not heard, but its conversation was seen
     status: str = ""  #: Asterisk's own QUEUESTATUS, where VarSet is not filtered out
     rings: list[Ring] = field(default_factory=list)
 
     @property
     def is_over(self) -> bool:
-        return self.leave is not None or self.abandon is not None or self.connect is not None
+        told = (self.leave, self.abandon, self.connect, self.unheard)
+        return self.talks or any(end is not None for end in told)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,10 +103,12 @@ class Ring:
     dumped: CallEvent | None = None
     connect: CallEvent | None = None
     complete: CallEvent | None = None
+    assumed: CallEvent | None = None  #: its answer, which nobody heard: the conversation was seen at this moment
 
     @property
     def is_open(self) -> bool:
-        return self.missed is None and self.dumped is None and self.connect is None and self.complete is None
+        told = (self.missed, self.dumped, self.connect, self.complete, self.assumed)
+        return all(end is None for end in told)
 
 
 @dataclass(slots=True)
@@ -170,6 +169,16 @@ class Scene:
         self.stays.append(stay)
         return stay
 
+    def new_ring(self, event: CallEvent, stay: Stay | None) -> Ring:
+        detail = event.detail
+        interface = detail.get("Interface", "")
+        leg = detail.get("DestUniqueid", "") or event.event_id
+        ring = Ring(leg, detail.get("MemberName") or interface, interface, detail.get("Queue", ""), stay)
+        self.rings.append(ring)
+        if stay is not None:
+            stay.rings.append(ring)
+        return ring
+
 
 #: What a channel does in a queue, and what it may do next; of one instant, the first that fits comes first.
 _NEXT: Mapping[str, tuple[str, ...]] = {
@@ -184,7 +193,7 @@ _NEXT: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def _in_turn(ordered: list[CallEvent]) -> list[CallEvent]:
+def in_turn(ordered: list[CallEvent]) -> list[CallEvent]:
     """The events of one instant of one channel in one queue in the order in which they can have happened.
 
     A caller may leave a queue and enter it again within one tick of a coarse clock.
@@ -218,7 +227,7 @@ def _as_it_happened(signals: Sequence[CallEvent]) -> Iterator[CallEvent]:
 # -- noting ----------------------------------------------------------------------------------------------
 
 
-def _note(scene: Scene, signal: CallEvent) -> None:
+def note(scene: Scene, signal: CallEvent) -> None:
     detail, name = signal.detail, signal.detail["Event"]
     uid = detail.get("Uniqueid", "")
     if uid:
@@ -256,6 +265,7 @@ def _note(scene: Scene, signal: CallEvent) -> None:
 def _note_channel(channel: Channel, signal: CallEvent) -> None:
     detail, name = signal.detail, signal.detail["Event"]
     channel.first = channel.first or signal
+    channel.gone = None
     if not channel.caller and not is_hidden(detail.get("CallerIDNum", "")):
         channel.caller = detail["CallerIDNum"]
     if name == "Newchannel":
@@ -270,10 +280,19 @@ def _note_channel(channel: Channel, signal: CallEvent) -> None:
 
 def _note_caller(scene: Scene, signal: CallEvent) -> None:
     name = signal.detail["Event"]
-    if name == "QueueCallerJoin":
-        scene.new_stay(signal, signal.at)
-        return
     stay = scene.stay_for(signal)
+    if name == "QueueCallerJoin":
+        if (
+            stay is not None
+            and "Unheard" in stay.told_by.detail
+            and not stay.is_over
+            and stay.uid == signal.detail.get("Uniqueid")
+        ):
+            # He joined while Asterisk was asked who waits: both tell of the same stay, and this one knows since when.
+            stay.told_by, stay.joined_at = signal, signal.at
+        else:
+            scene.new_stay(signal, signal.at)
+        return
     if name == "QueueCallerLeave":
         if stay is not None:
             stay.leave = stay.leave or signal
@@ -293,7 +312,7 @@ def _note_agent(scene: Scene, signal: CallEvent) -> None:
     if stay is None and name == "AgentConnect":
         stay = scene.new_stay(signal, before(signal, "HoldTime"))
     ring = None if name == "AgentCalled" else _ring_for(scene, signal, stay)
-    ring = ring or _new_ring(scene, signal, stay)
+    ring = ring or scene.new_ring(signal, stay)
     if name == "AgentCalled":
         ring.called = ring.called or signal
     elif name == "AgentConnect":
@@ -306,17 +325,6 @@ def _note_agent(scene: Scene, signal: CallEvent) -> None:
         ring.missed = ring.missed or signal
     else:
         ring.dumped = ring.dumped or signal
-
-
-def _new_ring(scene: Scene, signal: CallEvent, stay: Stay | None) -> Ring:
-    detail = signal.detail
-    interface = detail.get("Interface", "")
-    leg = detail.get("DestUniqueid", "") or signal.event_id
-    ring = Ring(leg, detail.get("MemberName") or interface, interface, detail.get("Queue", ""), stay)
-    scene.rings.append(ring)
-    if stay is not None:
-        stay.rings.append(ring)
-    return ring
 
 
 def _ring_for(scene: Scene, signal: CallEvent, stay: Stay | None) -> Ring | None:
@@ -336,7 +344,7 @@ def _note_complete(scene: Scene, signal: CallEvent) -> None:
     """The conversation that is complete: of that channel, else the newest one of that member in that queue."""
     detail = signal.detail
     leg, queue, interface = (detail.get(key, "") for key in ("DestUniqueid", "Queue", "Interface"))
-    talking = [ring for ring in scene.rings if ring.connect is not None]
+    talking = [ring for ring in scene.rings if ring.connect is not None or ring.assumed is not None]
     mine = [ring for ring in talking if leg and leg in (ring.leg, scene.in_place_of(ring.leg))]
     same = [r for r in talking if r.complete is None and (r.queue, r.interface) == (queue, interface)]
     if mine:
@@ -348,8 +356,11 @@ def _note_complete(scene: Scene, signal: CallEvent) -> None:
         # draws the customer into that one when they are connected.
         stay = scene.stay_for(signal)
         waiting = stay is not None and stay.connect is None and stay.abandon is None
-        ring = _ring_for(scene, signal, stay) or _new_ring(scene, signal, stay if waiting else None)
+        ring = _ring_for(scene, signal, stay) or scene.new_ring(signal, stay if waiting else None)
     ring.complete = ring.complete or signal
+    if ring.assumed is not None and ring.stay is not None and "Unheard" in ring.stay.told_by.detail:
+        # Neither the joining nor the answer was heard: now both are known.
+        ring.stay.joined_at = min(ring.stay.joined_at, before(signal, "HoldTime", "TalkTime"))
 
 
 def before(signal: CallEvent, *headers: str) -> datetime:

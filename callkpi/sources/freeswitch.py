@@ -1,6 +1,10 @@
-"""FreeSWITCH: call records that mod_json_cdr posts, with the variables of mod_callcenter.
+"""FreeSWITCH: events of its event socket, and call records that mod_json_cdr posts, with mod_callcenter's in both.
 
-Structure: ``switch_ivr_generate_json_cdr`` and mod_json_cdr.c of FreeSWITCH; queue variables: mod_callcenter.c
+Events (:mod:`.freeswitch_esl`) come over the connection that callkpi keeps (``esl_address``), or as JSON from a
+forwarder. Both ways may be used at once, to one source: the same call has the same id in both, the events tell it
+better, and the records close the gaps that a cut connection leaves (:mod:`.freeswitch_calls`).
+
+Records. Structure: ``switch_ivr_generate_json_cdr`` and mod_json_cdr.c of FreeSWITCH; queue variables: mod_callcenter.c
 (``cc_queue_joined_epoch``, ``cc_queue_answered_epoch``, ``cc_cause``, ``cc_cancel_reason``, ``cc_agent``,
 ``cc_agent_uuid``, ``cc_side``). The body is JSON, or a form ``cdr=`` with the JSON URL-encoded or in base64
 (``encode``); variables are URL-encoded unless ``encode-values`` is false: both are read.
@@ -19,48 +23,20 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import unquote
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome, millis
-from callkpi.sources import base
+from callkpi.model import UNHEARD, CallEvent, Direction, Kind
+from callkpi.sources import base, freeswitch_calls, freeswitch_esl
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
-from callkpi.sources.facts import DIRECTIONS, RANK_RECORD, Facts, end_is_last
+from callkpi.sources.facts import Facts, end_is_last
 from callkpi.sources.forms import parse_form
-
-#: ``hangup_cause`` of a call that nobody answered. Names: FreeSWITCH's table of hangup causes.
-OUTCOMES = {
-    "NORMAL_CLEARING": "", "ORIGINATOR_CANCEL": Outcome.ABANDONED, "NO_ANSWER": Outcome.NO_ANSWER,
-    "NO_USER_RESPONSE": Outcome.NO_ANSWER, "ALLOTTED_TIMEOUT": Outcome.NO_ANSWER,
-    "PROGRESS_TIMEOUT": Outcome.NO_ANSWER, "MEDIA_TIMEOUT": Outcome.FAILED, "USER_BUSY": Outcome.BUSY,
-    "CALL_REJECTED": Outcome.REJECTED, "SUBSCRIBER_ABSENT": Outcome.NO_ANSWER, "USER_NOT_REGISTERED": Outcome.NO_ANSWER,
-    "UNALLOCATED_NUMBER": Outcome.FAILED, "INVALID_NUMBER_FORMAT": Outcome.FAILED,
-    "NO_ROUTE_DESTINATION": Outcome.FAILED,
-    "DESTINATION_OUT_OF_ORDER": Outcome.FAILED, "NETWORK_OUT_OF_ORDER": Outcome.FAILED,
-    "NORMAL_TEMPORARY_FAILURE": Outcome.FAILED, "RECOVERY_ON_TIMER_EXPIRE": Outcome.FAILED,
-    "NORMAL_UNSPECIFIED": Outcome.FAILED, "INTERWORKING": Outcome.FAILED, "INCOMPATIBLE_DESTINATION": Outcome.FAILED,
-    "SWITCH_CONGESTION": Outcome.FAILED, "NORMAL_CIRCUIT_CONGESTION": Outcome.FAILED, "CALL_BARRED": Outcome.FAILED,
-    "OUTGOING_CALL_BARRED": Outcome.FAILED, "INCOMING_CALL_BARRED": Outcome.FAILED, "GATEWAY_DOWN": Outcome.FAILED,
-    "SERVICE_UNAVAILABLE": Outcome.FAILED, "BEARERCAPABILITY_NOTAVAIL": Outcome.FAILED,
-    "CHAN_NOT_IMPLEMENTED": Outcome.FAILED,
-    "ATTENDED_TRANSFER": "", "BLIND_TRANSFER": "", "LOSE_RACE": "", "PICKED_OFF": "", "MANAGER_REQUEST": "",
-    "SUCCESS": "", "NONE": "",
-}  # fmt: skip
-#: ``cc_cancel_reason``: BREAK_OUT is the caller who hung up (or whom the dialplan took out).
-CANCELLED = {
-    "BREAK_OUT": Outcome.ABANDONED, "TIMEOUT": Outcome.TIMED_OUT, "NO_AGENT_TIMEOUT": Outcome.LEFT_EMPTY,
-    "EXIT_WITH_KEY": Outcome.EXITED, "NONE": Outcome.ABANDONED,
-}  # fmt: skip
-#: Marks the leg of an outside number: an agent's mobile in a call to us, the customer himself in a call of ours.
-_RANK_OUTSIDE = -1
-_RING_ENDS = {"NO_ANSWER", "NO_USER_RESPONSE", "ALLOTTED_TIMEOUT", "PROGRESS_TIMEOUT"}
+from callkpi.sources.freeswitch_record import OUTCOMES, RANK_OUTSIDE, Record, decoded, profile_of
 
 
 class FreeSwitch(base.SourceType):
-    known_codes = frozenset(OUTCOMES)
+    known_codes = frozenset({*OUTCOMES, freeswitch_esl.RESYNC, UNHEARD})
 
     def decode(self, delivery: Delivery) -> Any:
         if delivery.body.lstrip()[:1] in (b"{", b"["):
@@ -83,17 +59,21 @@ class FreeSwitch(base.SourceType):
 
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         record = base.require_object(item)
+        if "Event-Name" in record:
+            return freeswitch_esl.parse_event(record, context)
         variables = record.get("variables")
         if not isinstance(variables, dict):
             raise Rejected("variables: is missing; this is no record of mod_json_cdr")
-        channel = _Channel(Facts(_decoded(variables), context), _profile(record))
-        return channel.agent_events() if channel.parent else channel.call_events()
+        return Record(Facts(decoded(variables), context), profile_of(record)).events()
 
     def interpret(
         self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
     ) -> Sequence[CallEvent]:
-        inbound = any(e.direction is Direction.INBOUND for e in events)
-        return end_is_last([e for e in events if inbound or e.rank != _RANK_OUTSIDE])
+        signals = [event for event in events if event.kind is Kind.SIGNAL]
+        records = [event for event in events if event.kind is not Kind.SIGNAL]
+        told = freeswitch_calls.interpret(signals, records, settings) if signals else records
+        inbound = any(e.direction is Direction.INBOUND for e in told)
+        return end_is_last([e for e in told if inbound or e.rank != RANK_OUTSIDE])
 
 
 def _shown(delivery: Delivery) -> str:
@@ -105,179 +85,3 @@ def _shown(delivery: Delivery) -> str:
         except (binascii.Error, UnicodeDecodeError):
             return ""
     return re.sub(r"\?uuid=[\w-]*$", "", delivery.presented_token)
-
-
-def _profile(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The caller's profile of the first stage of the call (they are listed newest first), and who made the channel."""
-    flow = record.get("callflow")
-    stages = [stage for stage in (flow if isinstance(flow, list) else [flow]) if isinstance(stage, dict)]
-    profiles = [profile for stage in stages if isinstance(profile := stage.get("caller_profile"), dict)]
-    made = next((profile["originator"] for profile in profiles if "originator" in profile), None)
-    return {**_decoded(profiles[-1] if profiles else {}), **({"originator": made} if made else {})}
-
-
-def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: unquote(value) if isinstance(value, str) else value for name, value in fields.items()}
-
-
-class _Channel:
-    """One record: the caller's channel, or one that rang an agent."""
-
-    def __init__(self, facts: Facts, profile: Mapping[str, Any]) -> None:
-        self.facts, self.profile = facts, Facts(profile, facts.context)
-        self.uuid = facts.text("uuid") or self.profile.required("uuid")
-        self.facts.event_id = base.digest(self.uuid, facts.event_id)
-        self.parent = "" if facts.text("cc_side") == "member" else self._parent()
-        self.started = self._time("start")
-        self.ended = self._time("end")
-        if self.started is None or self.ended is None:
-            raise Rejected("start_epoch, end_epoch: are missing; a record needs both")
-        self.cause = facts.text("hangup_cause").upper()
-
-    def _parent(self) -> str:
-        """The caller's channel that this one was made for."""
-        by_queue = self.facts.text("cc_member_session_uuid") if self.facts.text("cc_side") == "agent" else ""
-        originator = self.profile.nested("originator").fields.get("originator_caller_profiles")
-        profiles = originator if isinstance(originator, list) else []
-        by_profile = str(profiles[0].get("uuid", "")) if profiles and isinstance(profiles[0], dict) else ""
-        parent = by_queue or self.facts.text("originating_leg_uuid") or by_profile
-        return "" if parent == self.uuid else parent
-
-    def _time(self, name: str) -> datetime | None:
-        """Microseconds where FreeSWITCH tells them, else seconds."""
-        exact = self.facts.text(f"{name}_uepoch")
-        if exact.isdecimal() and exact != "0":
-            return base.unix_time(int(exact) / 1_000_000, f"{name}_uepoch", self.facts.context.received_at)
-        return self.facts.unix(f"{name}_epoch")
-
-    def event(self, kind: Kind, at: datetime, **told: Any) -> CallEvent:
-        part = f"{told.get('entry', '')}{told.get('leg', '')}"
-        return self.facts.event(kind, self.parent or self.uuid, at, part=part, **told)
-
-    # -- the agent's channel ---------------------------------------------------------------------
-    def agent_events(self) -> list[CallEvent]:
-        assert self.started is not None and self.ended is not None
-        agent = self._agent_of_channel()
-        is_ours = re.fullmatch(self.facts.context.settings.internal_number, agent.partition("@")[0])
-        outside = not is_ours and not self.facts.text("cc_agent", "dialed_user")
-        common: dict[str, Any] = {"agent": agent, "leg": self.uuid, "rank": _RANK_OUTSIDE if outside else 0}
-        if queue := self.facts.text("cc_queue"):
-            common |= {"queue": queue}
-        answered = self._time("answer")
-        events = [self.event(Kind.RINGING, self.started, **common)]
-        if answered is None:
-            return [*events, self.event(Kind.NOT_TAKEN, self.ended, cause=self._ring_end(), **common)]
-        hold = self.facts.milliseconds("hold_accum_seconds")
-        return [
-            *events,
-            self.event(Kind.ANSWERED, answered, **common),
-            self.event(Kind.ENDED, self.ended, hold_ms=hold or None, **common),
-        ]
-
-    def _agent_of_channel(self) -> str:
-        names = ("cc_agent", "dialed_user", "callee_id_number", "destination_number")
-        return self.facts.text(*names) or self.profile.text("callee_id_number", "destination_number")
-
-    def _ring_end(self) -> LegEnd:
-        if self.cause in _RING_ENDS:
-            return LegEnd.NO_ANSWER
-        return LegEnd.BUSY if self.cause in ("USER_BUSY", "CALL_REJECTED") else LegEnd.CANCELLED
-
-    # -- the caller's channel --------------------------------------------------------------------
-    def call_events(self) -> list[CallEvent]:
-        assert self.started is not None and self.ended is not None
-        direction = self._direction()
-        caller = self.profile.text("caller_id_number", "ani") or self.facts.text("caller_id_number", "sip_from_user")
-        called = self.facts.text("caller_destination", "sip_to_user") or self.profile.text("destination_number")
-        about: dict[str, Any] = {"rank": RANK_RECORD, "direction": direction}
-        if direction is Direction.OUTBOUND:
-            own = self.facts.text("effective_caller_id_number", "outbound_caller_id_number")
-            about |= {"customer": called, "line": own if own != caller else ""}
-        else:
-            about |= {"customer": caller, "line": called}
-        talk = self._conversation(caller, direction)
-        stay = self._stay()
-        ring = []
-        if direction is Direction.OUTBOUND:
-            leg = talk[0].leg if talk else self.uuid
-            ring = [self.event(Kind.RINGING, self.started, agent=caller, leg=leg)]
-        outcome = Outcome.ANSWERED if talk else self._outcome(direction)
-        ended = self.event(
-            Kind.ENDED, self.ended, cause="" if talk or stay else outcome, code=self.cause,
-            hangup_by=self._hung_up(direction), **about,
-        )  # fmt: skip
-        return [self.event(Kind.STARTED, self.started, **about), *ring, *stay, *talk, ended]
-
-    def _direction(self) -> Direction:
-        settings = self.facts.context.settings
-        told = DIRECTIONS.get(self.facts.text("call_direction").lower())
-        if told is not None:
-            return told
-        context = self.profile.text("context") or self.facts.text("user_context")
-        caller = self.profile.text("caller_id_number") or self.facts.text("caller_id_number")
-        called = self.profile.text("destination_number") or self.facts.text("destination_number")
-        if context and context in settings.inbound_contexts:
-            return Direction.INBOUND
-        is_ours = re.compile(settings.internal_number).fullmatch
-        from_us = bool(self.facts.text("sip_auth_username", "user_name")) or bool(is_ours(caller))
-        if context in settings.outbound_contexts or from_us:
-            return Direction.INTERNAL if is_ours(called) else Direction.OUTBOUND
-        return Direction.INBOUND
-
-    def _stay(self) -> list[CallEvent]:
-        """The stay in the queue of mod_callcenter, the last one that the channel's variables remember."""
-        queue, joined = self.facts.text("cc_queue"), self.facts.unix("cc_queue_joined_epoch")
-        if not queue or joined is None:
-            return []
-        common = {"queue": queue, "entry": f"{queue}/{int(joined.timestamp())}"}
-        queued = self.event(Kind.QUEUED, joined, **common)
-        left = self.facts.unix("cc_queue_canceled_epoch")
-        if self.facts.text("cc_cause").lower() == "answered" or left is None:
-            return [queued]
-        cause = CANCELLED.get(self.facts.text("cc_cancel_reason").upper(), Outcome.ABANDONED)
-        return [queued, self.event(Kind.LEFT_QUEUE, max(left, joined), cause=cause, **common)]
-
-    def _conversation(self, caller: str, direction: Direction) -> list[CallEvent]:
-        """Who answered, as the caller's channel knows it; empty where nobody did."""
-        assert self.ended is not None
-        queue = self.facts.text("cc_queue")
-        joined, answered = self.facts.unix("cc_queue_joined_epoch"), self.facts.unix("cc_queue_answered_epoch")
-        if queue and joined is not None and answered is not None:
-            common: dict[str, Any] = {
-                "agent": self.facts.text("cc_agent"), "leg": self.facts.text("cc_agent_uuid", "last_bridge_to"),
-                "queue": queue, "entry": f"{queue}/{int(joined.timestamp())}", "wait_ms": millis(answered, joined),
-            }  # fmt: skip
-            return self._talk(max(answered, joined), self.facts.unix("cc_queue_terminated_epoch"), common)
-        bridged = self._time("bridge")
-        peer = self.facts.text("last_bridge_to", "bridge_uuid")
-        if bridged is None or not peer or queue:
-            return []
-        outbound = direction is Direction.OUTBOUND
-        agent = caller if outbound else self.facts.text("dialed_user", "last_sent_callee_id_number")
-        return self._talk(bridged, None, {"agent": agent, "leg": peer})
-
-    def _talk(self, answered: datetime, over: datetime | None, common: Mapping[str, Any]) -> list[CallEvent]:
-        assert self.ended is not None
-        hold = self.facts.milliseconds("hold_accum_seconds") or None
-        of_leg = {name: common[name] for name in ("agent", "leg")}
-        end = self.event(Kind.ENDED, max(over or self.ended, answered), hold_ms=hold, **of_leg)
-        return [self.event(Kind.ANSWERED, answered, **common), end]
-
-    def _outcome(self, direction: Direction) -> str:
-        if self.facts.text("last_app", "current_application") == "voicemail":
-            return Outcome.VOICEMAIL
-        outcome: str = OUTCOMES.get(self.cause, Outcome.FAILED)
-        last: str = OUTCOMES.get(self.facts.text("originate_disposition", "last_bridge_hangup_cause").upper(), "")
-        if outcome == "" and last and self.facts.text("originate_disposition").upper() != "SUCCESS":
-            outcome = last  # the dialplan hung up after an attempt that failed
-        if outcome == Outcome.ABANDONED and direction is Direction.OUTBOUND:
-            return Outcome.NO_ANSWER
-        return outcome
-
-    def _hung_up(self, direction: Direction) -> str:
-        """``recv_bye`` and ``recv_cancel``: the far end of this channel; ``send_…``: the other side or the dialplan."""
-        disposition = self.facts.text("sip_hangup_disposition")
-        caller, called = ("agent", "customer") if direction is Direction.OUTBOUND else ("customer", "agent")
-        if disposition.startswith("recv_"):
-            return caller
-        return called if disposition == "send_bye" and self._time("bridge") else ""

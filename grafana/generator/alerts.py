@@ -443,9 +443,12 @@ def _sources(limits: Limits) -> Iterator[Alert]:
         when=(_open(0),),
         hold="2m", hold_reason="the next round may succeed", keep="2m",
         summary=f"{_AT_SOURCE}: callkpi does not reach it",
-        description="callkpi asks this source by itself, and for ten minutes it has had no whole answer.",
+        description="callkpi asks this source by itself or keeps a connection to it, and does not reach it.",
         action="Look whether the portal or PBX runs and lets callkpi in (address, account, rights, firewall).",
-        comment="callkpi_source_connected{tenant,source} (1 or 0) is of sources that callkpi asks: portals",
+        comment=(
+            "callkpi_source_connected{tenant,source} (1 or 0) is of sources that callkpi asks (portals: a whole\n"
+            "answer in the last ten minutes) or is connected to (Asterisk's AMI, a queue_log)"
+        ),
     )  # fmt: skip
     yield Alert(
         name="CallkpiSenderClockOff", severity="warning", team="telephony",

@@ -214,6 +214,7 @@ UNKNOWN: dict[SourceKind, tuple[bytes, bytes, str]] = {
     SourceKind.BINOTEL: (b"answeredTheCall", b"dancedTheCall", "requestType: 'dancedTheCall'"),
     SourceKind.ONLINEPBX: (b"call_start", b"call_dance", "event: 'call_dance'"),
     SourceKind.SIPUNI: (b"event=3", b"event=7", "event: '7'"),
+    SourceKind.THREECX: (b'"Missed"', b'"Danced"', "callType: 'Danced'"),
     SourceKind.CSV: ("Отвечен".encode("cp1251"), "Станцован".encode("cp1251"), "outcome: 'Станцован'"),
 }
 

@@ -165,6 +165,13 @@ async def test_sipuni_may_send_its_events_in_the_address(target: Daemon, http: a
     assert SECRET not in target.log.read_text()
 
 
+async def test_a_3cx_is_given_its_template_at_the_door(http: aiohttp.ClientSession) -> None:
+    answer = await http.get("/hooks/threecx?template")
+    text = await answer.text()
+    assert (answer.status, answer.content_type) == (200, "application/xml")
+    assert '<Scenario Id="ReportCall"' in text and SECRET not in text
+
+
 # -- Twilio's address -------------------------------------------------------------------------------------
 
 
