@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from callkpi.sources.asterisk_ami import matters
 from tests.world import capture_lines
 
 SECRET = "s3cret-of-the-pbx"
@@ -114,9 +116,11 @@ class AmiServer:
         self._heard_by: list[asyncio.StreamWriter] = []
         self._all: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self.said = 0  #: events that matter, to whoever was logged in
+        self.tls: ssl.SSLContext | None = None
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
@@ -143,6 +147,7 @@ class AmiServer:
             for writer in list(self._heard_by):
                 with contextlib.suppress(ConnectionError):
                     await self._send(writer, self.noise + _bytes(event))
+                    self.said += matters(event)
         del self.events[:count]
 
     async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:

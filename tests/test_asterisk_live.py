@@ -7,9 +7,12 @@ import contextlib
 import json
 import random
 import re
+import ssl
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +42,16 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asterisk_ami, "RETRY_SECONDS", 0.02)
 
 
+class Counted(Intake):
+    """An intake that knows how many events of Asterisk's own it was given."""
+
+    events = 0
+
+    async def put(self, item: Any) -> None:
+        await super().put(item)
+        self.events += not item["Event"].startswith("Resync")
+
+
 class Live:
     """callkpi's connection to one Asterisk under test."""
 
@@ -50,7 +63,7 @@ class Live:
         self.settings = replace(world.settings, sources={**world.settings.sources, name: source})
         ingest = Ingest(self.settings, world.pool, world.journal, world.health)
         office = Office(world.pool, self.settings, ingest, None, world.health)
-        self.intake = Intake(name, ingest, None, world.health)
+        self.intake = Counted(name, ingest, None, world.health)
         self.link = AmiLink(office, name, source)
         self.keeper = Keeper(dsn, name, self.link, self.intake, world.health)
 
@@ -72,14 +85,15 @@ class Live:
 
     async def up(self, logins: int = 1) -> None:
         """Connected for the n-th time, and everything that was asked for is settled."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self.server.logins < logins or not self.keeper._status.connected or self.link._owed:
                 await asyncio.sleep(0.01)
 
     async def all_heard(self) -> None:
         """Everything that was said so far is in the store."""
-        async with asyncio.timeout(30):
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):
+            while self.intake.events < self.server.said:
+                await asyncio.sleep(0.01)
             await self.intake.settled()
             await self.world.project()
 
@@ -402,6 +416,24 @@ async def test_a_user_without_rights_is_told_what_to_write(world: World, dsn: st
             while live.keeper._status.reason != "forbidden":
                 await asyncio.sleep(0.02)
         assert re.search(r"manager\.conf.*write = reporting", live.keeper._status.problem)
+
+
+async def test_over_tls_only_the_certificate_that_is_named_is_trusted(world: World, dsn: str, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "asterisk.pem"
+    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=asterisk")
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server = AmiServer()
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls.load_cert_chain(certificate, key)
+    await server.start()
+    stranger = Live(world, dsn, server, ami_tls=True)
+    async with stranger.running(), asyncio.timeout(10):
+        while stranger.keeper._status.reason != "tls":
+            await asyncio.sleep(0.02)
+    assert server.logins == 0
+    async with Live(world, dsn, server, ami_tls=True, ami_ca=str(certificate)).running() as live:
+        await live.up()
+    server.stop()
 
 
 async def test_what_is_no_asterisk_is_said_to_be_none(world: World, dsn: str) -> None:

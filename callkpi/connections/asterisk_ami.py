@@ -154,7 +154,7 @@ class AmiLink:
         #: It has said FullyBooted after a login: without it, it is still starting. A user without "system" is not told.
         self._tells_boot = False
         #: Moments at which was asked and whose missing calls are not settled yet.
-        self._owed: deque[Snapshot] = deque()
+        self._owed: deque[Snapshot] = deque(maxlen=100)
 
     async def hold(self, intake: Intake, status: Status) -> None:
         host, _, port = self._source.ami_address.rpartition(":")
@@ -166,16 +166,22 @@ class AmiLink:
                 await intake.put(item)
             self._owed.append(snapshot)
             status.up()
-            settling = asyncio.create_task(self._settle(intake), name=f"settle {self._name}")
-            watching = asyncio.create_task(self._watch_clock(session), name=f"clock {self._name}")
+            tasks = {
+                asyncio.create_task(work, name=f"{what} {self._name}")
+                for what, work in (
+                    ("reading", session.lasts()), ("settling", self._settle(intake)),
+                    ("clock", self._watch_clock(session)),
+                )
+            }  # fmt: skip
             try:
-                await session.lasts()
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
             finally:
                 self._clock = session.clock or self._clock
-                for task in (settling, watching):
+                for task in tasks:
                     task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     def _tls(self) -> ssl.SSLContext | None:
         if not self._source.ami_tls:
