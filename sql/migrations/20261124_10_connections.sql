@@ -1,5 +1,5 @@
 -- live connections: how each one is, and how far what is followed was read
--- depends: 20261124_05_reconcile
+-- depends: 20261124_05_reconcile 20261124_03_views 20261124_03_member_questions 20261124_02_partition_race
 
 -- migrate: apply
 

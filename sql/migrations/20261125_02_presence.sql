@@ -1,5 +1,5 @@
 -- how long every agent was in every state
--- depends: 20261124_05_reconcile 20261124_03_views 20261124_03_member_questions
+-- depends: 20261124_10_connections
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- one call across sources: what each source tells of it, and which of them are one
--- depends: 20261124_05_reconcile
+-- depends: 20261125_02_presence
 
 -- migrate: apply
 

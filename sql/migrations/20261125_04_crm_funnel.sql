@@ -1,5 +1,5 @@
 -- what was written into a CRM's pipeline, so that nothing is written twice
--- depends: 20261124_05_reconcile
+-- depends: 20261125_03_same_call
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- sums per day of the call centre, by source and custom fields too: what a month or a year is read from
--- depends: 20261124_05_reconcile
+-- depends: 20261125_04_crm_funnel
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- the shifts of the last and the next weeks, for Grafana to choose from
--- depends: 20261125_05_roster 20261124_03_views
+-- depends: 20261125_05_roster
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- the work on missed customers, who has read and done what, and answers to requests that may be sent again
--- depends: 20261124_05_reconcile
+-- depends: 20261125_05_shifts
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- summaries that are sent: what was said, to whom, and whether it arrived
--- depends: 20261124_05_reconcile
+-- depends: 20261125_06_api
 
 -- migrate: apply
 

@@ -1,5 +1,5 @@
 -- how far back things are kept, and which numbers were forgotten
--- depends: 20261124_05_reconcile
+-- depends: 20261125_07_delivery
 
 -- migrate: apply
 
