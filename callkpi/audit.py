@@ -6,6 +6,7 @@ Record in the transaction of a change; before the answer of a read: what can't b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ class Action(StrEnum):
     NOTE = "note"
     RESOLVE = "resolve"
     RELEASE = "release"
+    ERASE = "erase"
 
 
 class Doer(Protocol):
@@ -38,6 +40,14 @@ class Doer(Protocol):
     def name(self) -> str: ...
     @property
     def role(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who works at the command line of the daemon's machine."""
+
+    name: str = "command line"
+    role: str = "admin"
 
 
 async def record(

@@ -12,13 +12,14 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, embedded, kpi, migrations, privacy, same_call_check, store, timekeeping
+from callkpi import audit, config, embedded, kpi, migrations, privacy, same_call_check, store, timekeeping
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
 from callkpi.model import Kind, StreamKey
+from callkpi.phone import mask
 from callkpi.projector import Projector, asks_about, members_at
 from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
@@ -162,6 +163,7 @@ async def erase(
     async with database(settings) as pool:
         if dry_run:
             return await privacy.look_for(pool, settings, tenant, number, progress)
+        await audit.record(pool, audit.Operator(), audit.Action.ERASE, tenant, mask(number))
         return await privacy.erase(pool, settings, tenant, number, progress)
 
 

@@ -40,7 +40,7 @@ class Done:
 
 def is_wanted(settings: config.Settings) -> bool:
     kept = settings.retention
-    return any((kept.journal_months, kept.calls_months, kept.rejected_days, kept.numbers_months))
+    return any((kept.journal_months, kept.calls_months, kept.rejected_days, kept.numbers_months, kept.audit_months))
 
 
 def horizons(kept: config.Retention, now: datetime) -> dict[str, datetime]:
@@ -101,6 +101,8 @@ async def enforce(pool: asyncpg.Pool, kept: config.Retention, now: datetime, set
         await _forget_calls(pool, settled["calls"])
     if kept.rejected_days:
         await pool.execute(store.query("retention", "forget_rejected"), now - timedelta(days=kept.rejected_days))
+    if kept.audit_months:
+        await _forget_audit(pool, months_before(now, kept.audit_months))
     return Done(tuple(dropped), await _pseudonymise(pool, kept, now, {row["what"]: row["before"] for row in rows}))
 
 
@@ -155,6 +157,12 @@ async def _forget_calls(pool: asyncpg.Pool, before: datetime) -> None:
         while await pool.execute(store.query("retention", forget), before, _KEYS_AT_A_TIME) != "DELETE 0":
             pass
     await pool.execute(store.query("retention", "forget_missed_numbers"), before)
+
+
+async def _forget_audit(pool: asyncpg.Pool, before: datetime) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(store.query("retention", "may_forget_audit"))
+        await connection.execute(store.query("retention", "forget_audit"), before)
 
 
 async def _pseudonymise(

@@ -531,3 +531,28 @@ async def test_the_page_of_the_description_needs_no_token_and_no_script(world: W
             assert 429 in statuses(operation)
         assert (await client.ask("docs.css", "nobody"))[0] == 200
         assert document(client.api.operations, "callkpi_8090") == await client.get("openapi.json")
+
+
+# -- erasing ----------------------------------------------------------------------------------------------
+
+
+async def test_an_admin_erases_a_number_and_the_audit_says_so(world: World) -> None:
+    async with served(world) as client:
+        await call(world, "erased", BEGIN, customer=NUMBER)
+        await world.project()
+        asked = {"number": NUMBER}
+        status, _, _ = await client.ask("privacy/erase?tenant=acme", "manager", "POST", asked)
+        assert status == 403
+        status, found, _ = await client.ask("privacy/erase?tenant=acme", "admin", "POST", asked)
+        assert (status, found["pseudonym"], found["dry_run"]) == (200, "", True) and found["calls"] > 0
+
+        status, done, _ = await client.ask("privacy/erase?tenant=acme", "admin", "POST", {**asked, "dry_run": False})
+        assert status == 200 and done["calls"] == found["calls"]
+        listed = await client.get(f"calls?tenant=acme&{ALL_DAY}")
+        customers = {call["customer"] for call in listed["calls"]}
+        assert done["pseudonym"] in customers and NUMBER not in customers
+
+        rows = (await client.get("audit?action=erase"))["items"]
+        assert [(row["who"], row["subject"]) for row in rows] == [("admin", "+770•••0001")]
+        status, problem, _ = await client.ask("privacy/erase?tenant=acme", "admin", "POST", {"number": "110 000"})
+        assert status == 422 and "fewer than 7 digits" in problem["detail"]

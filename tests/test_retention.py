@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from callkpi import config, maintenance, privacy, retention
+from callkpi import audit, config, maintenance, privacy, retention
 from callkpi.projector import Projector
 from tests.test_privacy import NOBODY, call
 from tests.world import World, sample
@@ -167,3 +167,12 @@ def test_bad_settings_are_refused_with_what_to_write(settings: dict[str, object]
     with pytest.raises(config.ConfigError) as caught:
         config.load(file, {})
     assert any(line.startswith(problem) for line in caught.value.problems), caught.value.problems
+
+
+async def test_the_audit_goes_at_an_age_of_its_own(world: World) -> None:
+    await audit.record(world.pool, audit.Operator(), audit.Action.EXPORT, "acme", "9 calls")
+    later = datetime.now(UTC) + timedelta(days=70)
+    await retention.enforce(world.pool, kept(audit_months=3), later, AT_ONCE)
+    assert len(await audit.read(world.pool)) == 1
+    await retention.enforce(world.pool, kept(audit_months=1), later, AT_ONCE)
+    assert await audit.read(world.pool) == []

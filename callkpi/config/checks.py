@@ -43,7 +43,7 @@ def check(settings: Settings, problems: list[str]) -> None:
 
 def _retention_problems(settings: Settings) -> Iterator[str]:
     kept = settings.retention
-    for key in ("journal_months", "calls_months", "rejected_days", "numbers_months"):
+    for key in ("journal_months", "calls_months", "rejected_days", "numbers_months", "audit_months"):
         if getattr(kept, key) < 0:
             yield f"retention.{key}: must not be negative; 0 means for ever"
     if kept.calls_months and not 0 < kept.journal_months < kept.calls_months:

@@ -443,6 +443,7 @@ class Retention:
     calls_months: int = setting(0, "calls; their figures stay in every report; more than journal_months; 0: for ever")
     rejected_days: int = setting(0, "payloads that could not be understood, in days; 0: for ever")
     numbers_months: int = setting(0, "customers' numbers; older calls get pseudonyms instead; 0: for ever")
+    audit_months: int = setting(0, "who read and changed what; 0: for ever")
     archive_dir: str = setting("", "a directory where months are written (.csv.gz) before they are dropped; empty: not")
 
 

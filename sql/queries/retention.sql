@@ -102,3 +102,11 @@ WHERE c.last_event_at >= $1::timestamptz AND k.first_at < $1::timestamptz
 -- name: unlock
 -- The house is kept.
 SELECT pg_advisory_unlock(hashtext('callkpi.janitor'));
+
+-- name: may_forget_audit
+-- The one transaction that may take something out of the audit.
+SELECT set_config('callkpi.forgets_audit', 'yes', true);
+
+-- name: forget_audit
+-- Drop what was read and changed so long ago.
+DELETE FROM audit WHERE at < $1::timestamptz;

@@ -243,6 +243,8 @@ def _wrong(name: str, schema: Schema, value: Any) -> list[str]:
         if "\x00" in value:
             return [f"{name}: must not contain NUL"]
         return []
+    if schema["type"] == "boolean":
+        return [] if isinstance(value, bool) else [f"{name}: must be true or false"]
     low, high = schema["minimum"], schema["maximum"]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         return [f"{name}: must be a number from {low} to {high}"]

@@ -23,6 +23,7 @@ from callkpi.web.api import (
     missed,
     now,
     openapi,
+    privacy,
     shifts,
     statistics,
 )  # fmt: skip
@@ -70,6 +71,7 @@ class Api:
             *now.operations(pool, reports, watch),
             *exports.operations(pool, settings, reports),
             *lookups.operations(pool),
+            *privacy.operations(pool, settings),
         )
         self.operations: tuple[Operation, ...] = (*own, *openapi.operations(own, access.cookie_name(settings)))
 

@@ -164,6 +164,7 @@ SCHEMAS: Mapping[str, Schema] = {
             notes=listed(_NOTE), **_CLAIM,
         )),
     ),
+    "Erasure": thing(pseudonym=TEXT, calls=COUNT, events=COUNT, rejected=COUNT, dry_run=FLAG),
     "Work": thing(
         tenant=TEXT, call=TEXT, customer_masked=TEXT, hidden_number=FLAG, notes=listed(_NOTE),
         settlements=listed(thing(at=TIME, fate=one_of((Fate.REACHED, Fate.WRITTEN_OFF)), by=TEXT, reason=TEXT)),
