@@ -434,8 +434,6 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
 
 
 def _delivery_families(rows: Iterable[Mapping[str, Any]], settings: config.Settings) -> Iterator[Metric]:
-    if not settings.sends_reports:
-        return
     unsent: dict[tuple[str, ...], float] = {
         (name, receiver.way, state): 0
         for name, tenant in settings.tenants.items()

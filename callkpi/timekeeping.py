@@ -323,6 +323,12 @@ def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 # -- checking ---------------------------------------------------------------------------------------------
 
 
+async def unsettled(connection: asyncpg.Connection) -> frozenset[tuple[str, str, str]]:
+    """Calls and agents whose times wait to be computed: nobody can say yet whether they are right."""
+    rows = await connection.fetch(store.query("agents", "pending_keys"))
+    return frozenset((row["tenant"], row["source"], row["call_id"]) for row in rows)
+
+
 async def check(connection: asyncpg.Connection, settings: config.Settings, kept: datetime | None = None) -> list[str]:
     """Quarters that are not what the journal and the legs give, since when events are *kept*."""
     horizon = await connection.fetchval(store.query("agents", "horizon"))

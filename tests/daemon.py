@@ -20,6 +20,9 @@ CONFIG = """
 timezone = "Asia/Almaty"
 region = "KZ"
 
+[tenants.acme.same_call]
+by = []
+
 [sources.pbx]
 kind = "asterisk"
 tenant = "acme"

@@ -16,7 +16,7 @@ import pytest
 
 from callkpi.funnel import Thresholds
 from callkpi.kpi import facts
-from callkpi.model import Call, Outcome
+from callkpi.model import Call, Outcome, agent_id
 from callkpi.sources.base import Delivery
 from tests.queue_figures import ASTERISK, TENANT, counted, figures, read
 
@@ -685,7 +685,9 @@ def test_a_member_who_logged_in_by_a_call_draws_the_customer_into_it_and_counts_
     calls, _ = read([{"Event": "Newchannel", "Timestamp": f"{T0}", **login}, *told, older], NOW)
     found = figures(calls, []).plain()
     assert found["sales"]["entered"] == found["sales"]["answered"] == 1
-    measures = [fact.measures for it in calls for fact in facts(it, Thresholds(TENANT)) if fact.key.agent == "Dana"]
+    measures = [
+        fact.measures for it in calls for fact in facts(it, Thresholds(TENANT)) if agent_id(fact.key.agent) == "Dana"
+    ]
     assert sum(m.get("answered", 0) for m in measures) == sum(m.get("handled", 0) for m in measures) == 1
     assert sum(m.get("talk_ms", 0) for m in measures) == 10_000
 

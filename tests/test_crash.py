@@ -111,9 +111,8 @@ async def test_a_restart_changes_no_number(data_dir: Path) -> None:
 async def business_counters(target: Daemon) -> list[str]:
     async with aiohttp.ClientSession() as session, session.get(f"{target.url}/metrics") as answer:
         page = await answer.text()
-    return [
-        line for line in page.splitlines() if line.startswith(("callkpi_calls_", "callkpi_call_", "callkpi_agent_"))
-    ]
+    counted = ("callkpi_calls_", "callkpi_call_", "callkpi_agent_handled", "callkpi_agent_talk", "callkpi_agent_ring")
+    return [line for line in page.splitlines() if line.startswith(counted)]
 
 
 async def test_sigterm_finishes_what_is_under_way(data_dir: Path) -> None:

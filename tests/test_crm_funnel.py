@@ -542,11 +542,11 @@ async def test_the_doctor_tells_how_it_goes(
         await miss(world, "m1", DANA, minutes(20))
         await funnel.round(NOW)
         settings = replace(world.settings, database=config.Database(url=dsn))
-        told = (await notes(settings))[-1]
+        told = next(note for note in await notes(settings) if "funnel was compared" in note)
         assert told.startswith("portal: the call funnel was compared last ")
         assert told.endswith(f"pipeline number {max(portal.crm.categories)}")
         portal.crm.scopes.remove("crm")
         funnel._next_pipeline = 0.0
         with contextlib.suppress(rest.Denied):
             await funnel.round(NOW)
-        assert "does not go on: crm.category.list" in (await notes(settings))[-1]
+        assert "does not go on: crm.category.list" in "\n".join(await notes(settings))

@@ -291,7 +291,7 @@ async def test_without_a_daemon_the_report_has_the_calls_at_once(data_dir: Path,
         (["--source", "pbx", "--from", "2026-10-01"], "'pbx' is no source with a REST address; those are: portal"),
         (["--source", "portal", "--from", "2026-10-01", "--rate", "0"], "--rate: '0' must be a number above 0"),
         (["--source", "portal", "--from", "2026-10-01", "--rate", "99"], "at most 10"),
-        (["--source", "portal"], "the following arguments are required: --from"),
+        (["--source", "portal"], "--from: is required; write e.g. --from 2026-09-01"),
     ],
 )
 def test_a_backfill_that_can_not_be_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], words: str) -> None:

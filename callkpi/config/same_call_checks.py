@@ -35,7 +35,7 @@ def doubled(settings: Settings) -> list[str]:
         kinds = {name: source.kind for name, source in settings.sources.items() if source.tenant == tenant}
         portals = [name for name, kind in kinds.items() if kind is SourceKind.BITRIX24]
         others = [name for name, kind in kinds.items() if kind not in (SourceKind.BITRIX24, SourceKind.CSV)]
-        if portals and others and not own.same_call.sources:
+        if portals and others and not own.same_call.sources and own.same_call.by:
             names = ", ".join(f'"{name}"' for name in (*others, *portals))
             told.append(
                 f"tenants.{tenant}.same_call: a call that both {others[0]} and {portals[0]} tell of counts twice; "

@@ -145,6 +145,11 @@ UNION SELECT tenant, source, agent FROM agent_times;
 -- Whether anything waits to be computed.
 SELECT EXISTS (SELECT 1 FROM agent_pending);
 
+-- name: pending_keys
+-- The calls and agents that wait to be computed.
+SELECT DISTINCT k.tenant, k.source, k.call_id
+FROM agent_pending p CROSS JOIN LATERAL unnest(p.tenants, p.sources, p.call_ids) AS k (tenant, source, call_id);
+
 -- name: twins
 -- Agents whose own id several sources of a tenant use, in the order in which they were first seen.
 SELECT n.tenant, n.name FROM names n JOIN (

@@ -19,16 +19,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 
 from callkpi import config, embedded, kpi, migrations, store
 from callkpi.funnel import Contact, Thresholds, fates, fold
 from callkpi.model import Call, CallEvent, Direction, Kind
-from tests.bench.report import Report, progress
+from tests.bench.exports import memory, web_process
+from tests.bench.report import Report, percentile, progress
+from tests.daemon import Daemon, daemon
 
 TENANT, SOURCE, ZONE = "acme", "pbx", "Asia/Almaty"
 QUEUES, AGENTS, LINES = 20, 200, 10
@@ -249,6 +252,115 @@ async def _analyze(dsn: str) -> None:
     await connection.close()
 
 
+# -- measuring --------------------------------------------------------------------------------------------
+
+CONFIG = f"""
+[tenants.{TENANT}]
+timezone = "{ZONE}"
+region = "KZ"
+
+[tenants.{TENANT}.shifts.day]
+hours = "08:00-20:00"
+
+[tenants.{TENANT}.shifts.night]
+hours = "20:00-08:00"
+
+[sources.{SOURCE}]
+kind = "native"
+tenant = "{TENANT}"
+token = "pbx-secret"
+
+[api]
+requests_per_second = 0
+"""  # fmt: skip
+#: A day's sums are filled in the background after the calls were written beside the projector.
+FILL_SECONDS = 7200
+
+
+async def measure(directory: Path, begin: datetime, report: Report, seed: int) -> None:
+    """Through the door of a daemon on the year's store."""
+    async with daemon(directory, config=CONFIG) as target, aiohttp.ClientSession(target.url, timeout=_LONG) as http:
+        report.add("fill_seconds", await filled(directory), "sums per day filled from the calls, s")
+        rng = random.Random(seed)
+        days = [(begin + timedelta(days=rng.randrange(14, 340))).date() for _ in range(20)]
+        shifts = [f"{id}/{day}" for day in days for id in ("day", "night")]
+        months = [f"{at:%Y-%m}" for at in (begin + timedelta(days=31 * n) for n in range(1, 11))]
+        year = f"{begin + timedelta(days=1):%Y-%m-%d}..{begin + timedelta(days=364):%Y-%m-%d}"
+        statistics = f"/api/v1/statistics?period={year}&by="
+        parts = {
+            "shift": ("a shift's summary as JSON", [f"/reports/shift/{TENANT}/{each}.json" for each in shifts]),
+            "shift_html": ("… as a page", [f"/reports/shift/{TENANT}/{each}" for each in shifts]),
+            "month": ("a month's summary as JSON", [f"/reports/period/{TENANT}/month:{each}.json" for each in months]),
+            "month_statistics": ("a month by queue", [f"/api/v1/statistics?period=month:{m}&by=queue" for m in months]),
+            "year": ("the year by month", [statistics + "month"] * 5),
+            "year_queue": ("… by month and queue", [statistics + "month,queue"] * 5),
+            "year_agent": ("… by agent", [statistics + "agent"] * 5),
+            "calls": ("the calls behind a figure", [_behind(day) for day in days]),
+        }
+        for name, (text, paths) in parts.items():
+            await timed(http, report, name, text, paths)
+        await export(target, http, months[4], report)
+
+
+_LONG = aiohttp.ClientTimeout(total=FILL_SECONDS)
+
+
+def _behind(day: date) -> str:
+    return f"/api/v1/behind?from={day}T00:00:00Z&to={day}T12:00:00Z&figure=missed"
+
+
+async def filled(directory: Path) -> float:
+    """Wait until the days are complete. Returns how long that took."""
+    began = time.monotonic()
+    connection = await asyncpg.connect(embedded.dsn(directory / "data"), server_settings={"search_path": store.SCHEMA})
+    try:
+        while time.monotonic() - began < FILL_SECONDS:
+            since = await connection.fetchval("SELECT since::text FROM day_spans WHERE tenant = $1", TENANT)
+            progress(f"days are complete since {since}")
+            if since == "-infinity":
+                return time.monotonic() - began
+            await asyncio.sleep(2)
+    finally:
+        await connection.close()
+    raise SystemExit("the days were not filled in time")
+
+
+async def timed(http: aiohttp.ClientSession, report: Report, name: str, text: str, paths: Sequence[str]) -> None:
+    """Each path once to warm up what is read from disk, then once more for the figure."""
+    seconds = []
+    for path in (*paths, *paths):
+        progress(f"year: {path}")
+        began = time.perf_counter()
+        async with http.get(path) as answer:
+            body = await answer.read()
+            if answer.status != 200:
+                report.fail(name, f"{path}: {answer.status} {body[:200]!r}")
+                return
+        seconds.append(time.perf_counter() - began)
+    cold, warm = seconds[: len(paths)], seconds[len(paths) :]
+    report.samples[name] = warm
+    report.add(f"{name}_cold_ms", 1000 * percentile(cold, 50), f"{text}: first time, p50, ms")
+    report.add(f"{name}_ms", 1000 * percentile(warm, 50), "… again: p50, ms")
+    report.add(f"{name}_p95_ms", 1000 * percentile(warm, 95), "… p95, ms")
+
+
+async def export(target: Daemon, http: aiohttp.ClientSession, month: str, report: Report) -> None:
+    """A month of calls as CSV, while the memory of the web process is watched."""
+    web = web_process(target)
+    before, most, rows, began = memory(web), 0.0, 0, time.perf_counter()
+    until = (date.fromisoformat(f"{month}-01") + timedelta(days=32)).replace(day=1)
+    async with http.get(f"/api/v1/export/calls.csv?from={month}-01&to={until}") as answer:
+        if answer.status != 200:
+            report.fail("export", f"{answer.status} {(await answer.text())[:200]}")
+            return
+        async for block in answer.content.iter_chunked(1 << 20):
+            rows += block.count(b"\n")
+            most = max(most, memory(web))
+    report.add("export_rows", rows, f"rows of the export of {month} as CSV")
+    report.add("export_rate", rows / (time.perf_counter() - began), "… rows/s")
+    report.add("export_memory", most - before, f"… growth of the web process's {before:.0f} MiB, MiB")
+
+
 # -- the command ------------------------------------------------------------------------------------------
 
 
@@ -277,6 +389,7 @@ def main() -> int:
                 server.stop()
             report.add("load_seconds", seconds, f"{arguments.calls:,} calls made, folded and written, s")
             (directory / "made").touch()
+        asyncio.run(measure(directory, begin, report, arguments.seed))
     finally:
         if arguments.keep is None:
             shutil.rmtree(directory, ignore_errors=True)
