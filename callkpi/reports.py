@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -105,10 +105,7 @@ class Reports:
         groups: dict[str, _Group] = defaultdict(_Group)
         inner_begin, inner_end = _whole_quarters(query.begin, query.end)
         if inner_begin < inner_end:
-            rows = await self._pool.fetch(
-                store.query("reports", "rollup_rows"), query.tenant, query.grain, inner_begin, inner_end
-            )
-            for row in rows:
+            for row in await self._sums(query, inner_begin, inner_end):
                 self._add(groups, query, row, row, row["longest_wait_ms"])
             edges = [(query.begin, inner_begin), (inner_end, query.end)]
         else:
@@ -119,6 +116,37 @@ class Reports:
                     if fact.key.grain == query.grain:
                         self._add(groups, query, fact.key._asdict(), fact.measures, fact.longest_wait_ms)
         return groups
+
+    async def _sums(self, query: Query, begin: datetime, end: datetime) -> Sequence[Mapping[str, Any]]:
+        """Rollups of whole quarters by the dimensions that the query looks at: it may be a tenth of all rows."""
+        named = {"agent" if name == "team" else name for name in (query.by, *query.only)}
+        wanted = [name in named for name in ("queue", "agent", "line", "direction")]
+        window = (query.tenant, query.grain, begin, end)
+        rows: Sequence[Mapping[str, Any]] = await self._pool.fetch(
+            store.query("reports", "rollup_rows_by"), *window, *wanted
+        )
+        return rows
+
+    async def answered_by_queue(self, query: Query) -> dict[str, dict[str, int]]:
+        """Conversations that each agent took, by shown agent and queue; "" of those without a queue."""
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        whole = Query(query.tenant, query.begin, query.end, "agent", {"queue": (), **query.only})
+
+        def add(place: Mapping[str, Any], measures: Mapping[str, int]) -> None:
+            if measures.get("answered") and is_meant(self.names, query, place):
+                agent = self.names.show(query.tenant, "agent", place["agent"])
+                found[agent][self.names.show(query.tenant, "queue", place["queue"])] += measures["answered"]
+
+        first, last = _whole_quarters(query.begin, query.end)
+        edges = [(query.begin, first), (last, query.end)] if first < last else [(query.begin, query.end)]
+        if first < last:
+            for row in await self._sums(whole, first, last):
+                add(row, row)
+        for begin, end in edges:
+            for fact in await self._facts(query.tenant, begin, end) if begin < end else ():
+                if fact.key.grain == Grain.HANDLE:
+                    add(fact.key._asdict(), fact.measures)
+        return {agent: dict(counts) for agent, counts in found.items()}
 
     async def _facts(self, tenant: str, begin: datetime, end: datetime) -> Iterable[Fact]:
         rows = await self._pool.fetch(store.query("projector", "facts_near"), tenant, begin, end)

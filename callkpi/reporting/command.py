@@ -37,7 +37,9 @@ async def summary(settings: config.Settings, asked: Asked) -> bytes:
     try:
         period = periods.parse(own, name, text, now)
         async with database(settings) as pool:
-            told = await summarise_period(pool, settings, Names(settings), name, period, now, asked.against)
+            told = await summarise_period(
+                pool, settings, Names(settings), name, period, now, asked.against, ledger=False
+            )
     except periods.BadPeriod as error:
         raise Failed(str(error)) from None
     return FORMATS[asked.form].render(told, asked.language, Reader(numbers=asked.numbers, agents=True))

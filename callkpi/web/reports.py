@@ -127,7 +127,9 @@ class ReportPages:
         own, now = self._settings.tenants[tenant], datetime.now(UTC)
         period = periods.parse(own, tenant, text, now)
         against = request.query.get("against", "previous")
-        summary = await summarise_period(self._pool, self._settings, self._names, tenant, period, now, against)
+        summary = await summarise_period(
+            self._pool, self._settings, self._names, tenant, period, now, against, ledger=False
+        )
         page = self._page(request, tenant, Right.WORK_LIST, Right.AGENT_FIGURES)
         if page.reader.numbers and (summary.callbacks or summary.handover.open_calls):
             await self._record(request, tenant, audit.Action.READ_NUMBERS, text, len(summary.callbacks))

@@ -75,7 +75,7 @@ GROUP BY source, call_id ORDER BY min(at), source, call_id;
 -- Calls of a window whose facts disagree. Served by calls_by_time.
 SELECT source, call_id FROM calls
 WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
-    AND json_array_length(body -> 'flags') > 0
+    AND body::text NOT LIKE '%"flags":[]%' AND json_array_length(body -> 'flags') > 0
 ORDER BY started_at, source, call_id;
 
 -- name: reconciled_in
