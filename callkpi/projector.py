@@ -153,10 +153,18 @@ class Projector:
             await asyncio.sleep(pause)
 
     async def drain(self) -> int:
-        """Project until nothing waits. Returns how many groups that were."""
+        """Project until nothing waits. Returns how many groups that were.
+
+        What others have taken is waited for: groups that waited at the beginning are in the tables at the end.
+        """
+        last = await self._pool.fetchval(store.query("projector", "last_pending"))
         total = 0
-        while groups := await self.project_batch():
-            total += groups
+        while True:
+            while groups := await self.project_batch():
+                total += groups
+            # A batch of another projector looks like nothing to do, and is not there before it commits.
+            if await self._pool.fetchval(store.query("projector", "left_by_others"), last) is None:
+                break
         await timekeeping.settle(self._pool, self._settings)
         return total
 

@@ -62,6 +62,32 @@ async def test_the_sweep_finds_calls_that_lapse_while_nothing_comes(world: World
     assert (await total(world))["expired"] == 1
 
 
+@pytest.mark.parametrize("other_dies", [False, True])
+async def test_who_projects_everything_waits_for_what_another_projector_has_taken(
+    world: World, other_dies: bool
+) -> None:
+    """A call is in the tables when draining returns, whoever projected it."""
+
+    async def waiting(task: asyncio.Task[int], count: int) -> None:
+        while await world.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
+            assert not task.done(), "it did not wait"
+            await asyncio.sleep(0.01)
+
+    await world.send_json("native", say("queued", datetime.now(UTC), queue="sales"))
+    async with world.pool.acquire() as holder, asyncio.TaskGroup() as group:
+        await holder.execute("SELECT pg_advisory_lock(hashtext('callkpi.member_questions'))")
+        other = group.create_task(Projector(world.pool, world.settings, world.health).project_batch())
+        await waiting(other, 1)
+        draining = group.create_task(world.projector.drain())
+        await waiting(draining, 2)
+        if other_dies:
+            other.cancel()
+            await asyncio.wait([other])
+        await holder.execute("SELECT pg_advisory_unlock(hashtext('callkpi.member_questions'))")
+    assert draining.result() == int(other_dies)
+    assert (await total(world))["open"] == 1
+
+
 @given(arrival())
 @settings(max_examples=15)
 async def test_several_projectors_at_once_give_the_same_tables(

@@ -13,6 +13,15 @@ DELETE FROM pending WHERE id IN (
 RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at, counted,
     (SELECT before FROM horizons WHERE what = 'journal') AS horizon;
 
+-- name: last_pending
+-- The newest group that waits or is being projected.
+SELECT max(id) FROM pending;
+
+-- name: left_by_others
+-- A group up to this one that still waits once those who hold such groups are done: it came back from one who died.
+-- Groups that they have projected are gone by then, and are not seen.
+SELECT id FROM pending WHERE id <= $1 ORDER BY id LIMIT 1 FOR KEY SHARE;
+
 -- name: roots_of
 -- The calls that these are part of. Served by the primary key.
 SELECT k.tenant, k.source, k.call_id, k.root
