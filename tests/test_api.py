@@ -502,6 +502,7 @@ async def test_the_description_is_valid_and_every_answer_is_of_its_schema(world:
             "claim_missed": ("missed/claim", about), "note_missed": ("missed/note", {**about, "text": "x"}),
             "release_missed": ("missed/release", about),
             "resolve_missed": ("missed/resolve", {**about, "fate": "written_off", "reason": "x"}),
+            "erase": ("privacy/erase", {"number": NUMBER}),
         }  # fmt: skip
         for operation in sorted(client.api.operations, key=lambda each: each.name == "resolve_missed"):
             path, body = asked.get(operation.name, (operation.path.removeprefix("/api/v1/"), None))
