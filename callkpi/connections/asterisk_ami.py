@@ -1,8 +1,7 @@
 """Asterisk over its manager interface (AMI): what it says is read live, and what was missed is asked for.
 
-The client is our own and thin. Of the libraries, panoramisk had its last release in 2021; those of 2026 (astami,
-basicami) hold events in queues without a bound and come back by themselves, unseen. Here a slow journal must slow the
-reading, and each loss must be known.
+The client is our own and thin: here a slow journal must slow the reading, and each loss must be known. Of the libraries
+panoramisk, the known one, had its last release in 2021.
 
 After each login callkpi asks which channels there are, who waits in which queue, and who their members are. Of the
 calls that go on it is told at once. Calls of ours whose channels are gone need the database, and everything heard
