@@ -377,16 +377,14 @@ class Statistics:
 
 def team_of(names: Names, tenant: str, agent: str) -> str:
     """The team of an agent; "" where nobody says."""
-    tell = getattr(names, "team", None)
-    return str(tell(tenant, agent)) if tell is not None else ""
+    return names.team(tenant, agent)
 
 
 def team_names(tenant: config.Tenant, told: str) -> list[str]:
     """A team's key and its name, of which *told* is one."""
-    teams: Mapping[str, Any] = getattr(tenant, "teams", {})
     return [
         told,
-        *(name for key, team in teams.items() if told in (key, team.name) for name in (key, team.name) if name),
+        *(name for key, team in tenant.teams.items() if told in (key, team.name) for name in (key, team.name) if name),
     ]
 
 
