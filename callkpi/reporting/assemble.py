@@ -340,9 +340,10 @@ class _Assembly:
     async def _callbacks(self) -> tuple[CallBack, ...]:
         """Customers whom the period missed; of a long one those who still wait."""
         rows = await missed_in(self.db, self.tenant, self.period.begin, self.period.end)
-        found = [self._callback(misses) for misses in self._by_customer(rows)]
+        customers = self._by_customer(rows)
         if not self.reads_calls:
-            found = [item for item in found if item.state.is_open]
+            customers = [misses for misses in customers if self._state(misses[-1], self.as_of).is_open]
+        found = [self._callback(misses) for misses in customers]
         return tuple(sorted(found, key=lambda item: (not item.state.is_open, item.first_missed_at)))
 
     def _by_customer(self, rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

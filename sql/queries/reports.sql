@@ -33,6 +33,28 @@ FROM rollups
 WHERE tenant = $1 AND grain = $2 AND at >= $3::timestamptz AND at < $4::timestamptz
 GROUP BY 1, 2, 3, 4, 5;
 
+-- name: day_rows_by
+-- The same of whole local days from $3 to before $4. Served by the primary key.
+SELECT CASE WHEN $5 THEN queue ELSE '' END AS queue, CASE WHEN $6 THEN agent ELSE '' END AS agent,
+    CASE WHEN $7 THEN line ELSE '' END AS line, CASE WHEN $8 THEN direction ELSE '' END AS direction, outcome,
+    sum(contacts)::bigint AS contacts, sum(offered)::bigint AS offered, sum(queued)::bigint AS queued,
+    sum(rung)::bigint AS rung, sum(answered)::bigint AS answered, sum(talked)::bigint AS talked,
+    sum(handled)::bigint AS handled, sum(missed)::bigint AS missed, sum(made)::bigint AS made,
+    sum(reached)::bigint AS reached, sum(not_reached)::bigint AS not_reached, sum(within_sl)::bigint AS within_sl,
+    sum(abandoned_within)::bigint AS abandoned_within, sum(ring_no_answer)::bigint AS ring_no_answer,
+    sum(transferred)::bigint AS transferred, sum(waits)::bigint AS waits, sum(wait_ms)::bigint AS wait_ms,
+    sum(waits_answered)::bigint AS waits_answered, sum(wait_answered_ms)::bigint AS wait_answered_ms,
+    sum(talks)::bigint AS talks, sum(talk_ms)::bigint AS talk_ms, sum(holds)::bigint AS holds,
+    sum(hold_ms)::bigint AS hold_ms, sum(hold_in_talk_ms)::bigint AS hold_in_talk_ms, sum(wraps)::bigint AS wraps, sum(wrap_ms)::bigint AS wrap_ms,
+    max(longest_wait_ms)::bigint AS longest_wait_ms
+FROM day_rollups
+WHERE tenant = $1 AND field = '' AND grain = $2 AND day >= $3::date AND day < $4::date
+GROUP BY 1, 2, 3, 4, 5;
+
+-- name: day_span
+-- The zone of a tenant's days and since when they are complete.
+SELECT zone, since FROM day_spans WHERE tenant = $1;
+
 -- name: fate_rows
 -- What became of the calls that were missed in a window, by queue and line; what nobody settled before $4 is written
 -- off. Served by missed_by_time.
