@@ -49,7 +49,9 @@ async def test_events_go_first_and_the_figures_stay(world: World) -> None:
 
     done = await retention.enforce(world.pool, kept(journal_months=1), NOW, AT_ONCE)
 
-    assert [name for name in done.dropped if "2026" in name] == ["journal_2026_08", "journal_2026_09"]
+    # Other tests may have left older months, which are empty.
+    assert {"journal_2026_08", "journal_2026_09"} <= set(done.dropped)
+    assert max(done.dropped) < "journal_2026_10"
     assert await call_ids(world, "journal") == {"m10", "lost10", "night"}, "its end came in October"
     assert {"m8", "m9", "night"} < await call_ids(world, "calls")
     assert await world.figures("queue", *window) == before
