@@ -66,7 +66,9 @@ async def test_every_answer_is_as_described(target: Daemon, tmp_path: Path) -> N
         sys.executable, "-m", "schemathesis.cli", "run", f"{target.url}/api/v1/openapi.json",
         "--header", f"Authorization: Bearer {TOKEN}", "--checks", ",".join(CHECKS),
         "--phases", "examples,coverage,fuzzing",
-        "--max-examples", EXAMPLES, "--seed", "7", "--generation-database", "none", "--no-color", "--workers", "2",
+        "--max-examples", EXAMPLES, "--seed", "7", "--generation-database", "none", "--no-color",
+        # One: ast.parse of Python 3.11 fails now and then where two threads use it (python/cpython#106905).
+        "--workers", "1",
     ]  # fmt: skip
     (tmp_path / "schemathesis.toml").write_text('[parameters]\n"query.tenant" = "acme"\n"path.id" = "native/c1"\n')
     done = await asyncio.to_thread(
