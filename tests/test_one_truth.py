@@ -139,12 +139,17 @@ class Night:
         while await self.metric("callkpi_projector_pending_groups") != 0:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.2)
-        await asyncio.sleep(2.5)
+        counted = await self.metric("callkpi_calls_ended_total")
+        while (await self.promql("sum(callkpi_calls_ended_total)")).get("") != counted:
+            assert time.monotonic() < deadline, "Prometheus has not seen it"
+            await asyncio.sleep(0.2)
 
     async def metric(self, name: str) -> float:
         async with self.http.get(f"{self.target.url}/metrics") as answer:
             page = await answer.text()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith(name + " "))
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith((name + " ", name + "{"))
+        )
 
     async def sql(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         connection = await asyncpg.connect(embedded.dsn(self.target.directory / "data"))
