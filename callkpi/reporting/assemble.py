@@ -18,7 +18,7 @@ from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.presence import Times
-from callkpi.reporting import goals, periods
+from callkpi.reporting import goals, periods, sums
 from callkpi.reporting.behind import FATES, kept_since, missed_in, written_off_before
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
@@ -94,6 +94,7 @@ async def summarise_period(
     before = periods.comparable(own, period, against)
     await settle(pool, settings)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await sums.plan(connection)
         await names.refresh(connection)
         kept = await kept_since(connection)
         assembly = _Assembly(connection, settings, names, tenant, span_of(own, period), at, kept, ledger)

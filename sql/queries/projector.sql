@@ -329,7 +329,7 @@ FROM pending;
 
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
-TRUNCATE pending, call_keys, calls, rollups, day_rollups, day_spans, missed_calls, agent_states, agent_rollups,
+TRUNCATE pending, call_keys, calls, rollups, day_rollups, month_rollups, day_spans, missed_calls, agent_states, agent_rollups,
     member_questions, work_items, agent_pending, agent_legs, agent_times, agent_horizon, same_call_sides;
 
 -- name: requeue_journal
