@@ -32,8 +32,8 @@ PORTAL_TOKEN = "portal-secret"
 
 #: Tables that must be equal however the same events came.
 PROJECTION = (
-    "calls", "rollups", "day_rollups", "month_rollups", "missed_calls", "agent_states", "agent_rollups", "agent_legs",
-    "agent_times", "work_items", "same_call_sides",
+    "calls", "waits", "rollups", "day_rollups", "month_rollups", "missed_calls", "agent_states", "agent_rollups",
+    "agent_legs", "agent_times", "work_items", "same_call_sides",
 )  # fmt: skip
 
 

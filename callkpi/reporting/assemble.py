@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,14 +11,21 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi import config, hours, kpi, store
+from callkpi import config, hours, store
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.presence import Times
-from callkpi.reporting import goals, periods, sums
-from callkpi.reporting.behind import FATES, kept_since, missed_in, written_off_before
+from callkpi.reporting import goals, periods, slots, sums
+from callkpi.reporting.behind import (
+    FATES,
+    kept_since,
+    missed_in,
+    missed_of_open,
+    open_missed_at,
+    written_off_before,
+)
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
 from callkpi.reporting.steps import steps
@@ -167,7 +173,6 @@ class _Assembly:
         queues = (await reports.figures(self.query("queue")))["rows"]
         agents = (await reports.figures(self.query("agent")))["rows"]
         intervals = await self._intervals()
-        touching = await self._touching() if self.reads_calls else None
         callbacks = await self._callbacks()
         return Summary(
             tenant=self.tenant,
@@ -179,7 +184,7 @@ class _Assembly:
             reasons=_reasons(figures),
             intervals=tuple(intervals),
             busiest=_busiest(intervals),
-            most_waiting=None if touching is None else self._most_waiting(touching),
+            most_waiting=await self._most_waiting() if self.reads_calls else None,
             queues=tuple(self._queue_line(row) for row in queues),
             agents=tuple(await self._agent_lines(reports, agents, [row["queue"] for row in queues])),
             callbacks=callbacks,
@@ -256,24 +261,13 @@ class _Assembly:
     async def _intervals(self) -> list[Interval]:
         period, grain = self.period, Grain.ENTRY if self.only else Grain.CALL
         bounds = steps(period.begin, period.end, self.own.zone)
-        begins, sums = [first for first, _ in bounds], [Figures() for _ in bounds]
-
-        def add(at: datetime, queue: str, outcome: str, measures: Mapping[str, Any], longest: int) -> None:
-            if self.is_meant(queue):
-                sums[bisect_right(begins, at) - 1].add(outcome, measures, longest)
-
-        first, last = kpi.quarter(period.begin), kpi.quarter(period.end)
-        first = first if first == period.begin else first + kpi.INTERVAL
-        edges = [(period.begin, first), (last, period.end)] if first < last else [(period.begin, period.end)]
-        if first < last:
-            for row in await self.db.fetch(store.query("summary", "interval_rows"), self.tenant, grain, first, last):
-                measures = {name: row[name] for name in _INTERVAL_SUMS}
-                add(row["at"], row["queue"], row["outcome"], measures, row["longest_wait_ms"])
-        for begin, end in edges:
-            for _, fact in await self._facts(begin, end) if begin < end else ():
-                if fact.key.grain == grain:
-                    add(fact.key.at, fact.key.queue, fact.key.outcome, fact.measures, fact.longest_wait_ms)
-        return [self._interval(*bound, figures) for bound, figures in zip(bounds, sums, strict=True)]
+        asked = sums.Asked(self.tenant, grain, ["queue"] if self.only else [])
+        spans = [slots.Span(*bound, number) for number, bound in enumerate(bounds, 1)]
+        found = [Figures() for _ in bounds]
+        for row in await sums.read(self.db, self.own, asked, spans):
+            if self.is_meant(row["queue"]):
+                found[row["slot"] - 1].add(row["outcome"], row, row["longest_wait_ms"])
+        return [self._interval(*bound, figures) for bound, figures in zip(bounds, found, strict=True)]
 
     def _interval(self, begin: datetime, end: datetime, figures: Figures) -> Interval:
         return Interval(
@@ -297,50 +291,22 @@ class _Assembly:
             counted[call].append({**raw, **shown, "at": fact.key.at.isoformat(), "m": dict(fact.measures)})
         return tuple(Counted(call=call, facts=tuple(facts)) for call, facts in sorted(counted.items()))
 
-    async def _touching(self) -> list[Mapping[str, Any]]:
-        """Calls of the period as they are stored: whole calls would take four times as long to make."""
-        rows = await self.db.fetch(
-            store.query("summary", "calls_touching"), self.tenant, self.period.begin, self.period.end,
-            [Direction.INBOUND.value],
-        )  # fmt: skip
-        return [orjson.loads(row["body"]) for row in rows]
-
-    def _most_waiting(self, calls: Iterable[Mapping[str, Any]]) -> Peak | None:
-        """The first instant at which most callers waited at once."""
-        turns: Counter[datetime] = Counter()
-        for begin, end in (wait for call in calls for wait in self._waits(call)):
-            begin, end = max(begin, self.period.begin), min(end, self.told_until)
-            if begin < end:
-                turns[begin] += 1
-                turns[end] -= 1
-        waiting, most, at = 0, 0, None
-        for moment in sorted(turns):
-            waiting += turns[moment]
-            if waiting > most:
-                most, at = waiting, moment
-        return None if at is None else Peak(begin=at, end=None, count=most)
-
-    def _waits(self, call: Mapping[str, Any]) -> Iterator[tuple[datetime, datetime]]:
-        """The times in which a caller waits: in queues, or for a direct answer."""
-        told = call["ended_at"] or (call["last_event_at"] if call["outcome"] == Outcome.EXPIRED else None)
-        for entry in call["entries"]:
-            if not self.only or self.is_meant(entry["queue"]):
-                entered = datetime.fromisoformat(entry["entered_at"])
-                if entry["wait_ms"] is not None:
-                    yield entered, entered + timedelta(milliseconds=entry["wait_ms"])
-                else:
-                    yield entered, self._instant(entry["left_at"] or told)
-        if not call["entries"] and not self.only:
-            yield datetime.fromisoformat(call["started_at"]), self._instant(call["answered_at"] or told)
-
-    def _instant(self, told: str | None) -> datetime:
-        """A stored time; now where there is none yet."""
-        return datetime.fromisoformat(told) if told else self.as_of
+    async def _most_waiting(self) -> Peak | None:
+        """The first moment at which most callers waited at once."""
+        queues = [id for name in self.period.queues for id in self.names.ids(self.tenant, "queue", name)] or None
+        window = (self.period.begin, self.told_until)
+        row = await self.db.fetchrow(store.query("summary", "most_waiting"), self.tenant, *window, queues)
+        return None if row is None else Peak(begin=row["at"], end=None, count=row["waiting"])
 
     # -- customers and calls that are left over --------------------------------------------------------
     async def _callbacks(self) -> tuple[CallBack, ...]:
         """Customers whom the period missed; of a long one those who still wait."""
-        rows = await missed_in(self.db, self.tenant, self.period.begin, self.period.end)
+        begin, end = self.period.begin, self.period.end
+        if self.reads_calls:
+            rows = await missed_in(self.db, self.tenant, begin, end)
+        else:
+            since = max(begin, written_off_before(self.own, self.as_of))
+            rows = await missed_of_open(self.db, self.tenant, (begin, since, end), self.as_of)
         customers = self._by_customer(rows)
         if not self.reads_calls:
             customers = [misses for misses in customers if self._state(misses[-1], self.as_of).is_open]
@@ -380,8 +346,7 @@ class _Assembly:
     async def _handover(self) -> HandOver:
         at = self.told_until
         since = written_off_before(self.own, at)
-        rows = await missed_in(self.db, self.tenant, since, at, requests=True)
-        waiting = self._by_customer(row for row in rows if row["settled_at"] is None or row["settled_at"] >= at)
+        waiting = self._by_customer(await open_missed_at(self.db, self.tenant, since, at))
         bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
         calls = [store.call_from_body(row["body"]) for row in bodies]
         return HandOver(
@@ -481,11 +446,6 @@ def _agent_line(row: Mapping[str, Any], by_queue: Mapping[str, int]) -> AgentLin
         agent=row["agent"], figures={key: value for key, value in row.items() if key != "agent" and key not in _TIMES},
         by_queue={**by_queue, **({"": outside} if outside else {})}, **told,
     )  # fmt: skip
-
-
-_INTERVAL_SUMS = (
-    "contacts", "offered", "answered", "missed", "within_sl", "abandoned_within", "waits_answered", "wait_answered_ms",
-)  # fmt: skip
 
 
 def _reasons(figures: Mapping[str, Any]) -> tuple[Reason, ...]:

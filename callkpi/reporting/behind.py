@@ -250,6 +250,26 @@ async def missed_in(
     return [row for row in rows if requests or row["outcome"] != Outcome.CALLBACK_REQUESTED]
 
 
+async def missed_of_open(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, window: tuple[datetime, datetime, datetime], at: datetime
+) -> list[asyncpg.Record]:
+    """Missed calls of [window[0], window[2]) as :func:`missed_in` has them, of those customers only of whom one of
+    [window[1], window[2]) was not settled at *at*."""
+    begin, since, end = window
+    if since >= end:
+        return []
+    rows = await db.fetch(store.query("summary", "missed_of_open"), tenant, begin, end, HIDDEN, since, at)
+    return [row for row in rows if row["outcome"] != Outcome.CALLBACK_REQUESTED]
+
+
+async def open_missed_at(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, since: datetime, at: datetime
+) -> list[asyncpg.Record]:
+    """Missed calls and requests to be called of [since, at) that were not settled at *at*."""
+    rows = await db.fetch(store.query("summary", "open_missed_at"), tenant, since, at, HIDDEN)
+    return list(rows)
+
+
 def written_off_before(tenant: config.Tenant, now: datetime | None) -> datetime:
     """Missed before this and not settled: written off."""
     return (now or datetime.now(UTC)) - timedelta(days=tenant.write_off_days)

@@ -177,6 +177,18 @@ SELECT tenant, facts FROM calls;
 -- Every rollup row that is not empty.
 SELECT * FROM rollups WHERE contacts <> 0;
 
+-- name: wait_differences
+-- Waits since a time that are not what the calls give, for the doctor.
+SELECT tenant, entered_at, source, call_id FROM (
+    (SELECT c.tenant, w.entered_at, c.source, c.call_id, w.queue, w.wait_ms
+     FROM calls c CROSS JOIN LATERAL waits_of(c.facts) AS w WHERE w.entered_at >= $1::timestamptz
+     EXCEPT SELECT tenant, entered_at, source, call_id, queue, wait_ms FROM waits)
+    UNION ALL
+    (SELECT tenant, entered_at, source, call_id, queue, wait_ms FROM waits WHERE entered_at >= $1::timestamptz
+     EXCEPT SELECT c.tenant, w.entered_at, c.source, c.call_id, w.queue, w.wait_ms
+     FROM calls c CROSS JOIN LATERAL waits_of(c.facts) AS w)
+) AS differences ORDER BY entered_at, source, call_id LIMIT 20;
+
 -- name: call_page
 -- Keys of calls in order, a page at a time, for checking calls against the journal.
 SELECT tenant, source, call_id, started_at, first_at, last_at FROM call_keys
