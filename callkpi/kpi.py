@@ -455,7 +455,9 @@ class Figures:
         self.outcomes[outcome] += offered
         self.apart[outcome] += measures.get("contacts", 0) - offered
         for name in MEASURES:
-            self.sums[name] += measures.get(name, 0)
+            value = measures.get(name)
+            if value:
+                self.sums[name] += value
         self.longest_wait_ms = max(self.longest_wait_ms, longest_wait_ms)
 
     def merge(self, other: Figures) -> None:

@@ -81,8 +81,23 @@ class Reports:
             await self._settle()
         async with self._snapshot() as db:
             await self.names.refresh(db)
-            groups = await self._groups(db, query)
-            await self._add_extra(db, query, groups)
+            return await self._answer(db, query, await self._sums(db, query))
+
+    async def of_agents(self, query: Query) -> tuple[dict[str, Any], dict[str, dict[str, int]]]:
+        """The figures by agent, and the conversations that each took, by shown agent and queue ("" of no queue)."""
+        await self._settle()
+        async with self._snapshot() as db:
+            await self.names.refresh(db)
+            rows = await self._sums(db, query, "queue")
+            return await self._answer(db, query, rows), self._answered_by_queue(query, rows)
+
+    async def _answer(
+        self, db: asyncpg.Connection, query: Query, sums_read: Iterable[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        groups: dict[str, _Group] = defaultdict(_Group)
+        for row in sums_read:
+            self._add(groups, query, row)
+        await self._add_extra(db, query, groups)
         formula = self._settings.tenants[query.tenant].service_level_formula
         if query.by == "queue":
             groups.pop("", None)
@@ -124,25 +139,15 @@ class Reports:
             await sums.plan(connection)
             yield connection
 
-    async def _groups(self, db: asyncpg.Connection, query: Query) -> dict[str, _Group]:
-        groups: dict[str, _Group] = defaultdict(_Group)
-        for row in await self._sums(db, query):
-            self._add(groups, query, row)
-        return groups
-
-    async def _sums(self, db: asyncpg.Connection, query: Query) -> Sequence[Mapping[str, Any]]:
-        """Sums by the dimensions that the query looks at."""
-        named = {"agent" if name == "team" else name for name in (query.by, *query.only)} - {"outcome"}
+    async def _sums(self, db: asyncpg.Connection, query: Query, *more: str) -> Sequence[Mapping[str, Any]]:
+        """Sums by the dimensions that the query looks at, and *more*."""
+        named = {"agent" if name == "team" else name for name in (query.by, *query.only, *more)} - {"outcome"}
         asked = sums.Asked(query.tenant, query.grain, named)
         window = sums.whole(query.begin, query.end)
         return await sums.read(db, self._settings.tenants[query.tenant], asked, window)
 
-    async def answered_by_queue(self, query: Query) -> dict[str, dict[str, int]]:
-        """Conversations that each agent took, by shown agent and queue; "" of those without a queue."""
+    def _answered_by_queue(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
         found: dict[str, Counter[str]] = defaultdict(Counter)
-        whole = Query(query.tenant, query.begin, query.end, "agent", {"queue": (), **query.only})
-        async with self._snapshot() as db:
-            rows = await self._sums(db, whole)
         for row in rows:
             if row["answered"] and is_meant(self.names, query, row):
                 agent = self.names.show(query.tenant, "agent", row["agent"])
@@ -169,9 +174,8 @@ class Reports:
     async def _add_fates(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
             group.extra.update(dict.fromkeys(FATES, 0))
-        window = (query.tenant, query.begin, query.end)
-        rows = await db.fetch(store.query("reports", "fate_rows"), *window, self.written_off(query.tenant))
-        for row in rows:
+        window, written_off = sums.whole(query.begin, query.end), self.written_off(query.tenant)
+        for row in await sums.fates(db, query.tenant, {query.by, *query.only}, window, written_off):
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):

@@ -23,7 +23,6 @@ from callkpi.reporting.behind import (
     kept_since,
     missed_in,
     missed_of_open,
-    open_missed_at,
     written_off_before,
 )
 from callkpi.reporting.calendar import Shift
@@ -51,7 +50,7 @@ from callkpi.reporting.summary import (
 )
 from callkpi.reports import Query, Reports, is_meant
 from callkpi.timekeeping import settle
-from callkpi.work import item_of
+from callkpi.work import HIDDEN, item_of
 
 #: The longest period of which single calls are read: for who waited at once, and which calls changed a figure.
 BY_CALL = timedelta(days=2, hours=2)
@@ -162,6 +161,11 @@ class _Assembly:
     def agent(self, name: str) -> str:
         return self.names.show(self.tenant, "agent", name)
 
+    @property
+    def _queue_ids(self) -> list[str] | None:
+        """The queues that the period is about, by all their ids; None: all."""
+        return [id for name in self.period.queues for id in self.names.ids(self.tenant, "queue", name)] or None
+
     def is_meant(self, queue: str) -> bool:
         return is_meant(self.names, self.query("queue"), {"queue": queue})
 
@@ -171,7 +175,8 @@ class _Assembly:
         headline = await reports.figures(self.query("direction"))
         figures = headline["total"]
         queues = (await reports.figures(self.query("queue")))["rows"]
-        agents = (await reports.figures(self.query("agent")))["rows"]
+        answer, by_queue = await reports.of_agents(self.query("agent"))
+        agents = answer["rows"]
         intervals = await self._intervals()
         callbacks = await self._callbacks()
         return Summary(
@@ -186,7 +191,7 @@ class _Assembly:
             busiest=_busiest(intervals),
             most_waiting=await self._most_waiting() if self.reads_calls else None,
             queues=tuple(self._queue_line(row) for row in queues),
-            agents=tuple(await self._agent_lines(reports, agents, [row["queue"] for row in queues])),
+            agents=tuple(_agent_lines(agents, by_queue, [row["queue"] for row in queues])),
             callbacks=callbacks,
             handover=await self._handover(),
             notes=tuple([note async for note in self._notes(figures, callbacks)]),
@@ -247,16 +252,6 @@ class _Assembly:
         known = [id for id in ids if id in self.own.queues] or [name]
         return QueueLine(queue=name, figures=figures, service_level_seconds=self._service_level_seconds(known))
 
-    async def _agent_lines(
-        self, reports: Reports, rows: Sequence[Mapping[str, Any]], queues: Sequence[str]
-    ) -> list[AgentLine]:
-        told = await reports.answered_by_queue(self.query("agent"))
-        found = []
-        for row in rows:
-            counts = told.get(row["agent"], {})
-            found.append(_agent_line(row, {queue: counts[queue] for queue in queues if queue in counts}))
-        return found
-
     # -- over time -------------------------------------------------------------------------------------
     async def _intervals(self) -> list[Interval]:
         period, grain = self.period, Grain.ENTRY if self.only else Grain.CALL
@@ -293,9 +288,8 @@ class _Assembly:
 
     async def _most_waiting(self) -> Peak | None:
         """The first moment at which most callers waited at once."""
-        queues = [id for name in self.period.queues for id in self.names.ids(self.tenant, "queue", name)] or None
         window = (self.period.begin, self.told_until)
-        row = await self.db.fetchrow(store.query("summary", "most_waiting"), self.tenant, *window, queues)
+        row = await self.db.fetchrow(store.query("summary", "most_waiting"), self.tenant, *window, self._queue_ids)
         return None if row is None else Peak(begin=row["at"], end=None, count=row["waiting"])
 
     # -- customers and calls that are left over --------------------------------------------------------
@@ -345,17 +339,17 @@ class _Assembly:
 
     async def _handover(self) -> HandOver:
         at = self.told_until
-        since = written_off_before(self.own, at)
-        waiting = self._by_customer(await open_missed_at(self.db, self.tenant, since, at))
+        waiting = await self.db.fetchrow(
+            store.query("summary", "waiting_at"), self.tenant, written_off_before(self.own, at), at, HIDDEN,
+            self.period.begin, self._queue_ids, self.as_of, written_off_before(self.own, self.as_of),
+        )  # fmt: skip
         bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
         calls = [store.call_from_body(row["body"]) for row in bodies]
         return HandOver(
-            waiting_customers=len(waiting),
-            of_this_period=sum(misses[-1]["started_at"] >= self.period.begin for misses in waiting),
-            oldest_missed_at=min((misses[0]["started_at"] for misses in waiting), default=None),
-            still_waiting=sum(self._state(misses[-1], self.as_of).is_open for misses in waiting),
+            waiting_customers=waiting["customers"], of_this_period=waiting["of_period"],
+            oldest_missed_at=waiting["oldest"], still_waiting=waiting["still"],
             open_calls=tuple(self._open_call(call, at) for call in calls if self._went_on(call, at)),
-        )
+        )  # fmt: skip
 
     def _went_on(self, call: Call, at: datetime) -> bool:
         """An expired call went on while its end was awaited; one of another queue is not ours."""
@@ -436,6 +430,16 @@ class _Assembly:
 #: What :meth:`callkpi.presence.Times.as_row` adds to the row of a person.
 _TIMES = frozenset(Times().as_row())
 _TOLD_TIMES = tuple(each.name for each in fields(AgentLine) if each.name in _TIMES)
+
+
+def _agent_lines(
+    rows: Sequence[Mapping[str, Any]], by_queue: Mapping[str, Mapping[str, int]], queues: Sequence[str]
+) -> list[AgentLine]:
+    found = []
+    for row in rows:
+        counts = by_queue.get(row["agent"], {})
+        found.append(_agent_line(row, {queue: counts[queue] for queue in queues if queue in counts}))
+    return found
 
 
 def _agent_line(row: Mapping[str, Any], by_queue: Mapping[str, int]) -> AgentLine:

@@ -262,14 +262,6 @@ async def missed_of_open(
     return [row for row in rows if row["outcome"] != Outcome.CALLBACK_REQUESTED]
 
 
-async def open_missed_at(
-    db: asyncpg.Pool | asyncpg.Connection, tenant: str, since: datetime, at: datetime
-) -> list[asyncpg.Record]:
-    """Missed calls and requests to be called of [since, at) that were not settled at *at*."""
-    rows = await db.fetch(store.query("summary", "open_missed_at"), tenant, since, at, HIDDEN)
-    return list(rows)
-
-
 def written_off_before(tenant: config.Tenant, now: datetime | None) -> datetime:
     """Missed before this and not settled: written off."""
     return (now or datetime.now(UTC)) - timedelta(days=tenant.write_off_days)

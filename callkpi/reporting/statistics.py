@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, store
+from callkpi import config
 from callkpi.config.words import guess
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Direction
@@ -289,14 +289,9 @@ class Statistics:
         for row in table.rows.values():
             if row.fates is None:
                 row.fates = Counter()
-        edges = slots.Edges()
-        for span in layer.cut.spans:
-            edges.add(span.begin, span.end, span.slot)
         limit = datetime.now(UTC) - timedelta(days=self._settings.tenants[question.tenant].write_off_days)
-        records = await connection.fetch(
-            store.query("statistics", "fate_rows"), question.tenant, edges.edges, edges.slots, limit
-        )
-        for record in records:
+        by = {*question.dimensions, *layer.only}
+        for record in await sums.fates(connection, question.tenant, by, layer.cut.spans, limit):
             place = {**record, "direction": Direction.INBOUND.value}
             if record["slot"] == 0 or not self._is_meant(question.tenant, layer.only, place):
                 continue

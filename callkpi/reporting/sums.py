@@ -79,6 +79,22 @@ async def _rows(connection: asyncpg.Connection, asked: Asked, name: str, edges: 
     return rows
 
 
+async def fates(
+    connection: asyncpg.Connection, tenant: str, by: Collection[str], spans: Iterable[slots.Span], written_off: datetime
+) -> list[asyncpg.Record]:
+    """What became of missed calls, by some of queue, line and source: slot, whether called back, fate, how many calls.
+
+    What was missed before *written_off* and nobody settled is written off.
+    """
+    edges = slots.Edges()
+    for span in spans:
+        edges.add(span.begin, span.end, span.slot)
+    rows: list[asyncpg.Record] = await connection.fetch(
+        store.query("sums", "fates"), tenant, sorted(by), edges.edges, edges.slots, *edges.stretches(), written_off
+    )
+    return rows
+
+
 def _kept(asked: Asked, known: days.Span | None) -> slots.Kept:
     """Months know no line; quarters know neither source nor field."""
     quarters = not (asked.field or asked.named & {"source", "value"})

@@ -15,16 +15,6 @@ FROM rollups
 WHERE tenant = $1 AND grain = $2 AND at >= $3::timestamptz AND at < $4::timestamptz
 GROUP BY queue, agent, line, direction, outcome;
 
--- name: fate_rows
--- What became of the calls that were missed in a window, by queue and line; what nobody settled before $4 is written
--- off. Served by missed_by_time.
-SELECT queue, line, called_back_at IS NOT NULL AS called_back, count(*) AS calls,
-    CASE WHEN fate IN ('waiting', 'called_back') AND started_at < $4::timestamptz THEN 'written_off' ELSE fate END AS fate
-FROM missed_calls
-WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
-    AND outcome <> 'callback_requested'
-GROUP BY 1, 2, 3, 5;
-
 -- name: agent_rows
 -- Pauses and log-ins of a window of whole quarters of an hour.
 SELECT source, agent, sum(pauses)::bigint AS pauses, sum(resumes)::bigint AS resumes,

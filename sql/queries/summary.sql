@@ -36,12 +36,22 @@ SELECT * FROM missed_settled($1, $4)
 WHERE started_at >= $2::timestamptz AND started_at < $3::timestamptz
 ORDER BY started_at, source, call_id;
 
--- name: open_missed_at
--- Those of a window that were not settled at its end.
-SELECT * FROM missed_settled($1, $4)
-WHERE started_at >= $2::timestamptz AND started_at < $3::timestamptz
-    AND (reached_at IS NULL OR reached_at >= $3::timestamptz) AND (settled_at IS NULL OR settled_at >= $3::timestamptz)
-ORDER BY started_at, source, call_id;
+-- name: waiting_at
+-- The customers whom one missed since $2 and who still waited at $3, in some queues ($6; NULL: all): how many, how many
+-- of them were missed last since $5, since when the oldest one waits, and how many wait at $7 still, when what was
+-- missed before $8 is written off.
+SELECT count(*) AS customers, count(*) FILTER (WHERE last_at >= $5::timestamptz) AS of_period,
+    min(first_at) AS oldest,
+    count(*) FILTER (WHERE last_at >= $8::timestamptz AND (settled_at IS NULL OR settled_at > $7::timestamptz)) AS still
+FROM (
+    SELECT min(started_at) AS first_at, max(started_at) AS last_at,
+        (array_agg(settled_at ORDER BY started_at DESC, source DESC, call_id DESC))[1] AS settled_at
+    FROM missed_settled($1, $4)
+    WHERE started_at >= $2::timestamptz AND started_at < $3::timestamptz
+        AND (reached_at IS NULL OR reached_at >= $3::timestamptz)
+        AND (settled_at IS NULL OR settled_at >= $3::timestamptz) AND ($6::text[] IS NULL OR queue = ANY ($6))
+    GROUP BY customer, CASE WHEN customer = '' THEN source || '/' || call_id ELSE '' END
+) AS customers;
 
 -- name: missed_of_open
 -- Those of a window, of customers of whom one since $5 was not settled at $6. Served by missed_by_customer as well.
@@ -89,7 +99,8 @@ GROUP BY source, call_id ORDER BY min(at), source, call_id;
 -- name: conflicting_in
 -- Calls of a window whose facts disagree. Served by calls_doubtful.
 SELECT source, call_id FROM calls
-WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
+WHERE tenant = $1 AND greatest(started_at, started_at) >= $2::timestamptz
+    AND greatest(started_at, started_at) < $3::timestamptz AND started_at >= $2 AND started_at < $3
     AND body::text NOT LIKE '%"flags":[]%' AND json_array_length(body -> 'flags') > 0
 ORDER BY started_at, source, call_id;
 
@@ -100,8 +111,14 @@ WHERE c.tenant = $1 AND c.started_at >= $2::timestamptz AND c.started_at < $3::t
 ORDER BY c.started_at, c.source, c.call_id;
 
 -- name: open_at
--- Calls that had begun at a moment and had not ended. Served by calls_by_time; a call is at most two days long.
-SELECT body FROM calls
-WHERE tenant = $1 AND started_at > $2::timestamptz - interval '2 days' AND started_at < $2::timestamptz
-    AND (ended_at IS NULL OR ended_at > $2::timestamptz) AND direction IN ('inbound', 'outbound')
-ORDER BY started_at, source, call_id;
+-- Calls that had begun at a moment and had not ended. Found in calls_by_time alone; a call is at most two days long.
+WITH going AS MATERIALIZED (
+    SELECT DISTINCT started_at FROM calls
+    WHERE tenant = $1 AND started_at > $2::timestamptz - interval '2 days' AND started_at < $2::timestamptz
+        AND (ended_at IS NULL OR ended_at > $2::timestamptz) AND direction IN ('inbound', 'outbound')
+)
+SELECT c.body FROM going CROSS JOIN LATERAL (
+    SELECT * FROM calls k WHERE k.tenant = $1 AND k.started_at = going.started_at OFFSET 0
+) AS c
+WHERE (c.ended_at IS NULL OR c.ended_at > $2::timestamptz) AND c.direction IN ('inbound', 'outbound')
+ORDER BY c.started_at, c.source, c.call_id;

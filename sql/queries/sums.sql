@@ -127,3 +127,17 @@ WHERE r.grain = $2
     AND ($10::text[] IS NULL OR r.outcome = ANY ($10)) AND ($11::text[] IS NULL OR r.line = ANY ($11))
     AND ($12::text[] IS NULL OR r.source = ANY ($12)) AND ($13::text[] IS NULL OR field_value($14, r.told, r.crm) = ANY ($13))
 GROUP BY 1, 2, 3, 4, 5, 6, 7, r.outcome;
+
+-- name: fates
+-- What became of the missed calls of spans of time, by some of queue, line and source ($2); edges $3, slots $4, begins $5
+-- and ends $6 as above. What nobody settled before $7 is written off. Found in missed_by_time alone.
+SELECT ($4::int[])[width_bucket(m.started_at, $3::timestamptz[])] AS slot,
+    CASE WHEN 'queue' = ANY ($2::text[]) THEN m.queue ELSE '' END AS queue,
+    CASE WHEN 'line' = ANY ($2::text[]) THEN m.line ELSE '' END AS line,
+    CASE WHEN 'source' = ANY ($2::text[]) THEN m.source ELSE '' END AS source,
+    m.called_back_at IS NOT NULL AS called_back, count(*) AS calls,
+    CASE WHEN m.fate IN ('waiting', 'called_back') AND m.started_at < $7::timestamptz THEN 'written_off' ELSE m.fate END AS fate
+FROM unnest($5::timestamptz[], $6::timestamptz[]) AS s (since, until)
+JOIN missed_calls m ON m.started_at >= s.since AND m.started_at < s.until
+WHERE m.tenant = $1 AND m.outcome <> 'callback_requested'
+GROUP BY 1, 2, 3, 4, 5, 7;
