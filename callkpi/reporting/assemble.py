@@ -167,7 +167,7 @@ class _Assembly:
         return [id for name in self.period.queues for id in self.names.ids(self.tenant, "queue", name)] or None
 
     def is_meant(self, queue: str) -> bool:
-        return is_meant(self.names, self.query("queue"), {"queue": queue})
+        return not self.only or is_meant(self.names, self.query("queue"), {"queue": queue})
 
     # -- the whole -------------------------------------------------------------------------------------
     async def summary(self, before: Period | None) -> Summary:
