@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import orjson
 
 from callkpi import config, hours, store
 from callkpi.funnel import Thresholds
-from callkpi.kpi import Fact, Figures, Grain
+from callkpi.kpi import Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.presence import Times
-from callkpi.reporting import goals, periods, slots, sums
+from callkpi.reporting import goals, periods, silences, slots, sums
 from callkpi.reporting.behind import (
     FATES,
+    Window,
+    facts_in,
     kept_since,
     missed_in,
     missed_of_open,
@@ -272,18 +273,16 @@ class _Assembly:
             asa_seconds=figures.asa_seconds, longest_wait_seconds=figures.longest_wait_ms / 1000,
         )  # fmt: skip
 
-    async def _facts(self, begin: datetime, end: datetime) -> list[tuple[str, Fact]]:
-        rows = await self.db.fetch(store.query("summary", "facts_of_calls"), self.tenant, begin, end)
-        return [(f"{row['source']}/{row['call_id']}", Fact.from_json(orjson.loads(row["fact"]))) for row in rows]
-
     async def _ledger(self) -> tuple[Counted, ...]:
         counted: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for call, fact in await self._facts(self.period.begin, self.period.end):
+        for row, fact in await facts_in(self.db, self.tenant, Window(self.period.begin, self.period.end)):
             if self.only and not (fact.key.queue and self.is_meant(fact.key.queue)):
                 continue
             raw = fact.to_json()
             shown = {"queue": self.queue(fact.key.queue), "agent": self.agent(fact.key.agent)}
-            counted[call].append({**raw, **shown, "at": fact.key.at.isoformat(), "m": dict(fact.measures)})
+            counted[f"{row['source']}/{row['call_id']}"].append(
+                {**raw, **shown, "at": fact.key.at.isoformat(), "m": dict(fact.measures)}
+            )
         return tuple(Counted(call=call, facts=tuple(facts)) for call, facts in sorted(counted.items()))
 
     async def _most_waiting(self) -> Peak | None:
@@ -384,47 +383,39 @@ class _Assembly:
         for row in await self.db.fetch(store.query("summary", "rejected_in"), self.tenant, *window):
             yield Note(doubt=Doubt.REJECTED, count=row["payloads"], source=row["source"], begin=row["first_at"],
                        end=row["last_at"])  # fmt: skip
-        late = []
+        late: list[str] = []
         if self.reads_events:
-            for note in await self._silences():
-                yield note
-            late = await self.db.fetch(
-                store.query("summary", "late_calls"), self.tenant, self._sources, *window, LATE.total_seconds()
+            heard = await self.db.fetch(
+                store.query("summary", "heard"), self.tenant, self._sources, *window, LATE.total_seconds()
             )
-        found = await self.db.fetch(store.query("summary", "reconciled_in"), self.tenant, *window)
-        doubtful = await self.db.fetch(store.query("summary", "conflicting_in"), self.tenant, *window)
-        for doubt, rows in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
-            if rows:
-                calls = tuple(f"{row['source']}/{row['call_id']}" for row in rows[:NAMED_CALLS])
-                yield Note(doubt=doubt, count=len(rows), calls=calls)
+            late = silences.late(heard)
+            for note in self._silences(heard):
+                yield note
+        found = await self._calls_in("reconciled_in", window)
+        doubtful = await self._calls_in("conflicting_in", window)
+        for doubt, calls in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
+            if calls:
+                yield Note(doubt=doubt, count=len(calls), calls=tuple(calls[:NAMED_CALLS]))
         lag = await self.db.fetchrow(store.query("projector", "lag"))
         if lag["groups"]:
             yield Note(doubt=Doubt.LAGGING, count=lag["groups"])
+
+    async def _calls_in(self, name: str, window: tuple[datetime, datetime]) -> list[str]:
+        rows = await self.db.fetch(store.query("summary", name), self.tenant, *window)
+        return [f"{row['source']}/{row['call_id']}" for row in rows]
 
     @property
     def _sources(self) -> list[str]:
         return [name for name, source in self.settings.sources.items() if source.tenant == self.tenant]
 
-    async def _silences(self) -> list[Note]:
+    def _silences(self, heard: Iterable[Mapping[str, Any]]) -> Iterator[Note]:
         """Sources that told nothing for longer than they may, within business hours."""
         begin, end = self.period.begin, self.told_until
         limit = timedelta(minutes=self.own.targets.silent_minutes)
         open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []
-        if not open_spans:
-            return []
-        rows = await self.db.fetch(
-            store.query("summary", "gaps"), self.tenant, self._sources, begin, end, limit.total_seconds()
-        )
-        notes = []
-        for row in rows:
-            if row["after"] == begin and row["before"] == end:
-                notes.append(Note(doubt=Doubt.NEVER_SPOKE, source=row["source"], begin=begin, end=end))
-                continue
-            for opens, closes in open_spans:
-                since, until = max(row["after"], opens), min(row["before"], closes)
-                if until - since >= limit:
-                    notes.append(Note(doubt=Doubt.SILENT, source=row["source"], begin=since, end=until))
-        return notes
+        for silence in silences.silences(heard, self._sources, (begin, end), open_spans, limit):
+            doubt = Doubt.NEVER_SPOKE if silence.is_whole else Doubt.SILENT
+            yield Note(doubt=doubt, source=silence.source, begin=silence.begin, end=silence.end)
 
 
 #: What :meth:`callkpi.presence.Times.as_row` adds to the row of a person.

@@ -168,13 +168,10 @@ DELETE FROM rollups WHERE ctid = ANY (ARRAY(
 ));
 
 -- name: facts_near
--- Facts of calls that may lie in one quarter of an hour: to find its longest wait again after a correction, and
--- for windows whose edges are no quarters. Served by calls_by_time; a call is at most two days long.
+-- Facts that lie in one quarter of an hour, to find its longest wait again after a correction. Served by calls_by_time.
 SELECT f.value AS fact
-FROM calls c, json_array_elements(c.facts) AS f (value)
-WHERE c.tenant = $1 AND c.started_at > $2::timestamptz - interval '2 days' AND c.started_at < $3::timestamptz
-    AND c.last_event_at >= $2::timestamptz
-    AND (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz;
+FROM calls_going($1, $2::timestamptz, $3::timestamptz) AS c, json_array_elements(c.facts) AS f (value)
+WHERE (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz;
 
 -- name: set_longest_wait
 -- The longest wait of a rollup row whose longest was corrected away.

@@ -1,12 +1,7 @@
 -- name: facts_of_calls
--- What each call of a window counts as, with the call that it is of. Served by calls_by_time; a call is at most two days
--- long.
-SELECT c.source, c.call_id, c.started_at, c.customer, f.value AS fact
-FROM calls c, json_array_elements(c.facts) AS f (value)
-WHERE c.tenant = $1 AND c.started_at > $2::timestamptz - interval '2 days' AND c.started_at < $3::timestamptz
-    AND c.last_event_at >= $2::timestamptz
-    AND (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz
-ORDER BY c.started_at, c.source, c.call_id;
+-- What calls count as that went on in a window. Served by calls_by_time.
+SELECT source, call_id, started_at, customer, facts FROM calls_going($1, $2::timestamptz, $3::timestamptz)
+ORDER BY started_at, source, call_id;
 
 -- name: most_waiting
 -- The first moment of a window at which most callers waited, in some queues ($4; NULL: anywhere); who waits, waits until
@@ -73,28 +68,15 @@ SELECT source, count(*) AS payloads, min(received_at) AS first_at, max(received_
 WHERE tenant = $1 AND received_at >= $2::timestamptz AND received_at < $3::timestamptz AND replayed_at IS NULL
 GROUP BY source ORDER BY source;
 
--- name: gaps
--- Times within a window in which a source told nothing for at least $5 seconds. Served by the journal's primary key.
-SELECT source, after, before FROM (
-    SELECT source, at AS before,
-        lag(at, 1, $3::timestamptz) OVER (PARTITION BY source ORDER BY at) AS after
-    FROM (
-        SELECT source, at FROM journal
-        WHERE tenant = $1 AND source = ANY ($2::text[]) AND at >= $3::timestamptz AND at < $4::timestamptz
-        UNION ALL
-        SELECT unnest($2::text[]), $4::timestamptz
-    ) AS told
-) AS steps
-WHERE before - after >= make_interval(secs => $5::float8)
-ORDER BY after, source;
-
--- name: late_calls
--- Calls of which something that happened in a window came more than $5 seconds after it. Served by the journal's
--- primary key.
-SELECT source, call_id FROM journal
+-- name: heard
+-- By minute of a window what each source told of it: the first and the last of it, and calls of which something came
+-- more than $5 seconds after it happened. Served by journal_by_time.
+SELECT source, min(at) AS first_at, max(at) AS last_at,
+    array_agg(call_id) FILTER (WHERE kind <> 'agent_state' AND received_at - at > make_interval(secs => $5::float8)) AS late
+FROM journal
 WHERE tenant = $1 AND source = ANY ($2::text[]) AND at >= $3::timestamptz AND at < $4::timestamptz
-    AND kind <> 'agent_state' AND received_at - at > make_interval(secs => $5::float8)
-GROUP BY source, call_id ORDER BY min(at), source, call_id;
+GROUP BY source, date_bin('1 minute', at, '2000-01-01'::timestamptz)
+ORDER BY first_at, source;
 
 -- name: conflicting_in
 -- Calls of a window whose facts disagree. Served by calls_doubtful.
