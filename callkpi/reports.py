@@ -108,7 +108,7 @@ class Reports:
 
     async def _groups(self, query: Query) -> dict[str, _Group]:
         groups: dict[str, _Group] = defaultdict(_Group)
-        inner_begin, inner_end = _whole_quarters(query.begin, query.end)
+        inner_begin, inner_end = whole_quarters(query.begin, query.end)
         if inner_begin < inner_end:
             for row in await self._sums(query, inner_begin, inner_end):
                 self._add(groups, query, row, row, row["longest_wait_ms"])
@@ -161,7 +161,7 @@ class Reports:
                 agent = self.names.show(query.tenant, "agent", place["agent"])
                 found[agent][self.names.show(query.tenant, "queue", place["queue"])] += measures["answered"]
 
-        first, last = _whole_quarters(query.begin, query.end)
+        first, last = whole_quarters(query.begin, query.end)
         edges = [(query.begin, first), (last, query.end)] if first < last else [(query.begin, query.end)]
         if first < last:
             for row in await self._sums(whole, first, last):
@@ -310,9 +310,10 @@ def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
 def _called(names: Names, tenant: str, name: str, place: Mapping[str, Any]) -> set[str]:
     """What one dimension of a place may be called: its id, its shown name."""
     value = place["agent" if name == "team" else name]
-    shown = {names.show(tenant, name, value)}
     if name == "team":
-        return shown
+        team = names.team(tenant, value)
+        return {*names.team_names(tenant, team)} if team else {team}
+    shown = {names.show(tenant, name, value)}
     return shown | ({value, agent_id(value)} if name == "agent" else {value})
 
 
@@ -347,7 +348,7 @@ def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _whole_quarters(begin: datetime, end: datetime) -> tuple[datetime, datetime]:
+def whole_quarters(begin: datetime, end: datetime) -> tuple[datetime, datetime]:
     """The whole quarters of an hour inside of a window."""
     first = kpi.quarter(begin)
     if first < begin:

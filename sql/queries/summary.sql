@@ -9,6 +9,19 @@ FROM rollups
 WHERE tenant = $1 AND grain = $2 AND at >= $3::timestamptz AND at < $4::timestamptz
 GROUP BY at, queue, outcome;
 
+-- name: handle_rows
+-- Sums of what agents did per quarter of an hour. Served by the primary key.
+SELECT at, agent, queue, outcome,
+    sum(contacts)::bigint AS contacts, sum(handled)::bigint AS handled, sum(answered)::bigint AS answered,
+    sum(made)::bigint AS made, sum(reached)::bigint AS reached, sum(not_reached)::bigint AS not_reached,
+    sum(ring_no_answer)::bigint AS ring_no_answer, sum(transferred)::bigint AS transferred,
+    sum(talks)::bigint AS talks, sum(talk_ms)::bigint AS talk_ms, sum(holds)::bigint AS holds,
+    sum(hold_ms)::bigint AS hold_ms, sum(hold_in_talk_ms)::bigint AS hold_in_talk_ms, sum(wraps)::bigint AS wraps,
+    sum(wrap_ms)::bigint AS wrap_ms
+FROM rollups
+WHERE tenant = $1 AND grain = 'handle' AND at >= $2::timestamptz AND at < $3::timestamptz
+GROUP BY at, agent, queue, outcome;
+
 -- name: facts_of_calls
 -- What each call of a window counts as, with the call that it is of. Served by calls_by_time; a call is at most two days
 -- long.
