@@ -102,7 +102,7 @@ def _files(summary: Summary, report: config.Report, stem: str, public_url: str) 
 
 def _corrections(found: Sequence[Change], told: Language) -> list[str]:
     """``Missed: 24 → 23 (pbx/17…)``, the headline first."""
-    ordered = sorted(found, key=lambda change: change.place.grain != "call")
+    ordered = sorted(found, key=lambda change: change.place.name != "")
     lines = [_correction(change, told) for change in ordered[:NAMED_CHANGES]]
     if len(ordered) > NAMED_CHANGES:
         lines.append(_TEXTS[told.code][2].format(n=told.number(len(ordered) - NAMED_CHANGES)))

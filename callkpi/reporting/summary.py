@@ -25,11 +25,6 @@ from callkpi.reporting.behind import FIGURES, NOTHING, Weight, weigh
 
 #: What a headline counts.
 CALLS, ENTRIES, HANDLES = "calls", "queue entries", "handles of agents"
-#: The figures that handles have. A missed call and how long a caller waited belong to a queue, not to who took it.
-OF_HANDLES = (
-    "answered", "handled", "made", "reached", "not_reached", "talk_seconds", "hold_seconds", "wrap_seconds",
-    "aht_seconds", "ring_no_answer", "transferred",
-)  # fmt: skip
 
 #: Grows when a key changes its meaning or goes; a new key does not count.
 SCHEMA = 1

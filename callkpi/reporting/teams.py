@@ -18,13 +18,13 @@ import orjson
 
 from callkpi import store
 from callkpi.config import ServiceLevelFormula
+from callkpi.config.shift_checks import HANDLE_KPIS
 from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Call
 from callkpi.names import Names
 from callkpi.presence import Times
 from callkpi.reporting.steps import steps
 from callkpi.reporting.summary import (
-    OF_HANDLES,
     AgentLine,
     FigureRow,
     Peak,
@@ -84,7 +84,7 @@ class Team:
 
 def of_handles(row: Mapping[str, Any]) -> FigureRow:
     """The figures of handles; None is what they can't have, which no sum of nothing may tell."""
-    return {name: row[name] if name in OF_HANDLES else None for name in _NOTHING}
+    return {name: row[name] if name in HANDLE_KPIS else None for name in _NOTHING}
 
 
 @dataclass(frozen=True, slots=True)
