@@ -121,7 +121,7 @@ def _call(number: str, begin: datetime, direction: str, *told: tuple[str, int, d
 
 
 def inbound(number: str, clock: str, queue: str, *agents: str, talk: int = 60, day: str = DAY) -> Events:
-    """A call into a queue that rings at *agents* in turn, 20 s each; the last one takes it, with nobody it is missed."""
+    """A call into a queue that rings at *agents* in turn; the last one takes it, without any it is missed."""
     told: list[tuple[str, int, dict[str, Any]]] = [("queued", 0, {"queue": queue})]
     after = 5
     for turn, agent in enumerate(agents):
@@ -148,7 +148,8 @@ def state(agent: str, clock: str, name: str) -> dict[str, Any]:
 def native() -> Events:
     """What the first source tells."""
     return [
-        state("dana", "11:55", "available"), state("zarina", "12:30", "available"), state("marat", "11:55", "available"),
+        state("dana", "11:55", "available"), state("zarina", "12:30", "available"),
+        state("marat", "11:55", "available"),
         *inbound("1", "12:05", "first", "dana", talk=120),
         *inbound("2", "12:10", "first", "marat", talk=80),
         *inbound("3", "12:40", "vip", "dana", "erlan", talk=200),

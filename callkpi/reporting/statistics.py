@@ -136,7 +136,8 @@ class Statistics:
     async def answer(self, question: Question) -> dict[str, Any]:
         """The figures as plain data.
 
-        ``period``, ``compared_with`` (null where nothing is): kind, text, name, begin, end, until, partial.
+        ``period``, ``compared_with`` (null where nothing is): kind, text, name, begin, end, until, partial;
+        of a shift also the queues and the team that it is about.
         ``counts``: what is counted; ``bases``: of what each share is one.
         ``rows``: each with ``key`` (by what is asked, in its order), ``begin`` of its time where time is split,
         ``counts``, ``figures``, ``share`` (of its own basis, 0..1), ``of_total`` (of the same figure of all rows),
@@ -511,4 +512,5 @@ def _period_json(period: Period) -> dict[str, Any]:
         "end": period.end.isoformat(),
         "until": period.until.isoformat(),
         "partial": period.is_partial,
+        **({"queues": list(period.shift.queues), "team": period.shift.team} if period.shift is not None else {}),
     }

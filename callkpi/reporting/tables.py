@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -43,11 +43,12 @@ AGENT_TIMES = (
     "occupancy", "utilisation",
 )  # fmt: skip
 _ALWAYS = ("handled", "answered")
-#: Of a team's shift the headline, and what it did in each queue and over time.
+_ALWAYS_OF_TEAM = (*_ALWAYS, "ring_no_answer", "talk_seconds", "aht_seconds")
+#: Of a team's shift the headline, and what it did in each queue and over time; what nobody did is left out.
 HEADLINE_OF_TEAM = (
     "handled", "answered", "made", "reached", "not_reached", "ring_no_answer", "talk_seconds", "aht_seconds",
+    "hold_seconds", "wrap_seconds", "transferred",
 )  # fmt: skip
-WHERE_ANY_OF_TEAM = ("hold_seconds", "wrap_seconds", "transferred")
 TEAM = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds", "aht_seconds")
 TEAM_OVER_TIME = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds")
 
@@ -298,43 +299,53 @@ class _MakerOfTeam(_Maker):
         self._only = {"team": team.team}
 
     def headline(self) -> Table:
-        some = [name for name in WHERE_ANY_OF_TEAM if self._summary.figures[name]]
-        table = self._headline([*HEADLINE_OF_TEAM, *some])
-        rows = tuple((row[0], replace(row[1], only=self._only), *row[2:]) for row in table.rows)
-        return replace(table, rows=rows)
+        before, goals = self._summary.before, {goal.figure for goal in self._summary.goals if goal.is_of_all}
+        rows = [self._summary.figures, before.figures if before is not None else {}, dict.fromkeys(goals, 1)]
+        table = self._headline(self._done(HEADLINE_OF_TEAM, rows))
+        opened = tuple((row[0], replace(row[1], only=self._only), *row[2:]) for row in table.rows)
+        return replace(table, rows=opened)
+
+    @staticmethod
+    def _done(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """The figures that are told: the usual ones, and what there is some of."""
+        some = {name for row in rows for name, value in row.items() if value}
+        return [name for name in names if name in _ALWAYS_OF_TEAM or name in some]
 
     def times(self) -> Table:
-        """The time of each, and of the team."""
-        table, whole = super().times(), self._team.whole
-        if len(table.rows) < 2:
+        """The time of each who was logged in, and of all of them; work without a log-in is in no share."""
+        table, lines = super().times(), [line for line in self._summary.agents if line.logged_in_seconds]
+        if len(lines) < 2:
             return table
-        names = [name for name in AGENT_TIMES if any(getattr(line, name) for line in self._summary.agents)]
-        total = (Cell(self._text("t_whole")), *(Cell(getattr(whole, name), kind_of(name)) for name in names))
-        return replace(table, rows=(*table.rows, total))
+        total = [Cell(self._text("t_whole"))]
+        for name in (name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)):
+            kind, whole = kind_of(name), getattr(self._team.whole, name)
+            value = whole if kind is Kind.SHARE else sum(getattr(line, name) or 0.0 for line in lines)
+            total.append(Cell(value, kind))
+        return replace(table, rows=(*table.rows, tuple(total)))
 
     def by_queue(self) -> Table:
+        names = self._done(TEAM, (line.figures for line in self._team.queues))
         rows = [
             (
                 Cell(line.queue or self._text("no_queue")),
-                *(Cell(line.figures[name], kind_of(name), name, {**self._only, "queue": line.queue}) for name in TEAM),
+                *(Cell(line.figures[name], kind_of(name), name, {**self._only, "queue": line.queue}) for name in names),
             )
             for line in self._team.queues
         ]
-        return self._table("team_queues", "t_by_queue", [self._text(name) for name in ("queue", *TEAM)], rows)
+        return self._table("team_queues", "t_by_queue", [self._text(name) for name in ("queue", *names)], rows)
 
     def over_time(self) -> Table:
         long = self._summary.period.end - self._summary.period.begin > _A_DAY
         kind = Kind.MOMENT if long else Kind.TIME
-        rows = []
+        rows, names = [], self._done(TEAM_OVER_TIME, (self._summary.figures,))
         for quiet, group in groupby(self._team.intervals, key=lambda interval: not _worked(interval)):
             run = list(group)
             for each in [replace(run[0], end=run[-1].end)] if quiet else run:
                 told = (
-                    Cell(getattr(each, name), kind_of(name), name, self._only, each.begin, each.end)
-                    for name in TEAM_OVER_TIME
+                    Cell(getattr(each, name), kind_of(name), name, self._only, each.begin, each.end) for name in names
                 )
                 rows.append((Cell(each.begin, kind), Cell(each.end, kind), *told))
-        heads = [self._text(name) for name in ("from", "to", *TEAM_OVER_TIME)]
+        heads = [self._text(name) for name in ("from", "to", *names)]
         return self._table("team_intervals", "t_over_time", heads, rows)
 
 

@@ -254,7 +254,8 @@ class _Said:
         if all(before.figures[figure] == self._figures[figure] for figure in figures):
             yield self._fill(same, period=name)
             return
-        changes = [self.difference(figure, before.figures) for figure in figures]
+        some = [figure for figure in figures if before.figures[figure] or self._figures[figure]]
+        changes = [self.difference(figure, before.figures) for figure in some]
         parts = self._language.text("comma").join(change for change in changes if change)
         yield self._fill("s_against", period=name, changes=parts)
 
