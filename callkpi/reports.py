@@ -84,8 +84,8 @@ class Reports:
         formula = self._settings.tenants[query.tenant].service_level_formula
         groups = await self._groups(query)
         await self._add_extra(query, groups)
-        if query.by == "queue":
-            groups.pop("", None)
+        if query.by == "queue" and query.grain is not Grain.HANDLE:
+            groups.pop("", None)  # what is in no queue is no stay; of agents' work it is a part
         total = Figures()
         for group in groups.values():
             total.merge(group.figures)

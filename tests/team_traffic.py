@@ -64,6 +64,10 @@ hours = "12:00-18:00"
 team = "sales"
 queues = ["first", "vip"]
 
+[tenants.acme.shifts.odd]
+hours = "12:06-17:59"
+team = "sales"
+
 [tenants.acme.goals.plan]
 kpi = "handled"
 target = 5

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,15 @@ from pypdf import PdfReader
 
 from callkpi import config, replay
 from callkpi.config.shift_checks import HANDLE_KPIS
+from callkpi.delivery import letter
+from callkpi.delivery.message import Receiver
+from callkpi.names import Names
 from callkpi.reporting import links, periods
 from callkpi.reporting.assemble import summarise_period
 from callkpi.reporting.behind import Window, calls_behind
 from callkpi.reporting.periods import Period
 from callkpi.reporting.reader import Reader
+from callkpi.reporting.renderers import FORMATS
 from callkpi.reporting.statistics import Question, Statistics
 from callkpi.reporting.summary import Summary, changes, from_data, to_data
 from callkpi.reporting.tables import Cell, Kind, tables
@@ -127,16 +132,20 @@ async def test_only_people_of_the_team_are_in_it_also_who_took_nothing(world: Wo
 
 
 async def test_intervals_and_queues_add_up_to_the_headline(world: World) -> None:
-    for shift in ("sales", "within"):
+    # The odd one begins and ends within a quarter of an hour, of which there are no sums.
+    for shift in ("sales", "within", "odd"):
         summary = await summary_of(world, shift)
         assert summary.team is not None
+        assert summary.figures["handled"] == {"sales": 5, "within": 3, "odd": 4}[shift]
         for name in COUNTS:
             assert sum(getattr(each, name) for each in summary.team.intervals) == summary.figures[name], name
             assert sum(line.figures[name] or 0 for line in summary.team.queues) == summary.figures[name], name
         rows = (await statistics(world, shift, "queue"))["rows"]
         told = {row["key"]["queue"]: row["figures"]["handled"] for row in rows}
-        assert {line.queue: line.figures["handled"] for line in summary.team.queues if line.queue} == told
-    assert (await summary_of(world, "sales")).team.queues[-1].queue == ""  # type: ignore[union-attr]
+        assert {line.queue: line.figures["handled"] for line in summary.team.queues} == told
+        assert ("" in told) == (shift != "within"), "direct and outbound calls are in no queue"
+        kpi = await world.kpi("queue", summary.period.begin, summary.period.end, team="Sales")
+        assert shift == "within" or {queue: row["handled"] for queue, row in kpi.items()} == told
 
 
 async def opened(world: World, summary: Summary) -> int:
@@ -211,6 +220,18 @@ async def test_of_a_team_in_its_queues_these_are_told_too_whoever_answered(world
     assert from_data(to_data(summary)) == summary
 
 
+async def test_a_shift_in_which_nothing_was_and_one_that_has_not_begun_are_told_too(world: World) -> None:
+    for day in ("2026-11-20", "2026-11-30"):
+        for shift in ("sales", "within"):
+            period = periods.parse(world.settings.tenants["acme"], "acme", f"shift:{shift}@{day}", LATER)
+            summary = await summarise_period(world.pool, world.settings, world.reports.names, "acme", period, LATER)
+            assert "Team Sales took no call and made none." in text_of(summary)
+            assert summary.figures["handled"] == 0 and summary.figures["aht_seconds"] is None
+            for code in ("en", "ru", "kk"):
+                for form in FORMATS.values():
+                    assert form.render(summary, code, Reader(agents=True))
+
+
 async def test_goals_are_the_same_in_the_summary_and_in_the_statistics(world: World) -> None:
     for shift, expected in (
         ("sales", {("handled", 5, 5, True), ("made", 9, 2, False)}),
@@ -265,6 +286,40 @@ async def test_a_team_is_meant_by_its_key_and_by_its_name_everywhere(world: Worl
         )
         assert len(behind.items) == 5
         assert (await statistics(world, "whole", team=(told,)))["total"]["figures"]["handled"] == 5
+
+
+async def test_a_portals_department_is_a_team(world: World) -> None:
+    own = replace(world.settings.tenants["acme"], people={}, agents={}, teams={})
+    own = replace(own, goals={}, shifts={"sales": replace(own.shifts["sales"], team="Отдел продаж")})
+    world.settings = replace(world.settings, tenants={"acme": own})
+    told = [
+        ("member", "erlan", "7"),
+        ("member", "marat", "8"),
+        ("department", "7", "Отдел продаж"),
+        ("department", "8", "B"),
+    ]
+    world.reports.names = Names(world.settings)
+    world.reports.names.learn(
+        {"tenant": "acme", "source": "native", "kind": kind, "id": id, "name": name} for kind, id, name in told
+    )
+    summary = await summary_of(world, "sales")
+    assert [(line.agent, line.figures["handled"]) for line in summary.agents] == [("erlan", 3)]
+    assert (summary.period.team, summary.figures["handled"]) == ("Отдел продаж", 3)
+
+
+async def test_a_correction_is_sent_with_the_teams_figures_apart_from_its_queues(world: World) -> None:
+    report = config.Report(period="shift:within", to=("folder:/srv",), files=())
+    editions = []
+    for number in (1, 2):
+        summary = await summary_of(world, "within")
+        editions.append(letter.Edition("acme", "within", summary.period.text, number, letter.masked(summary)))
+        await world.send_json("native", *inbound("21", "13:05", "first", "dana", talk=40))
+        await world.project()
+    message = letter.write(editions[1], editions[0], report, Receiver("folder", "/srv"), "")
+    lines = [line.removeprefix("• ") for line in message.text.splitlines() if line.startswith("• ")]
+    assert "Handled: 3 → 4 (native/21)" in lines and "Queues: Offered: 7 → 8 (native/21)" in lines
+    assert not [line for line in lines if line.startswith(("Erlan", "marat"))]
+    assert "Team Sales handled 4 calls" in message.text
 
 
 def problems(text: str, tmp_path: Path) -> str:

@@ -267,8 +267,8 @@ class Statistics:
                 continue
             if wanted_teams and self._shown(question.tenant, "team", record) not in wanted_teams:
                 continue
-            if "queue" in question.dimensions and not record["queue"]:
-                continue
+            if "queue" in question.dimensions and not record["queue"] and layer.grain is not Grain.HANDLE:
+                continue  # what is in no queue is no stay; of agents' work it is a part
             slot = layer.cut.slots[record["slot"] - 1]
             shown = {name: self._shown(question.tenant, name, record) for name in question.dimensions}
             row = table.rows.setdefault(_key(question, slot, shown), _Row(slot=slot, grain=layer.grain))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -49,6 +49,7 @@ class Team:
     names: Names
     tenant: str
     span: Span
+    _known: dict[str, bool] = field(default_factory=dict, repr=False)  #: whether an agent is in it, by his key
 
     @property
     def only(self) -> dict[str, tuple[str, ...]]:
@@ -61,11 +62,16 @@ class Team:
 
     def did(self, place: Mapping[str, Any]) -> bool:
         """Whether a handle (its queue and its agent) counts."""
-        return is_meant(self.names, Query(self.tenant, self.span.begin, self.span.end, "agent", self.only), place)
+        if not self.has(place["agent"]):
+            return False
+        queues = {"queue": self.span.queues} if self.span.queues else {}
+        return is_meant(self.names, Query(self.tenant, self.span.begin, self.span.end, "queue", queues), place)
 
     def has(self, agent: str) -> bool:
         """Whether an agent, by his key, is one of its people."""
-        return self.names.team(self.tenant, agent) == self.span.team
+        if agent not in self._known:
+            self._known[agent] = self.names.team(self.tenant, agent) == self.span.team
+        return self._known[agent]
 
     def holds(self, call: Call, at: datetime) -> bool:
         """Whether the phone of one of its people rings or is talked on in a call at a moment."""
