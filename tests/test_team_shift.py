@@ -259,6 +259,19 @@ async def test_a_team_hands_over_its_own_calls(world: World) -> None:
         assert [call.was for call in summary.handover.open_calls] == ["talking"]
 
 
+async def test_calls_whose_end_never_came_are_told_and_not_handed_over(world: World) -> None:
+    for number, clock, agent in (("30", "12:50", "erlan"), ("31", "12:55", "marat"), ("32", "17:30", "erlan")):
+        await world.send_json("native", *inbound(number, clock, "first", agent)[:-1])
+    await world.project()
+    ended = at("18:00").astimezone(UTC)
+    summary = await summary_of(world, "sales", ended)
+    assert [call.call for call in summary.handover.open_calls] == ["native/32", "native/9"]
+    later = await summary_of(world, "sales")
+    # Nothing was heard of the calls since: the day after all of them have expired.
+    assert {note.doubt: note.count for note in later.notes if note.doubt in ("open", "expired")} == {"expired": 2}
+    assert (later.figures["answered"], later.figures["handled"]) == (6, 5)
+
+
 async def test_a_correction_names_what_the_team_did_and_nothing_else(world: World) -> None:
     sent = {name: from_data(to_data(await summary_of(world, name))) for name in ("sales", "support", "within")}
     # Told late: a call that another team took.
@@ -357,6 +370,8 @@ team = "Отдел"
 """
     assert problems(departments, tmp_path) == ""
     assert "no team has missed" in problems(departments.replace('"made"', '"missed"'), tmp_path)
+    of_shift = team_traffic.SETTINGS.replace('kpi = "answered"', 'kpi = "service_level"').replace("= 3", "= 0.8")
+    assert "goals.within.kpi: no team has service_level" in problems(of_shift, tmp_path)
     twice = '[tenants.acme.teams.a]\nname = "b"\n[tenants.acme.teams.b]\nname = "c"\n'
     assert "'b' is the key of another team" in problems(twice, tmp_path)
 

@@ -77,7 +77,9 @@ def _goal_problems(where: str, goal: Goal, tenant: Tenant) -> Iterator[str]:
         yield f'{where}.shift: is for period = "shift"'
     if goal.shift and goal.shift not in (tenant.shifts or ("day",)):
         yield f"{where}.shift: {goal.shift!r} is none of {', '.join(tenant.shifts) or 'day'}"
-    whose = "team" if goal.team else "agent" if goal.agent else ""
+    plan = tenant.shifts.get(goal.shift)
+    of_team = goal.team or (plan is not None and plan.team and not (goal.queue or goal.agent or goal.line))
+    whose = "team" if of_team else "agent" if goal.agent else ""
     if whose and goal.kpi in known and goal.kpi not in HANDLE_KPIS:
         yield f"{where}.kpi: no {whose} has {goal.kpi}, queues and calls have; write one of {', '.join(HANDLE_KPIS)}"
     scopes = [key for key in ("queue", "team", "agent", "line") if getattr(goal, key)]

@@ -206,8 +206,7 @@ class _Assembly:
         touching = await self._touching() if self.only and self.reads_calls else None
         callbacks = await self._callbacks() if self.only else ()
         handover = await self._handover() if self.only else await self._handover_of(team)
-        going_on = sum(call.became == Outcome.OPEN for call in handover.open_calls)
-        doubts = entries["total"] or {Doubt.OPEN.value: going_on, Doubt.EXPIRED.value: 0}
+        doubts = entries["total"] or await teams.without_end(self.db, team)
         told = await reports.answered_by_queue(team.query("agent", self.period.begin, self.period.end))
         formula = self.own.service_level_formula
         return Summary(
@@ -239,7 +238,7 @@ class _Assembly:
         at = self.told_until
         bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
         calls = [store.call_from_body(row["body"]) for row in bodies]
-        open_calls = [self._open_call(call, at) for call in calls if team.holds(call, at)]
+        open_calls = [self._open_call(call, at) for call in calls if self._went_on(call, at) and team.holds(call, at)]
         return HandOver(
             waiting_customers=None, of_this_period=None, oldest_missed_at=None, still_waiting=None,
             open_calls=tuple(open_calls),

@@ -6,7 +6,7 @@ A missed call, how long a caller waited and who waits for a call back belong to 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from callkpi import store
 from callkpi.config import ServiceLevelFormula
 from callkpi.config.shift_checks import HANDLE_KPIS
 from callkpi.kpi import Fact, Figures, Grain
-from callkpi.model import Call
+from callkpi.model import Call, Outcome
 from callkpi.names import Names
 from callkpi.presence import Times
 from callkpi.reporting.steps import steps
@@ -187,3 +187,13 @@ def _busiest(intervals: Sequence[TeamInterval]) -> Peak | None:
     if most is None or not most.handled:
         return None
     return Peak(begin=most.begin, end=most.end, count=most.handled)
+
+
+async def without_end(db: asyncpg.Connection, team: Team) -> Counter[str]:
+    """How many of its handles are in calls that still go on (``open``), and in such whose end never came."""
+    rows = await db.fetch(store.query("summary", "handles_without_end"), team.tenant, team.span.begin, team.span.end)
+    found = Counter[str]({Outcome.OPEN.value: 0, Outcome.EXPIRED.value: 0})
+    for row in rows:
+        if team.did(row):
+            found[row["outcome"]] += row["handles"]
+    return found

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
-from callkpi.reporting.summary import Doubt, Interval, Note, Summary, TeamInterval, TeamWork
+from callkpi.reporting.summary import AgentLine, Doubt, Interval, Note, Summary, TeamInterval, TeamWork
 
 #: Doubts that make a figure less than the truth; the others are good to know.
 SERIOUS = (
@@ -254,8 +254,7 @@ class _Said:
         if all(before.figures[figure] == self._figures[figure] for figure in figures):
             yield self._fill(same, period=name)
             return
-        some = [figure for figure in figures if before.figures[figure] or self._figures[figure]]
-        changes = [self.difference(figure, before.figures) for figure in some]
+        changes = [self.difference(figure, before.figures) for figure in figures]
         parts = self._language.text("comma").join(change for change in changes if change)
         yield self._fill("s_against", period=name, changes=parts)
 
@@ -323,7 +322,8 @@ class _SaidOfTeam(_Said):
 
     def people(self) -> Iterator[list[Part]]:
         """How many there were, and how their time was spent."""
-        count, whole = len(self._summary.agents), self._team.whole
+        whole = self._team.whole
+        count = sum(line.logged_in_seconds is not None or _has_worked(line) for line in self._summary.agents)
         if not count:
             return
         parts = self._plural("t_people", count)
@@ -346,7 +346,10 @@ class _SaidOfTeam(_Said):
             yield self._when("t_peak", interval, calls=self._plural("n_calls", interval.handled, shown))
 
     def comparison(self) -> Iterator[list[Part]]:
-        yield from self._compared(_COMPARED_OF_TEAM, ("handled", "made"), "t_all_same")
+        before = self._summary.before
+        old = before.figures if before is not None else {}
+        some = [figure for figure in _COMPARED_OF_TEAM if self._figures[figure] or old.get(figure)]
+        yield from self._compared(some, ("handled", "made"), "t_all_same")
 
     def went_on(self) -> list[Part]:
         """Calls of the team that went on when its shift ended."""
@@ -388,6 +391,10 @@ def period_name(period: Any, language: Language) -> str:
     if period.kind == "day":
         return f"{language.weekday(period.begin, zone)}, {language.date(period.begin, zone)}"
     return str(period.name)
+
+
+def _has_worked(line: AgentLine) -> bool:
+    return any(line.figures[figure] for figure in ("handled", "answered", "made"))
 
 
 def counted(summary: Summary, told: Language) -> str:

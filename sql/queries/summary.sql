@@ -22,6 +22,15 @@ FROM rollups
 WHERE tenant = $1 AND grain = 'handle' AND at >= $2::timestamptz AND at < $3::timestamptz
 GROUP BY at, agent, queue, outcome;
 
+-- name: handles_without_end
+-- Rings and conversations of a window in calls that go on or expired. Served by calls_by_time; few calls have no end.
+SELECT c.outcome, f.value ->> 'agent' AS agent, f.value ->> 'queue' AS queue, count(*) AS handles
+FROM calls c, json_array_elements(c.facts) AS f (value)
+WHERE c.tenant = $1 AND c.started_at > $2::timestamptz - interval '2 days' AND c.started_at < $3::timestamptz
+    AND c.ended_at IS NULL AND f.value ->> 'grain' = 'handle' AND f.value ->> 'outcome' = 'open'
+    AND (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz
+GROUP BY 1, 2, 3;
+
 -- name: facts_of_calls
 -- What each call of a window counts as, with the call that it is of. Served by calls_by_time; a call is at most two days
 -- long.
