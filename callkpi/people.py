@@ -6,6 +6,21 @@ from callkpi import config
 from callkpi.model import agent_id
 
 
+def team_names(tenant: config.Tenant, told: str) -> list[str]:
+    """All that a team is called: its key and its name, of which *told* is one; itself first."""
+    found = [told]
+    for key, team in tenant.teams.items():
+        if told in (key, team.name):
+            found += [name for name in (team.name, key) if name]
+    return list(dict.fromkeys(found))
+
+
+def shown_team(tenant: config.Tenant, told: str) -> str:
+    """The name of a team as it is shown, by its key or its name."""
+    team = tenant.teams.get(told)
+    return (team.name if team is not None else "") or told
+
+
 class People:
     """Who the agents of one tenant are, as far as the configuration says it."""
 
@@ -25,7 +40,7 @@ class People:
         if name:
             self.names[key] = name
         if team:
-            self.teams[key] = (tenant.teams[team].name if team in tenant.teams else "") or team
+            self.teams[key] = shown_team(tenant, team)
 
     def name(self, key: str) -> str:
         """What the configuration calls an agent; "" where it does not name him."""

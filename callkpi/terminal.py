@@ -125,7 +125,7 @@ def _question(name: str, tenant: config.Tenant, asked: Asked, now: datetime) -> 
 
 def _statistics_text(answer: Mapping[str, Any]) -> str:
     zone, before = ZoneInfo(answer["timezone"]), answer["compared_with"]
-    lines = [f"{answer['tenant']}, {_span(answer['period'], zone)}; counts {answer['counts']}"]
+    lines = [f"{answer['tenant']}, {_span(answer['period'], zone)}; counts {answer['counts']}{_of_shift(answer)}"]
     if before is not None:
         lines.append(f"compared with {_span(before, zone)}")
     kind = {"queue entries": "queue", "handles of agents": "agent", "calls": "line"}[answer["counts"]]
@@ -156,6 +156,14 @@ def _goal_text(label: str, goal: Mapping[str, Any]) -> str:
     text = f"goal of {label}: {goal['kpi'].replace('_', ' ')} {goal['direction'].replace('_', ' ')}"
     text += f" {shown(goal['target'])}: {shown(goal['fact'])}, {word}"
     return text if goal["pace"] is None or goal["elapsed_share"] == 1 else f"{text}; at this pace {shown(goal['pace'])}"
+
+
+def _of_shift(answer: Mapping[str, Any]) -> str:
+    """Of which team and in which queues a shift counts, where no filter says otherwise."""
+    period, only = answer["period"], answer["only"]
+    team = f" of team {period['team']}" if period.get("team") and "team" not in only else ""
+    queues = f" in {', '.join(period['queues'])}" if period.get("queues") and "queue" not in only else ""
+    return team + queues
 
 
 _SHARES = ("missed_share", "answer_rate", "abandon_rate", "service_level")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,7 +12,16 @@ from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
-from callkpi.reporting.summary import AgentLine, CallBack, Goal, Interval, OpenCall, Summary
+from callkpi.reporting.summary import (
+    AgentLine,
+    CallBack,
+    Goal,
+    Interval,
+    OpenCall,
+    Summary,
+    TeamInterval,
+    TeamWork,
+)
 from callkpi.reporting.words import note_text, period_name
 
 #: Headline figures in the order in which they are read. The first ones are told always, the others where there are any.
@@ -34,6 +43,14 @@ AGENT_TIMES = (
     "occupancy", "utilisation",
 )  # fmt: skip
 _ALWAYS = ("handled", "answered")
+_ALWAYS_OF_TEAM = (*_ALWAYS, "ring_no_answer", "talk_seconds", "aht_seconds")
+#: Of a team's shift the headline, and what it did in each queue and over time; what nobody did is left out.
+HEADLINE_OF_TEAM = (
+    "handled", "answered", "made", "reached", "not_reached", "ring_no_answer", "talk_seconds", "aht_seconds",
+    "hold_seconds", "wrap_seconds", "transferred",
+)  # fmt: skip
+TEAM = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds", "aht_seconds")
+TEAM_OVER_TIME = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds")
 
 
 _A_DAY = timedelta(hours=25)
@@ -58,7 +75,7 @@ class Cell:
     value: Any
     kind: Kind = Kind.TEXT
     figure: str = ""  #: it opens to the calls of this figure …
-    only: Mapping[str, str] = field(default_factory=dict)  #: … of this queue, agent or outcome …
+    only: Mapping[str, str] = field(default_factory=dict)  #: … of this queue, agent, team or outcome …
     begin: datetime | None = None  #: … and of this window; else of the whole period
     end: datetime | None = None
     call: str = ""  #: it opens to this call
@@ -89,7 +106,24 @@ def tables(summary: Summary, code: str, reader: Reader) -> list[Table]:
     if reader.agents:
         found += [maker.agents(), maker.times()]
     found += [maker.intervals(), maker.notes()]
+    if summary.team is not None:
+        found = list(_of_team(summary, summary.team, language(code), reader))
     return [table for table in found if table.rows]
+
+
+def _of_team(summary: Summary, team: TeamWork, told: Language, reader: Reader) -> Iterator[Table]:
+    """What the team did; then what came into the shift's queues, whoever took it."""
+    maker, customers = _MakerOfTeam(summary, team, told, reader), summary.of_customers
+    yield maker.headline()
+    if reader.agents:
+        yield from (maker.agents(), maker.times())
+    yield from (maker.by_queue(), maker.over_time())
+    if customers is not None:
+        of_queues = _Maker(customers, told, reader)
+        yield replace(of_queues.queues(), title=told.text("t_queues"))
+        yield from (of_queues.reasons(), of_queues.callbacks())
+        yield replace(of_queues.intervals(), title=told.text("t_queues_over_time"))
+    yield from (maker.open_calls(), maker.notes())
 
 
 def show(cell: Cell, language: Language, zone: ZoneInfo) -> str:
@@ -134,8 +168,10 @@ class _Maker:
 
     # -- the whole -------------------------------------------------------------------------------------
     def headline(self) -> Table:
-        figures, before = self._summary.figures, self._summary.before
-        names = [*HEADLINE, *(name for name in WHERE_ANY if figures[name])]
+        return self._headline([*HEADLINE, *(name for name in WHERE_ANY if self._summary.figures[name])])
+
+    def _headline(self, names: Sequence[str]) -> Table:
+        before = self._summary.before
         goals = {goal.figure: goal for goal in self._summary.goals if goal.is_of_all}
         rows = [self._headline_row(name, before.figures if before else None, goals.get(name)) for name in names]
         heads = [self._text("figure"), self._text("value"), self._text("goal")]
@@ -252,6 +288,69 @@ class _Maker:
 
     def _customer(self, number: str) -> str:
         return self._reader.customer(number) or self._text("hidden_number")
+
+
+class _MakerOfTeam(_Maker):
+    """Tables of what a team did. Its figures open to its own handles."""
+
+    def __init__(self, summary: Summary, team: TeamWork, language: Language, reader: Reader) -> None:
+        super().__init__(summary, language, reader)
+        self._team = team
+        self._only = {"team": team.team}
+
+    def headline(self) -> Table:
+        before, goals = self._summary.before, {goal.figure for goal in self._summary.goals if goal.is_of_all}
+        rows = [self._summary.figures, before.figures if before is not None else {}, dict.fromkeys(goals, 1)]
+        table = self._headline(self._done(HEADLINE_OF_TEAM, rows))
+        opened = tuple((row[0], replace(row[1], only=self._only), *row[2:]) for row in table.rows)
+        return replace(table, rows=opened)
+
+    @staticmethod
+    def _done(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """The figures that are told: the usual ones, and what there is some of."""
+        some = {name for row in rows for name, value in row.items() if value}
+        return [name for name in names if name in _ALWAYS_OF_TEAM or name in some]
+
+    def times(self) -> Table:
+        """The time of each who was logged in, and of all of them; work without a log-in is in no share."""
+        table, lines = super().times(), [line for line in self._summary.agents if line.logged_in_seconds]
+        if len(lines) < 2:
+            return table
+        total = [Cell(self._text("t_whole"))]
+        for name in (name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)):
+            kind, whole = kind_of(name), getattr(self._team.whole, name)
+            value = whole if kind is Kind.SHARE else sum(getattr(line, name) or 0.0 for line in lines)
+            total.append(Cell(value, kind))
+        return replace(table, rows=(*table.rows, tuple(total)))
+
+    def by_queue(self) -> Table:
+        names = self._done(TEAM, (line.figures for line in self._team.queues))
+        rows = [
+            (
+                Cell(line.queue or self._text("no_queue")),
+                *(Cell(line.figures[name], kind_of(name), name, {**self._only, "queue": line.queue}) for name in names),
+            )
+            for line in self._team.queues
+        ]
+        return self._table("team_queues", "t_by_queue", [self._text(name) for name in ("queue", *names)], rows)
+
+    def over_time(self) -> Table:
+        long = self._summary.period.end - self._summary.period.begin > _A_DAY
+        kind = Kind.MOMENT if long else Kind.TIME
+        rows, names = [], self._done(TEAM_OVER_TIME, (self._summary.figures,))
+        for quiet, group in groupby(self._team.intervals, key=lambda interval: not _worked(interval)):
+            run = list(group)
+            for each in [replace(run[0], end=run[-1].end)] if quiet else run:
+                told = (
+                    Cell(getattr(each, name), kind_of(name), name, self._only, each.begin, each.end) for name in names
+                )
+                rows.append((Cell(each.begin, kind), Cell(each.end, kind), *told))
+        heads = [self._text(name) for name in ("from", "to", *names)]
+        return self._table("team_intervals", "t_over_time", heads, rows)
+
+
+def _worked(interval: TeamInterval) -> bool:
+    return any(getattr(interval, name) for name in TEAM_OVER_TIME)
 
 
 def _folded(summary: Summary) -> Iterator[Interval]:
