@@ -408,6 +408,27 @@ async def people(
     return result
 
 
+async def spans_between(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, begin: datetime, end: datetime
+) -> dict[str, list[tuple[datetime, Span]]]:
+    """What every agent did in the quarters of [begin, end), by key: the begin of a quarter, a stretch of it."""
+    found: dict[str, list[tuple[datetime, Span]]] = defaultdict(list)
+    for row in await db.fetch(store.query("agents", "spans_between"), tenant, kpi.quarter(begin), end):
+        found[agent_key(row["source"], row["agent"])] += ((row["at"], span) for span in _spans(row["spans"]))
+    return found
+
+
+async def telling(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, begin: datetime, end: datetime, *, journal: bool
+) -> frozenset[str]:
+    """Sources that tell who is logged in and that spoke in [begin, end): of these silence is an answer.
+
+    Where the *journal* of that time is no longer kept, a source spoke if anything is known of its agents.
+    """
+    rows = await db.fetch(store.query("agents", "telling"), tenant, begin, end, journal)
+    return frozenset(row["source"] for row in rows)
+
+
 async def _spans_of(
     db: asyncpg.Pool | asyncpg.Connection, tenant: str, several: Sequence[_Of], inner: tuple[datetime, datetime]
 ) -> Sequence[asyncpg.Record]:

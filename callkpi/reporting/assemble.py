@@ -18,7 +18,8 @@ from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.presence import Times
-from callkpi.reporting import goals, periods
+from callkpi.reporting import attendance, goals, periods
+from callkpi.reporting.adherence import Window
 from callkpi.reporting.behind import FATES, kept_since, missed_in, written_off_before
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
@@ -26,6 +27,7 @@ from callkpi.reporting.steps import steps
 from callkpi.reporting.summary import (
     CALLS,
     ENTRIES,
+    Adherence,
     AgentLine,
     Before,
     CallBack,
@@ -188,6 +190,7 @@ class _Assembly:
             goals=self._goals(figures, queues, agents),
             service_level_seconds=self._service_level_seconds(("", *self.own.queues)),
             service_level_formula=self.own.service_level_formula.value,
+            adherence=await self._adherence([row["agent"] for row in agents]),
             ledger=await self._ledger() if self.reads_calls and self.with_ledger else None,
         )
 
@@ -250,6 +253,17 @@ class _Assembly:
             counts = told.get(row["agent"], {})
             found.append(_agent_line(row, {queue: counts[queue] for queue in queues if queue in counts}))
         return found
+
+    async def _adherence(self, helped: Sequence[str]) -> Adherence | None:
+        """Planned time beside time at work, where a roster covers the period."""
+        period = self.period
+        called = (period.id, period.name) if period.kind == "shift" else ()
+        whose = attendance.Whose(self.tenant, called, period.team, bool(self.only), helped)
+        window = Window(begin=period.begin, end=period.end, now=self.as_of)
+        found = await attendance.of(self.db, self.settings, self.names, whose, window, journal=self._has("journal"))
+        if found is None:
+            return None
+        return attendance.summed(*found, steps(period.begin, period.end, self.own.zone))
 
     # -- over time -------------------------------------------------------------------------------------
     async def _intervals(self) -> list[Interval]:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
-from callkpi.reporting.summary import AgentLine, CallBack, Goal, Interval, OpenCall, Summary
+from callkpi.reporting.summary import AgentLine, CallBack, Goal, Interval, OpenCall, PersonsPlan, Summary
 from callkpi.reporting.words import note_text, period_name
 
 #: Headline figures in the order in which they are read. The first ones are told always, the others where there are any.
@@ -34,6 +34,10 @@ AGENT_TIMES = (
     "occupancy", "utilisation",
 )  # fmt: skip
 _ALWAYS = ("handled", "answered")
+#: Of a person and his plan: told where there is any of it.
+PLAN_WHERE_ANY = (
+    "late_start_seconds", "early_end_seconds", "away_seconds", "absent_seconds", "beyond_plan_seconds",
+)  # fmt: skip
 
 
 _A_DAY = timedelta(hours=25)
@@ -44,6 +48,7 @@ class Kind(StrEnum):
     COUNT = "count"
     SHARE = "share"
     SECONDS = "seconds"
+    PEOPLE = "people"  #: a mean number of people: with a decimal where it is not whole
     MOMENT = "moment"
     TIME = "time"
     DELTA = "delta"  #: a difference of counts
@@ -78,7 +83,7 @@ def kind_of(figure: str) -> Kind:
     """How the figure is written."""
     if figure.endswith("_seconds"):
         return Kind.SECONDS
-    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation")
+    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation", "adherence")
     return Kind.SHARE if figure in shares else Kind.COUNT
 
 
@@ -87,8 +92,8 @@ def tables(summary: Summary, code: str, reader: Reader) -> list[Table]:
     maker = _Maker(summary, language(code), reader)
     found = [maker.headline(), maker.queues(), maker.reasons(), maker.callbacks(), maker.open_calls()]
     if reader.agents:
-        found += [maker.agents(), maker.times()]
-    found += [maker.intervals(), maker.notes()]
+        found += [maker.agents(), maker.times(), maker.adherence()]
+    found += [maker.staff(), maker.intervals(), maker.notes()]
     return [table for table in found if table.rows]
 
 
@@ -114,6 +119,7 @@ def _shown(cell: Cell, language: Language, zone: ZoneInfo) -> str:
     writers: dict[Kind, Callable[[Any], str]] = {
         Kind.COUNT: language.number, Kind.SHARE: language.share, Kind.SECONDS: language.clock,
         Kind.DELTA: language.signed, Kind.POINTS: language.points,
+        Kind.PEOPLE: lambda value: language.number(value, 0 if round(value, 1) == round(value) else 1),
     }  # fmt: skip
     return writers[kind](value)
 
@@ -171,11 +177,14 @@ class _Maker:
         return self._table("intervals", "over_time", heads, [self._interval(i, names) for i in _folded(self._summary)])
 
     def _interval(self, interval: Interval, names: Sequence[str]) -> tuple[Cell, ...]:
-        kind = Kind.MOMENT if self._summary.period.end - self._summary.period.begin > _A_DAY else Kind.TIME
+        kind = self._kind_of_times()
         figures = [
             Cell(getattr(interval, name), kind_of(name), name, begin=interval.begin, end=interval.end) for name in names
         ]
         return (Cell(interval.begin, kind), Cell(interval.end, kind), *figures)
+
+    def _kind_of_times(self) -> Kind:
+        return Kind.MOMENT if self._summary.period.end - self._summary.period.begin > _A_DAY else Kind.TIME
 
     # -- queues and agents -----------------------------------------------------------------------------
     def queues(self) -> Table:
@@ -202,6 +211,47 @@ class _Maker:
         names = [name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)]
         rows = [(Cell(line.agent), *(Cell(getattr(line, name), kind_of(name)) for name in names)) for line in lines]
         return self._table("times", "times_in_state", [self._text(name) for name in ("agent", *names)], rows)
+
+    # -- planned and worked time -----------------------------------------------------------------------
+    def adherence(self) -> Table:
+        """Each person's plan beside what he was there of it."""
+        lines = self._summary.adherence.people if self._summary.adherence is not None else ()
+        names = [name for name in PLAN_WHERE_ANY if any(getattr(line, name) for line in lines)]
+        heads = ("agent", "planned_seconds", "in_plan_seconds", "adherence", *names, "note")
+        rows = [(Cell(line.agent), *self._kept(line, names), Cell(self._came(line))) for line in lines]
+        return self._table("adherence", "planned_and_worked", [self._text(head) for head in heads], rows)
+
+    def _kept(self, line: PersonsPlan, names: Sequence[str]) -> Iterator[Cell]:
+        known, planned = line.in_plan_seconds is not None, line.planned_seconds > 0
+        yield Cell(line.planned_seconds, Kind.SECONDS)
+        for name in ("in_plan_seconds", "adherence"):
+            value = getattr(line, name) if planned else None
+            yield Cell(value, kind_of(name)) if known or not planned else Cell(self._text("not_known"))
+        for name in names:
+            value = getattr(line, name)
+            yield Cell(value if planned or name == "beyond_plan_seconds" else None, Kind.SECONDS)
+
+    def _came(self, line: PersonsPlan) -> str:
+        """What is to be said of somebody in words."""
+        if not line.planned_seconds:
+            return self._text("without_plan")
+        if not line.absences:
+            return ""
+        if line.absences < line.stints:
+            return self._language.counted("absences", line.absences)
+        return self._text("never_came" if self._summary.has_ended else "not_come_yet")
+
+    def staff(self) -> Table:
+        """How many people were planned and there."""
+        steps = self._summary.adherence.steps if self._summary.adherence is not None else ()
+        names = ["planned", "in_plan", "beyond_plan", *(["unknown"] if any(step.unknown for step in steps) else [])]
+        kind = self._kind_of_times()
+        rows = [
+            (Cell(step.begin, kind), Cell(step.end, kind), *(Cell(getattr(step, name), Kind.PEOPLE) for name in names))
+            for step in steps
+        ]
+        heads = ("from", "to", *(f"people_{name}" for name in names))
+        return self._table("staff", "people_over_time", [self._text(head) for head in heads], rows)
 
     def _by_queue(self, line: AgentLine) -> str:
         told = [f"{queue or self._text('no_queue')} {count}" for queue, count in sorted(line.by_queue.items())]

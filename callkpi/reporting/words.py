@@ -53,6 +53,7 @@ def sentences(summary: Summary, code: str) -> list[Sentence]:
     said = _Said(summary, language(code))
     found = [
         said.volume(), *said.misses(), *said.service(), said.callbacks(), *said.outbound(), *said.peak(),
+        *said.adherence(),
         *said.comparison(), *said.data(),
     ]  # fmt: skip
     return [Sentence(tuple(_with_one_stop([part for part in parts if part.text]))) for parts in found]
@@ -224,6 +225,29 @@ class _Said:
         if most is not None:
             waiting = self._plural("s_most_waiting", most.count, at=self._language.time(most.begin, self._zone))
         yield self._when("s_peak", interval, calls=self._plural("n_calls", busiest.count, shown), waiting=waiting)
+
+    def adherence(self) -> Iterator[list[Part]]:
+        """Who was planned and came, and for how much of the planned time they were there."""
+        plans = self._summary.adherence
+        if plans is None:
+            return
+        parts = self._plural("s_planned", plans.planned_people)
+        if plans.unknown < plans.planned_people:
+            parts += self._plural("s_came", plans.came)
+        if plans.absent:
+            parts += self._plural("s_absent" if self._summary.has_ended else "s_absent_now", plans.absent)
+        if plans.unknown:
+            parts += self._plural("s_unknown_there", plans.unknown)
+        if plans.adherence is not None:
+            parts += self._fill("s_adherence", share=self._language.share(plans.adherence))
+        for key, count, most in (
+            ("s_late", plans.late, plans.latest_start_seconds), ("s_early", plans.early, plans.earliest_end_seconds),
+        ):  # fmt: skip
+            if count:
+                parts += self._plural(key, count, most=self._language.duration(most))
+        if plans.unplanned:
+            parts += self._plural("s_unplanned", plans.unplanned)
+        yield [*parts, Part(".")]
 
     def comparison(self) -> Iterator[list[Part]]:
         before = self._summary.before
