@@ -129,7 +129,12 @@ def test_what_is_not_known_of_a_person_is_no_number() -> None:
     ]  # fmt: skip
     assert told["Портал"] == ["43200.0", "not known", "not known", "", "", "", "", ""]
     assert told["Марат"] == ["43200.0", "0.0", "0.0", "0.0", "0.0", "43200.0", "0.0", "never came"]
-    assert told["Фарида"] == ["0.0", "", "", "", "", "", "3600.0", "worked without a plan"]
+    assert told["Фарида"] == ["", "", "", "", "", "", "3600.0", "worked without a plan"]
+    begin = rows.index(["# People over time"])
+    assert [row[2:] for row in rows[begin + 2 : begin + 6]] == [
+        ["5.0", "2.5", "0.0", "1.0"], ["5.0", "3.0", "0.0", "1.0"], ["5.0", "3.0", "1.0", "1.0"],
+        ["5.0", "3.0", "0.0", "1.0"],
+    ]  # fmt: skip
     assert json.loads(rendered("json"))["adherence"]["people"][4]["adherence"] is None
 
 

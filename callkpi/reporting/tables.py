@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
-from callkpi.reporting.summary import AgentLine, CallBack, Goal, Interval, OpenCall, PersonsPlan, Summary
+from callkpi.reporting.summary import AgentLine, CallBack, Goal, Interval, OpenCall, PersonsPlan, StaffStep, Summary
 from callkpi.reporting.words import note_text, period_name
 
 #: Headline figures in the order in which they are read. The first ones are told always, the others where there are any.
@@ -218,12 +218,12 @@ class _Maker:
         lines = self._summary.adherence.people if self._summary.adherence is not None else ()
         names = [name for name in PLAN_WHERE_ANY if any(getattr(line, name) for line in lines)]
         heads = ("agent", "planned_seconds", "in_plan_seconds", "adherence", *names, "note")
-        rows = [(Cell(line.agent), *self._kept(line, names), Cell(self._came(line))) for line in lines]
+        rows = [(Cell(line.agent), *self._kept(line, names), self._came(line)) for line in lines]
         return self._table("adherence", "planned_and_worked", [self._text(head) for head in heads], rows)
 
     def _kept(self, line: PersonsPlan, names: Sequence[str]) -> Iterator[Cell]:
         known, planned = line.in_plan_seconds is not None, line.planned_seconds > 0
-        yield Cell(line.planned_seconds, Kind.SECONDS)
+        yield Cell(line.planned_seconds if planned else None, Kind.SECONDS)
         for name in ("in_plan_seconds", "adherence"):
             value = getattr(line, name) if planned else None
             yield Cell(value, kind_of(name)) if known or not planned else Cell(self._text("not_known"))
@@ -231,19 +231,19 @@ class _Maker:
             value = getattr(line, name)
             yield Cell(value if planned or name == "beyond_plan_seconds" else None, Kind.SECONDS)
 
-    def _came(self, line: PersonsPlan) -> str:
+    def _came(self, line: PersonsPlan) -> Cell:
         """What is to be said of somebody in words."""
         if not line.planned_seconds:
-            return self._text("without_plan")
+            return Cell(self._text("without_plan"))
         if not line.absences:
-            return ""
+            return Cell("")
         if line.absences < line.stints:
-            return self._language.counted("absences", line.absences)
-        return self._text("never_came" if self._summary.has_ended else "not_come_yet")
+            return Cell(self._language.counted("absences", line.absences), good=False)
+        return Cell(self._text("never_came" if self._summary.has_ended else "not_come_yet"), good=False)
 
     def staff(self) -> Table:
         """How many people were planned and there."""
-        steps = self._summary.adherence.steps if self._summary.adherence is not None else ()
+        steps = list(_alike(self._summary.adherence.steps)) if self._summary.adherence is not None else []
         names = ["planned", "in_plan", "beyond_plan", *(["unknown"] if any(step.unknown for step in steps) else [])]
         kind = self._kind_of_times()
         rows = [
@@ -309,6 +309,13 @@ def _folded(summary: Summary) -> Iterator[Interval]:
     for is_quiet, group in groupby(summary.intervals, key=lambda interval: not interval.offered):
         run = list(group)
         yield from [replace(run[0], end=run[-1].end)] if is_quiet else run
+
+
+def _alike(steps: Sequence[StaffStep]) -> Iterator[StaffStep]:
+    """The steps, those in a row with as many people as one."""
+    for _, group in groupby(steps, key=lambda step: (step.planned, step.in_plan, step.beyond_plan, step.unknown)):
+        run = list(group)
+        yield replace(run[0], end=run[-1].end)
 
 
 _CHANGES = {Kind.COUNT: Kind.DELTA, Kind.SHARE: Kind.POINTS, Kind.SECONDS: Kind.SECONDS_DELTA}
