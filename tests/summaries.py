@@ -77,7 +77,8 @@ def plans() -> Adherence:
         share = there / planned if there is not None and planned else None
         return PersonsPlan(
             agent=agent, planned_seconds=planned, in_plan_seconds=there, adherence=share, late_start_seconds=late,
-            early_end_seconds=early, away_seconds=away, absent_seconds=absent, beyond_plan_seconds=beyond,
+            early_end_seconds=early, away_seconds=away, absent_seconds=absent,
+            unknown_seconds=planned if there is None else 0.0, beyond_plan_seconds=beyond,
             stints=int(planned > 0), absences=None if there is None else absences,
         )  # fmt: skip
 

@@ -74,9 +74,12 @@ def test_intervals_are_sets_of_minutes(one: list[tuple[int, int]], other: list[t
         assert all(a.end <= b.begin for a, b in pairwise(found))
 
 
-def by_hand(plan: set[int], there: set[int], window: range, now: int) -> dict[str, int]:
+PARTS = ("planned", "in_plan", "late_start", "early_end", "away", "absent", "unknown")
+
+
+def by_hand(plan: set[int], there: set[int], blind: set[int], window: range, now: int) -> dict[str, int]:
     """The parts of a plan, minute by minute."""
-    found = dict.fromkeys(("planned", "in_plan", "late_start", "early_end", "away", "absent", "stints", "absences"), 0)
+    found = dict.fromkeys((*PARTS, "stints", "absences"), 0)
     stints: list[list[int]] = []
     for minute in sorted(plan):
         if not stints or minute - stints[-1][-1] - 1 > BREAK // MINUTE:
@@ -86,11 +89,13 @@ def by_hand(plan: set[int], there: set[int], window: range, now: int) -> dict[st
         here = [minute for minute in stint if minute in window]
         came = [minute for minute in stint if minute in there]
         found["stints"] += bool(here)
-        found["absences"] += bool(here) and not came
+        found["absences"] += bool({*here} - blind) and not came
         for minute in here:
             found["planned"] += 1
             if minute in there:
                 found["in_plan"] += 1
+            elif minute in blind:
+                found["unknown"] += 1
             elif not came:
                 found["absent"] += 1
             elif minute < came[0]:
@@ -104,30 +109,28 @@ def by_hand(plan: set[int], there: set[int], window: range, now: int) -> dict[st
 
 def told(line: Kept) -> dict[str, int]:
     parts = {}
-    for name in ("planned", "in_plan", "late_start", "early_end", "away", "absent"):
+    for name in PARTS:
         amount = getattr(line, name)
         assert amount % MINUTE == NOTHING
         parts[name] = amount // MINUTE
     return {**parts, "stints": line.stints, "absences": line.absences or 0}
 
 
-@given(_PAIRS, _PAIRS, st.integers(1, 700), st.integers(0, 300))
+@given(_PAIRS, _PAIRS, _PAIRS, st.integers(1, 700), st.integers(0, 300))
 def test_a_plan_is_kept_minute_by_minute(
-    plan: list[tuple[int, int]], there: list[tuple[int, int]], until: int, later: int
+    plan: list[tuple[int, int]], there: list[tuple[int, int]], lost: list[tuple[int, int]], until: int, later: int
 ) -> None:
     now = until + later
     present = common(spans(*there), spans((-300, now)))
-    person = Person(name="Dana", plans=spans(*plan), logged_in=present)
+    person = Person(name="Dana", plans=spans(*plan), logged_in=present, unheard=spans(*lost))
     window = Window(begin=T0, end=at(until), now=at(now), rostered=spans((0, until)))
     line = kept(person, window)
-    expected = by_hand(painted(person.plans), painted(present), range(until), now)
+    expected = by_hand(painted(person.plans), painted(present), painted(person.unheard), range(until), now)
     assert told(line) == expected
     assert line.beyond == len((painted(present) - painted(person.plans)) & set(range(until))) * MINUTE
-    assert (
-        sum(expected[name] for name in ("in_plan", "late_start", "early_end", "away", "absent"))
-        == (expected["planned"])
-    )
-    assert line.adherence == (expected["in_plan"] / expected["planned"] if expected["planned"] else None)
+    assert sum(expected[name] for name in PARTS[1:]) == expected["planned"]
+    judged = expected["planned"] - expected["unknown"]
+    assert line.adherence == (expected["in_plan"] / judged if judged else None)
 
 
 @given(st.lists(st.tuples(_PAIRS, _PAIRS, st.booleans()), max_size=4), st.lists(st.integers(1, 699), max_size=8))
@@ -136,7 +139,8 @@ def test_steps_add_up_to_the_people(
 ) -> None:
     marks = [0, *sorted({*cuts}), 700]
     window = Window(begin=T0, end=at(500), now=at(500), rostered=spans((0, 700)))
-    crowd = [Person(name=str(n), plans=spans(*plan), logged_in=spans(*there) if known else (), told=known)
+    crowd = [Person(name=str(n), plans=spans(*plan), logged_in=spans(*there) if known else (), told=known,
+                    unheard=spans((100, 200)))
              for n, (plan, there, known) in enumerate(people)]  # fmt: skip
     lines = [kept(person, window) for person in crowd]
     found = list(steps(crowd, [(at(a), at(b)) for a, b in pairwise(marks)], window))
@@ -147,8 +151,7 @@ def test_steps_add_up_to_the_people(
             sums[name] += getattr(step, name) * ((min(step.end, at(500)) - step.begin) / MINUTE)
     assert round(sums["planned"], 6) == sum((line.planned for line in lines), NOTHING) / MINUTE
     assert round(sums["in_plan"], 6) == sum((line.in_plan or NOTHING for line in lines), NOTHING) / MINUTE
-    unknown = [line.planned for line in lines if line.in_plan is None]
-    assert round(sums["unknown"], 6) == sum(unknown, NOTHING) / MINUTE
+    assert round(sums["unknown"], 6) == sum((line.unknown for line in lines), NOTHING) / MINUTE
     known = [line.beyond or NOTHING for line in lines if line.in_plan is not None]
     assert round(sums["beyond"], 6) == sum(known, NOTHING) / MINUTE
 
@@ -206,6 +209,19 @@ def test_what_nobody_tells_is_not_known_and_not_nothing() -> None:
     assert (absent.adherence, absent.has_come, absent.absent) == (0.0, False, 720 * MINUTE)
     on_phone = night(Person(name="Dana", plans=spans((0, 720)), on_phone=spans((60, 70))))
     assert (on_phone.adherence, on_phone.has_come) == (None, None), "he was there, and nobody says for how long"
+
+
+def test_while_no_source_was_heard_nobody_is_late_or_absent() -> None:
+    """The connection was lost from before eight to half past eight; Fay was there before it and after it."""
+    lost = spans((-10, 30))
+    late = night(Person(name="Dana", plans=spans((0, 720)), logged_in=spans((30, 720)), unheard=lost))
+    assert (minutes(late)[:3], late.unknown, late.adherence) == ((720, 690, 0), 30 * MINUTE, 1.0)
+    later = night(Person(name="Erik", plans=spans((0, 720)), logged_in=spans((50, 720)), unheard=lost))
+    assert later.late_start == 20 * MINUTE
+    held = night(Person(name="Fay", plans=spans((0, 720)), logged_in=spans((-60, 720)), unheard=lost))
+    assert (held.in_plan, held.unknown) == (720 * MINUTE, NOTHING)
+    dark = night(Person(name="Gita", plans=spans((0, 30)), unheard=lost))
+    assert (dark.adherence, dark.has_come, dark.absences) == (None, None, 0)
 
 
 def test_without_a_plan_talk_is_work_too() -> None:
@@ -405,3 +421,20 @@ async def test_a_day_cuts_a_plan_and_a_week_is_judged_where_it_is_planned(world:
     assert lines(week)["Dana Ann"] == "13:00 11:55 0:25 0:40 0:00 0:00"
     assert "hal" not in lines(week), "that day has no roster"
     assert (await told_of(world, "month:2026-10")).adherence is None
+
+
+async def test_an_outage_is_nobodys_lateness(world: World) -> None:
+    """Half an hour of which no source of anybody's was heard, and one of which one of two sources was not."""
+    await night_of_the_25th(world)
+    await plan(world)
+    lost = [datetime.fromtimestamp(clock(at), UTC) for at in ("20:10", "20:20", "07:30", "07:50")]
+    add = "INSERT INTO connection_outages VALUES ($1, $2, $3, 'timeout'), ($1, $4, $5, 'timeout')"
+    await world.pool.execute(add, "native", *lost)
+    summary = await told_of(world)
+    assert lines(summary)["Dana Ann"] == "13:00 11:55 0:15 0:20 0:00 0:00"
+    assert summary.adherence is not None
+    people = {line.agent: line for line in summary.adherence.people}
+    assert people["Dana Ann"].unknown_seconds == people["Erik"].unknown_seconds == 1800
+    assert people["Dana Ann"].adherence == pytest.approx(715 / 750)
+    assert (people["Erik"].adherence, people["Erik"].absent_seconds) == (0.0, 12.5 * 3600)
+    assert people["Boris"].unknown_seconds == 0, "he was there all the time"

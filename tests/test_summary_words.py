@@ -154,3 +154,28 @@ def test_kazakh_has_its_own_words_where_there_are_some_and_russian_ones_where_no
     assert language("kk").text("queue") == "Кезек"
     assert language("kk").text("offered") == "Поступило"
     assert said(a_night(), "kk")[0].startswith("Поступило 120 звонков")
+
+
+@pytest.mark.parametrize(
+    ("count", "goes_on", "english", "russian"),
+    [
+        (0, False,
+         "there was no connection to pbx from 21:00 to 21:07 (7 min): what went on was asked for again, calls that "
+         "began and ended in that time are not known",
+         "связи с pbx не было с 21:00 до 21:07 (7 мин): продолжавшиеся звонки запрошены заново, звонки, которые "
+         "начались и закончились за это время, неизвестны"),
+        (1, False, "asked for again, 1 call ended or was answered unheard, calls that began",
+         "запрошены заново, ответ или конец 1 звонка не услышан, звонки, которые"),
+        (3, False, "asked for again, 3 calls ended or were answered unheard, calls that began",
+         "запрошены заново, ответ или конец 3 звонков не услышан, звонки, которые"),
+        (0, True, "there has been no connection to pbx since 23 Nov 2026 21:00", "связи с pbx нет с 23.11.2026 21:00"),
+    ],
+)  # fmt: skip
+def test_a_lost_connection_is_told_as_what_it_was(count: int, goes_on: bool, english: str, russian: str) -> None:
+    begin = BEGIN + timedelta(hours=1)
+    end = None if goes_on else begin + timedelta(minutes=7)
+    note = Note(doubt=Doubt.DISCONNECTED, count=count, source="pbx", begin=begin, end=end)
+    told = replace(a_night(), notes=(note,))
+    for code, beginning, words in (("en", "The data are incomplete: ", english), ("ru", "Данные неполны: ", russian)):
+        last = said(told, code)[-1]
+        assert last.startswith(beginning) and words in last

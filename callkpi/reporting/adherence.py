@@ -10,10 +10,11 @@ A break is a gap between two plans of a person: nobody is planned in it, so who 
 plan. Plans with a break between them are one *stint*: he starts once and ends once. What he missed of his plan is told
 in parts that never overlap, so that for each person, to the millisecond,
 
-    planned = in plan + late start + early end + away + absent
+    planned = in plan + late start + early end + away + absent + unknown
 
 *late start* is the planned time of a stint before he first came, *early end* that after he last left, *away* what is
-missing between, *absent* a stint to which he never came. A start or an end that lies outside of the window is not told
+missing between, *absent* a stint to which he never came, *unknown* what nobody could have told because no source of his
+was heard; that is in no share. A start or an end that lies outside of the window is not told
 as late or early for the window's edge: he came when he came, and what he missed here is away. Intervals are real time
 [begin, end) in UTC: midnight and the change of the clocks are nothing special.
 """
@@ -109,6 +110,7 @@ class Person:
     plans: Spans = ()  #: as the roster has them, united
     logged_in: Spans = ()  #: as his sources tell, united, up to now
     on_phone: Spans = ()  #: talk, hold and after-call work while no source says that he is logged in, united
+    unheard: Spans = ()  #: when none of his sources was heard
     told: bool = True  #: one of his sources tells who is logged in, and spoke in this time
 
     @property
@@ -116,6 +118,11 @@ class Person:
         """His plans, those with nothing but breaks between them together."""
         whole = united(self.plans, BREAK)
         return [common((hull,), self.plans) for hull in whole]
+
+    @property
+    def blind(self) -> Spans:
+        """When nobody could have told that he had come."""
+        return without(self.unheard, self.logged_in)
 
     @property
     def is_known(self) -> bool:
@@ -137,6 +144,7 @@ class Kept:
     early_end: timedelta | None
     away: timedelta | None
     absent: timedelta | None
+    unknown: timedelta  #: planned, and nobody could have told
     beyond: timedelta | None  #: logged in while not planned; without any plan also on the phone
     stints: int  #: how often he was to come
     absences: int | None  #: how often of these he never came
@@ -144,12 +152,15 @@ class Kept:
     @property
     def adherence(self) -> float | None:
         """See the module; None without planned time, and where nobody says when he was there."""
-        return None if self.in_plan is None or not self.planned else self.in_plan / self.planned
+        judged = self.planned - self.unknown
+        return None if self.in_plan is None or not judged else self.in_plan / judged
 
     @property
     def has_come(self) -> bool | None:
         """To any of his stints; None of who was not planned, or is not known."""
-        return None if self.absences is None or not self.stints else self.absences < self.stints
+        if self.absences is None or not self.stints or (self.unknown == self.planned and not self.in_plan):
+            return None
+        return self.absences < self.stints
 
     @property
     def is_late(self) -> bool:
@@ -189,13 +200,13 @@ class Window:
 def kept(person: Person, window: Window) -> Kept:
     """How a person kept to his plan in a window."""
     at_work = person.logged_in if person.plans else united([*person.logged_in, *person.on_phone])
-    parts = [part for stint in person.stints if (part := _stint(stint, person.logged_in, window)) is not None]
+    parts = [part for stint in person.stints if (part := _stint(stint, person, window)) is not None]
     planned = sum((part.planned for part in parts), NOTHING)
     beyond = length(common(without(at_work, person.plans), common(window.span, window.rostered)))
     if not person.is_known:
         return Kept(
             name=person.name, planned=planned, in_plan=None, late_start=None, early_end=None, away=None, absent=None,
-            beyond=beyond if not person.plans else None, stints=len(parts), absences=None,
+            unknown=planned, beyond=beyond if not person.plans else None, stints=len(parts), absences=None,
         )  # fmt: skip
 
     def total(name: str) -> timedelta:
@@ -203,8 +214,8 @@ def kept(person: Person, window: Window) -> Kept:
 
     return Kept(
         name=person.name, planned=planned, in_plan=total("in_plan"), late_start=total("late_start"),
-        early_end=total("early_end"), away=total("away"), absent=total("absent"), beyond=beyond, stints=len(parts),
-        absences=sum(not part.has_come for part in parts),
+        early_end=total("early_end"), away=total("away"), absent=total("absent"), unknown=total("unknown"),
+        beyond=beyond, stints=len(parts), absences=sum(part.has_come is False for part in parts),
     )  # fmt: skip
 
 
@@ -221,8 +232,7 @@ def steps(people: Sequence[Person], bounds: Iterable[tuple[datetime, datetime]],
             sums["beyond"] += length(without(there, plan))
             if person.is_known:
                 sums["in_plan"] += length(common(plan, there))
-            else:
-                sums["unknown"] += length(plan)
+            sums["unknown"] += length(common(plan, person.blind) if person.is_known else plan)
         whole = length(span)
         yield Step(begin=begin, end=until, **{name: amount / whole for name, amount in sums.items()})
 
@@ -235,14 +245,15 @@ class _Stint:
     """One stint within the window."""
 
     planned: timedelta
+    unknown: timedelta
     in_plan: timedelta
     late_start: timedelta
     early_end: timedelta
-    has_come: bool
+    has_come: bool | None  #: None where nobody could have told
 
     @property
     def missed(self) -> timedelta:
-        return self.planned - self.in_plan - self.late_start - self.early_end
+        return self.planned - self.unknown - self.in_plan - self.late_start - self.early_end
 
     @property
     def away(self) -> timedelta:
@@ -253,18 +264,18 @@ class _Stint:
         return NOTHING if self.has_come else self.missed
 
 
-def _stint(stint: Spans, logged_in: Spans, window: Window) -> _Stint | None:
+def _stint(stint: Spans, person: Person, window: Window) -> _Stint | None:
     """None where nothing of it lies in the window. When he first came and last left is seen from the whole stint."""
-    here = common(stint, window.span)
-    if not here:
+    planned = common(stint, window.span)
+    if not planned:
         return None
-    there = common(stint, logged_in)
-    planned, in_plan = length(here), length(common(here, there))
+    here, there = without(planned, person.blind), common(stint, person.logged_in)
+    unknown, in_plan = length(planned) - length(here), length(common(here, there))
     if not there:
-        return _Stint(planned, in_plan, NOTHING, NOTHING, has_come=False)
+        return _Stint(length(planned), unknown, in_plan, NOTHING, NOTHING, has_come=False if here else None)
     first, last = there[0].begin, there[-1].end
     late = sum((max(min(span.end, first) - span.begin, NOTHING) for span in here), NOTHING)
     # Who has left while his plan goes on may come back.
     over = stint[-1].end <= window.now
     early = sum((max(span.end - max(span.begin, last), NOTHING) for span in here), NOTHING) if over else NOTHING
-    return _Stint(planned, in_plan, late, early, has_come=True)
+    return _Stint(length(planned), unknown, in_plan, late, early, has_come=True)

@@ -18,7 +18,7 @@ from callkpi.kpi import Fact, Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.presence import Times
-from callkpi.reporting import attendance, goals, periods
+from callkpi.reporting import attendance, goals, outages, periods
 from callkpi.reporting.adherence import Window
 from callkpi.reporting.behind import FATES, kept_since, missed_in, written_off_before
 from callkpi.reporting.calendar import Shift
@@ -460,7 +460,14 @@ class _Assembly:
         return [name for name, source in self.settings.sources.items() if source.tenant == self.tenant]
 
     async def _silences(self) -> list[Note]:
-        """Sources that told nothing for longer than they may, within business hours."""
+        """Connections that were lost, and sources that told nothing for longer than they may, within business hours."""
+        connected = [name for name in self._sources if name in self.settings.connected]
+        window = (self.period.begin, self.told_until)
+        lost = await outages.notes(self.db, self.tenant, connected, *window) if connected else []
+        limit = timedelta(minutes=self.own.targets.silent_minutes)
+        return [*lost, *outages.without_outages(await self._gaps(), lost, self.told_until, limit)]
+
+    async def _gaps(self) -> list[Note]:
         begin, end = self.period.begin, self.told_until
         limit = timedelta(minutes=self.own.targets.silent_minutes)
         open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 
 import asyncpg
 
 from callkpi import config, presence, timekeeping
 from callkpi.names import Names
 from callkpi.people import Ambiguous, Directory
-from callkpi.reporting import adherence, rosters
-from callkpi.reporting.adherence import BREAK, NOTHING, SHORT, Kept, Person, Span, Window, common, united
+from callkpi.reporting import adherence, outages, rosters
+from callkpi.reporting.adherence import BREAK, NOTHING, SHORT, Kept, Person, Span, Spans, Window, common, united
 from callkpi.reporting.rosters import LONGEST, Planned
 from callkpi.reporting.statistics import team_names
 from callkpi.reporting.summary import Adherence, PersonsPlan, StaffStep
@@ -55,8 +56,9 @@ async def of(
     end = min(now, max(window.end, *(hull.end for hull in hulls)))
     told = await timekeeping.spans_between(db, whose.tenant, begin, end)
     telling = await timekeeping.telling(db, whose.tenant, begin, end, journal=journal)
+    lost = await outages.spans(db, sorted(telling), begin, end)
     sources = frozenset(name for name, source in settings.sources.items() if source.tenant == whose.tenant)
-    reading = _Reading(settings.tenants[whose.tenant], names, whose, window, sources, telling)
+    reading = _Reading(settings.tenants[whose.tenant], names, whose, window, sources, telling, lost)
     people = reading.people(near, told, Span(begin, end))
     if not any(person.plans for person in people):
         return None
@@ -69,11 +71,11 @@ def summed(people: Sequence[Person], window: Window, bounds: Iterable[tuple[date
     """What a summary tells of *people*. Pure."""
     lines = [line for person in people if _matters(line := adherence.kept(person, window))]
     planned = [line for line in lines if line.planned]
-    known = [line for line in planned if line.in_plan is not None]
+    known = [line for line in planned if line.adherence is not None]
     late = [line.late_start or NOTHING for line in known if line.is_late]
     early = [line.early_end or NOTHING for line in known if line.is_early]
     time, there = (sum((amount for amount in each), NOTHING) for each in (
-        (line.planned for line in known), (line.in_plan or NOTHING for line in known)
+        (line.planned - line.unknown for line in known), (line.in_plan or NOTHING for line in known)
     ))  # fmt: skip
     return Adherence(
         planned_people=len(planned), came=sum(line.has_come is True for line in known),
@@ -104,7 +106,8 @@ def _line(line: Kept) -> PersonsPlan:
         agent=line.name, planned_seconds=line.planned.total_seconds(), in_plan_seconds=seconds(line.in_plan),
         adherence=line.adherence,
         late_start_seconds=seconds(line.late_start), early_end_seconds=seconds(line.early_end),
-        away_seconds=seconds(line.away), absent_seconds=seconds(line.absent), beyond_plan_seconds=seconds(line.beyond),
+        away_seconds=seconds(line.away), absent_seconds=seconds(line.absent),
+        unknown_seconds=line.unknown.total_seconds(), beyond_plan_seconds=seconds(line.beyond),
         stints=line.stints, absences=line.absences,
     )  # fmt: skip
 
@@ -135,6 +138,7 @@ class _Reading:
     window: Window
     sources: frozenset[str]
     telling: frozenset[str]
+    lost: Mapping[str, Spans]  #: when each source was not heard
 
     def people(self, near: Sequence[Planned], told: _Told, hull: Span) -> list[Person]:
         learnt = self.names.learnt(self.whose.tenant, "agent")
@@ -164,9 +168,11 @@ class _Reading:
             if stretch.base or stretch.phone != "ringing":
                 span = Span(*(at + timedelta(milliseconds=ms) for ms in (stretch.begin, stretch.end)))
                 (logged_in if stretch.base else on_phone).extend(common((span,), (hull,)))
+        sources = sorted(self._sources_of(keys) & self.telling)
         return Person(
             name=name, plans=united(span for stint in mine for span in stint), logged_in=united(logged_in),
-            on_phone=united(on_phone), told=bool(self._sources_of(keys) & self.telling),
+            on_phone=united(on_phone), told=bool(sources),
+            unheard=reduce(common, (self.lost.get(source, ()) for source in sources)) if sources else (),
         )  # fmt: skip
 
     def _show(self, key: str) -> str:

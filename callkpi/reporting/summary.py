@@ -126,6 +126,7 @@ class PersonsPlan:
     early_end_seconds: float | None
     away_seconds: float | None
     absent_seconds: float | None
+    unknown_seconds: float  #: planned, and nobody could have told; in no share
     beyond_plan_seconds: float | None
     stints: int  #: how often he was to come
     absences: int | None  #: how often of these he never came
@@ -221,6 +222,7 @@ class Doubt(StrEnum):
     OPEN = "open"  #: calls that still go on count as offered, and as nothing else yet
     EXPIRED = "expired"  #: calls whose end never came
     REJECTED = "rejected"  #: payloads that could not be understood
+    DISCONNECTED = "disconnected"  #: a connected source was not heard; count: calls that ended unheard
     SILENT = "silent"  #: a source told nothing for long
     NEVER_SPOKE = "never_spoke"  #: a source told nothing at all in the period
     LATE = "late"  #: calls whose events came long after they happened

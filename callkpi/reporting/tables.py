@@ -36,7 +36,8 @@ AGENT_TIMES = (
 _ALWAYS = ("handled", "answered")
 #: Of a person and his plan: told where there is any of it.
 PLAN_WHERE_ANY = (
-    "late_start_seconds", "early_end_seconds", "away_seconds", "absent_seconds", "beyond_plan_seconds",
+    "late_start_seconds", "early_end_seconds", "away_seconds", "absent_seconds", "unknown_seconds",
+    "beyond_plan_seconds",
 )  # fmt: skip
 
 
@@ -216,7 +217,8 @@ class _Maker:
     def adherence(self) -> Table:
         """Each person's plan beside what he was there of it."""
         lines = self._summary.adherence.people if self._summary.adherence is not None else ()
-        names = [name for name in PLAN_WHERE_ANY if any(getattr(line, name) for line in lines)]
+        known = [line for line in lines if line.in_plan_seconds is not None]
+        names = [name for name in PLAN_WHERE_ANY if any(getattr(line, name) for line in known)]
         heads = ("agent", "planned_seconds", "in_plan_seconds", "adherence", *names, "note")
         rows = [(Cell(line.agent), *self._kept(line, names), self._came(line)) for line in lines]
         return self._table("adherence", "planned_and_worked", [self._text(head) for head in heads], rows)
@@ -226,7 +228,8 @@ class _Maker:
         yield Cell(line.planned_seconds if planned else None, Kind.SECONDS)
         for name in ("in_plan_seconds", "adherence"):
             value = getattr(line, name) if planned else None
-            yield Cell(value, kind_of(name)) if known or not planned else Cell(self._text("not_known"))
+            unknown = planned and (not known or line.unknown_seconds == line.planned_seconds)
+            yield Cell(self._text("not_known")) if unknown else Cell(value, kind_of(name))
         for name in names:
             value = getattr(line, name)
             yield Cell(value if planned or name == "beyond_plan_seconds" else None, Kind.SECONDS)

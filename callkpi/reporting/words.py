@@ -16,7 +16,7 @@ from callkpi.reporting.summary import Doubt, Interval, Note, Summary
 
 #: Doubts that make a figure less than the truth; the others are good to know.
 SERIOUS = (
-    Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
+    Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.DISCONNECTED, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
     Doubt.CONFLICTING,
 )  # fmt: skip
 #: How many gaps of silence are told one by one.
@@ -291,7 +291,7 @@ class _Said:
         yield [Part(" ".join(told) or self._language.text("s_complete"))]
 
     def _notes(self, notes: Sequence[Note]) -> str:
-        gaps = [note for note in notes if note.doubt is Doubt.SILENT]
+        gaps = [note for note in notes if note.doubt in (Doubt.DISCONNECTED, Doubt.SILENT)]
         shown = [note_text(note, self._language, self._zone) for note in notes if note not in gaps[_GAPS:]]
         if len(gaps) > _GAPS:
             shown.append(self._language.counted("s_more", len(gaps) - _GAPS))
@@ -305,7 +305,18 @@ def note_text(note: Note, language: Language, zone: ZoneInfo) -> str:
         begin, end = _times(note, language, zone)
     key = f"d_{note.doubt.value}"
     values = {"source": note.source, "begin": begin, "end": end}
+    if note.doubt is Doubt.DISCONNECTED:
+        return _outage(note, values, language)
     return language.counted(key, note.count, **values) if note.count else language.text(key, **values)
+
+
+def _outage(note: Note, values: Mapping[str, str], language: Language) -> str:
+    """Between when a source was not heard, and what that did to calls."""
+    if note.begin is None or note.end is None:
+        return language.text("d_disconnected_now", **values)
+    length = language.duration((note.end - note.begin).total_seconds())
+    unheard = language.counted("d_unheard", note.count) if note.count else ""
+    return language.text("d_disconnected", length=length, unheard=unheard, **values)
 
 
 def _times(note: Note, language: Language, zone: ZoneInfo) -> tuple[str, str]:

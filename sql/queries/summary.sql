@@ -90,3 +90,13 @@ SELECT body FROM calls
 WHERE tenant = $1 AND started_at > $2::timestamptz - interval '2 days' AND started_at < $2::timestamptz
     AND (ended_at IS NULL OR ended_at > $2::timestamptz) AND direction IN ('inbound', 'outbound')
 ORDER BY started_at, source, call_id;
+
+-- name: unheard_in
+-- Calls of some sources of which an answer or the end was not heard, that may have ended from $3 to $4. Served by
+-- calls_by_time; a call is at most two days long.
+SELECT source, call_id, coalesce(ended_at, last_event_at) AS at FROM calls
+WHERE tenant = $1 AND source = ANY ($2::text[])
+    AND started_at > $3::timestamptz - interval '2 days' AND started_at < $4::timestamptz
+    AND last_event_at >= $3::timestamptz
+    AND body::text LIKE '%"unheard"%' AND (body -> 'flags')::jsonb ? 'unheard'
+ORDER BY started_at, source, call_id;
