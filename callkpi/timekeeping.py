@@ -408,13 +408,26 @@ async def people(
     return result
 
 
-async def spans_between(
+class Stretches(NamedTuple):
+    """When an agent was at work, in order: [begin, end) in milliseconds since 1970."""
+
+    logged_in: list[tuple[int, int]]  #: as his source says
+    on_phone: list[tuple[int, int]]  #: talk, hold and after-call work while it does not say so
+
+
+async def stretches_between(
     db: asyncpg.Pool | asyncpg.Connection, tenant: str, begin: datetime, end: datetime
-) -> dict[str, list[tuple[datetime, Span]]]:
-    """What every agent did in the quarters of [begin, end), by key: the begin of a quarter, a stretch of it."""
-    found: dict[str, list[tuple[datetime, Span]]] = defaultdict(list)
+) -> dict[str, Stretches]:
+    """What every agent did in the quarters of [begin, end), by key."""
+    found: dict[str, Stretches] = {}
     for row in await db.fetch(store.query("agents", "spans_between"), tenant, kpi.quarter(begin), end):
-        found[agent_key(row["source"], row["agent"])] += ((row["at"], span) for span in _spans(row["spans"]))
+        of = found.setdefault(agent_key(row["source"], row["agent"]), Stretches([], []))
+        at = to_ms(row["at"])
+        for since, until, base, phone, _ in orjson.loads(row["spans"]):
+            if base or phone != "ringing":
+                known = of.logged_in if base else of.on_phone
+                first = known.pop()[0] if known and known[-1][1] == at + since else at + since
+                known.append((first, at + until))
     return found
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 
 import asyncpg
 
-from callkpi import config, presence, timekeeping
+from callkpi import config, timekeeping
 from callkpi.names import Names
 from callkpi.people import Ambiguous, Directory
+from callkpi.presence import from_ms
 from callkpi.reporting import adherence, outages, rosters
 from callkpi.reporting.adherence import BREAK, NOTHING, SHORT, Kept, Person, Span, Spans, Window, common, united
 from callkpi.reporting.rosters import LONGEST, Planned
@@ -54,7 +55,7 @@ async def of(
         return None
     begin = min(window.begin, *(hull.begin for hull in hulls))
     end = min(now, max(window.end, *(hull.end for hull in hulls)))
-    told = await timekeeping.spans_between(db, whose.tenant, begin, end)
+    told = await timekeeping.stretches_between(db, whose.tenant, begin, end)
     telling = await timekeeping.telling(db, whose.tenant, begin, end, journal=journal)
     lost = await outages.spans(db, sorted(telling), begin, end)
     sources = frozenset(name for name, source in settings.sources.items() if source.tenant == whose.tenant)
@@ -114,7 +115,7 @@ def _line(line: Kept) -> PersonsPlan:
 
 # -- people -----------------------------------------------------------------------------------------------
 
-_Told = Mapping[str, Sequence[tuple[datetime, presence.Span]]]
+_Told = Mapping[str, timekeeping.Stretches]
 
 
 def _by_agent(plans: Iterable[Planned]) -> dict[str, list[Span]]:
@@ -163,15 +164,13 @@ class _Reading:
         mine = [common((stint,), spans) for stint in united(spans, BREAK) if _touches(stint, self.window)]
         if not mine and self.whose.is_of_queues and (name not in self.whose.helped or self._is_planned(plans)):
             return None
-        logged_in, on_phone = list[Span](), list[Span]()
-        for at, stretch in (each for key in keys for each in told.get(key, ())):
-            if stretch.base or stretch.phone != "ringing":
-                span = Span(*(at + timedelta(milliseconds=ms) for ms in (stretch.begin, stretch.end)))
-                (logged_in if stretch.base else on_phone).extend(common((span,), (hull,)))
+        his = [told[key] for key in keys if key in told]
+        logged_in = united(_spans(each for of in his for each in of.logged_in))
+        on_phone = united(_spans(each for of in his for each in of.on_phone))
         sources = sorted(self._sources_of(keys) & self.telling)
         return Person(
-            name=name, plans=united(span for stint in mine for span in stint), logged_in=united(logged_in),
-            on_phone=united(on_phone), told=bool(sources),
+            name=name, plans=united(span for stint in mine for span in stint), logged_in=common(logged_in, (hull,)),
+            on_phone=common(on_phone, (hull,)), told=bool(sources),
             unheard=reduce(common, (self.lost.get(source, ()) for source in sources)) if sources else (),
         )  # fmt: skip
 
@@ -190,6 +189,10 @@ class _Reading:
         """Who may tell of him: an id alone is that of any source."""
         named = [key.partition(":")[0] for key in keys]
         return frozenset(named) & self.sources if {*named} <= self.sources else self.sources
+
+
+def _spans(stretches: Iterable[tuple[int, int]]) -> Iterator[Span]:
+    return (Span(from_ms(begin), from_ms(end)) for begin, end in stretches)
 
 
 def _found(directory: Directory, agent: str) -> str:
