@@ -197,8 +197,8 @@ def _agents(tenant: config.Tenant, seen: Mapping[str, str] | None) -> _Known:
         except Ambiguous as error:
             raise BadRoster(f"{where}: agent: {error}") from None
         if found is None:
-            near = guess(told, directory.names)
-            raise BadRoster(f"{where}: agent: {told!r} is nobody of agents or people{near}; add him there, or mend it")
+            near = f"{guess(told, directory.names)}; mend it, or add it to people"
+            raise BadRoster(f"{where}: agent: {told!r} is nobody of agents or people{near}")
         return found
 
     return known
