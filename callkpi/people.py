@@ -56,8 +56,9 @@ class Directory:
         self._ids: dict[str, str] = {key: key for key in tenant.agents}
         for person in tenant.people.values():
             self._ids.update(dict.fromkeys(person.ids, next(iter(person.ids), "")))
-        #: What else each is called, in the order of what goes before: the configuration's names, those of the sources.
-        self._called: tuple[dict[str, set[str]], ...] = (defaultdict(set), defaultdict(set))
+        #: What else each is called, in the order of what goes before: the configuration's names, what screens show, and
+        #: ids of any source.
+        self._called: tuple[dict[str, set[str]], ...] = (defaultdict(set), defaultdict(set), defaultdict(set))
         self.names: dict[str, None] = {}  #: everything that is understood, for a guess; in order
         for key in self._ids:
             self._call(0, people.names.get(key, ""), key)
@@ -66,8 +67,8 @@ class Directory:
                 self._call(0, name, person.ids[0])
         for key, shown in sorted((seen or {}).items()):
             known = self._ids.get(key) or self._ids.get(agent_id(key)) or key
-            for called in (key, agent_id(key), shown):
-                self._call(1, called, known)
+            for tier, called in ((1, key), (1, shown), (2, agent_id(key))):
+                self._call(tier, called, known)
         self.names.update(dict.fromkeys(self._ids))
 
     def _call(self, tier: int, name: str, key: str) -> None:

@@ -21,6 +21,7 @@ TENANT = Tenant(
 )
 #: Whom the store knows.
 SEEN = {"native:f": "Fay", "pbx:1001": "Dana", "pbx:70": "70", "portal:70": "70 (portal)", "portal:71": "Igor"}
+SEEN |= {"pbx:80": "Olga", "portal:80": "Oleg"}
 TODAY = date(2026, 10, 20)
 WEEKLY = """BEGIN:VCALENDAR
 VERSION:2.0
@@ -111,7 +112,7 @@ def test_a_calendar_repeats_with_exceptions_by_the_clock() -> None:
         ("agent,date,hours\n1001,2026-10-24,09:00-17:00\nHana Berg,2026-10-24,09:00-18:00\n",
          "line 3: agent: 'Hana Berg' is nobody of agents or people (did you mean 'Hanna Berg'?)"),
         ("agent,date,hours\nkim,2026-10-24,09:00-17:00\n", "line 2: agent: 'kim' may be 1010 or pbx:60; write that"),
-        ("agent,date,hours\n70,2026-10-24,09:00-17:00\n", "line 2: agent: '70' may be pbx:70 or portal:70"),
+        ("agent,date,hours\n80,2026-10-24,09:00-17:00\n", "line 2: agent: '80' may be pbx:80 or portal:80"),
         (WEEKLY.replace("CN=igor", "CN=Guest"), "event 'Long night' of 2026-10-24 20:00: agent: 'Guest' is nobody"),
         ("BEGIN:VCALENDAR\nnonsense", "no calendar that can be read"),
     ],
@@ -127,7 +128,7 @@ def test_what_cannot_be_read_is_told_with_its_line(text: str, said: str) -> None
     [
         ("1001", "1001"), ("dana", "1001"), ("pbx:1001", "1001"), ("hanna", "pbx:58"), ("HANNA BERG", "pbx:58"),
         ("portal:7", "pbx:58"), ("f", "native:f"), ("native:f", "native:f"), ("Igor", "portal:71"), ("71", "portal:71"),
-        ("portal:70", "portal:70"),
+        ("portal:70", "portal:70"), ("70", "pbx:70"), ("70 (portal)", "portal:70"),
     ],
 )  # fmt: skip
 def test_an_agent_is_named_by_any_id_by_name_or_by_a_persons_key(told: str, agent: str) -> None:

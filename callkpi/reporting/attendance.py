@@ -45,9 +45,9 @@ async def of(
 
     *journal* says whether the journal of that time is still kept.
     """
-    now = min(window.now, datetime.now(UTC))
+    now, length = min(window.now, datetime.now(UTC)), window.end - window.begin
     window = replace(window, end=min(window.end, now), now=now)
-    if window.begin >= window.end or window.end - window.begin > LONGEST_PERIOD:
+    if window.begin >= window.end or length > LONGEST_PERIOD:
         return None
     near = await rosters.planned(db, whose.tenant, window.begin - LONGEST, window.end + LONGEST)
     hulls = [hull for spans in _by_agent(near).values() for hull in united(spans, BREAK) if _touches(hull, window)]
@@ -63,9 +63,8 @@ async def of(
     people = reading.people(near, told, Span(begin, end))
     if not any(person.plans for person in people):
         return None
-    whole = window.end - window.begin <= WHOLE
     around = united((span for person in people for span in person.plans), AROUND)
-    return people, replace(window, rostered=window.span if whole else around)
+    return people, replace(window, rostered=window.span if length <= WHOLE else around)
 
 
 def summed(people: Sequence[Person], window: Window, bounds: Iterable[tuple[datetime, datetime]]) -> Adherence:
