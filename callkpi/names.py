@@ -54,6 +54,13 @@ class Names:
             self._learn_at = time.monotonic() + FRESH_SECONDS
         self.tell_apart(await db.fetch(store.query("agents", "twins")))
 
+    async def seen(self, db: asyncpg.Pool | asyncpg.Connection, tenant: str) -> dict[str, str]:
+        """Every agent whom the store knows, also one who never had a call: key to shown name."""
+        await self.refresh(db)
+        rows = await db.fetch(store.query("reports", "names"))
+        keys = [row["name"] for row in rows if (row["tenant"], row["kind"]) == (tenant, "agent")]
+        return {key: self.show(tenant, "agent", key) for key in [*keys, *self.learnt(tenant, "agent")] if key}
+
     def learn(self, rows: Iterable[Mapping[str, str]]) -> None:
         """Names that portals told. Of equal ones the first keeps its name, the others show their id as well."""
         learnt: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)

@@ -17,7 +17,7 @@ from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.people import team_names
 from callkpi.presence import Times
-from callkpi.reporting import goals, periods, silences, slots, sums, teams
+from callkpi.reporting import adherence, attendance, goals, outages, periods, silences, slots, sums, teams
 from callkpi.reporting.behind import (
     FATES,
     Window,
@@ -34,6 +34,7 @@ from callkpi.reporting.summary import (
     CALLS,
     ENTRIES,
     HANDLES,
+    Adherence,
     AgentLine,
     Before,
     CallBack,
@@ -205,6 +206,7 @@ class _Assembly:
             goals=self._goals(figures, queues, agents),
             service_level_seconds=self._service_level_seconds(("", *self.own.queues)),
             service_level_formula=self.own.service_level_formula.value,
+            adherence=await self._adherence([row["agent"] for row in agents]),
             ledger=await self._ledger() if self.reads_calls and self.with_ledger else None,
         )
 
@@ -239,6 +241,7 @@ class _Assembly:
             goals=self._goals(people.figures, entries["rows"], people.rows),
             service_level_seconds=self._service_level_seconds(("", *self.own.queues)) if self.only else None,
             service_level_formula=formula.value,
+            adherence=await self._adherence([row["agent"] for row in people.rows]),
             ledger=await self._ledger(team) if self.reads_calls and self.with_ledger else None,
             team=await teams.work(self.db, self.own, team, people, entries["total"] or None, _agent_line),
         )
@@ -315,6 +318,17 @@ class _Assembly:
         ids = self.names.ids(self.tenant, "queue", name)
         known = [id for id in ids if id in self.own.queues] or [name]
         return QueueLine(queue=name, figures=figures, service_level_seconds=self._service_level_seconds(known))
+
+    async def _adherence(self, helped: Sequence[str]) -> Adherence | None:
+        """Planned time beside time at work, where a roster covers the period."""
+        period = self.period
+        called = (period.id, period.name) if period.kind == "shift" else ()
+        whose = attendance.Whose(self.tenant, called, period.team, bool(self.only), helped)
+        window = adherence.Window(begin=period.begin, end=period.end, now=self.as_of)
+        found = await attendance.of(self.db, self.settings, self.names, whose, window, journal=self._has("journal"))
+        if found is None:
+            return None
+        return attendance.summed(*found, steps(period.begin, period.end, self.own.zone))
 
     # -- over time -------------------------------------------------------------------------------------
     async def _intervals(self) -> list[Interval]:
@@ -454,7 +468,7 @@ class _Assembly:
                 store.query("summary", "heard"), self.tenant, self._sources, *window, LATE.total_seconds()
             )
             late = silences.late(heard)
-            for note in self._silences(heard):
+            for note in await self._unheard(heard):
                 yield note
         found = await self._calls_in("reconciled_in", window)
         doubtful = await self._calls_in("conflicting_in", window)
@@ -473,8 +487,15 @@ class _Assembly:
     def _sources(self) -> list[str]:
         return [name for name, source in self.settings.sources.items() if source.tenant == self.tenant]
 
+    async def _unheard(self, heard: Iterable[Mapping[str, Any]]) -> list[Note]:
+        """Connections that were lost, and sources that told nothing for longer than they may, within business hours."""
+        connected = [name for name in self._sources if name in self.settings.connected]
+        window = (self.period.begin, self.told_until)
+        lost = await outages.notes(self.db, self.tenant, connected, *window) if connected else []
+        limit = timedelta(minutes=self.own.targets.silent_minutes)
+        return [*lost, *outages.without_outages(self._silences(heard), lost, self.told_until, limit)]
+
     def _silences(self, heard: Iterable[Mapping[str, Any]]) -> Iterator[Note]:
-        """Sources that told nothing for longer than they may, within business hours."""
         begin, end = self.period.begin, self.told_until
         limit = timedelta(minutes=self.own.targets.silent_minutes)
         open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []

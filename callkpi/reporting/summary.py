@@ -115,6 +115,56 @@ class AgentLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PersonsPlan:
+    """How one person kept to his plan, see :mod:`callkpi.reporting.adherence`; None where it is not known."""
+
+    agent: str  #: shown name
+    planned_seconds: float  #: 0 of who worked without a plan
+    in_plan_seconds: float | None  #: logged in while planned
+    adherence: float | None
+    late_start_seconds: float | None
+    early_end_seconds: float | None
+    away_seconds: float | None
+    absent_seconds: float | None
+    unknown_seconds: float  #: planned, and nobody could have told; in no share
+    beyond_plan_seconds: float | None
+    stints: int  #: how often he was to come
+    absences: int | None  #: how often of these he never came
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaffStep:
+    """How many people were planned and there in a step: means over the step, or what there is of it."""
+
+    begin: datetime
+    end: datetime
+    planned: float
+    in_plan: float  #: planned and logged in
+    beyond_plan: float  #: logged in and not planned
+    unknown: float  #: planned, and nobody says whether they were there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adherence:
+    """Planned time beside time at work, up to now where the period goes on."""
+
+    planned_people: int
+    came: int  #: of them, at least once
+    absent: int  #: of them, never
+    unknown: int  #: of them nobody says when they were there; they are in no share
+    unplanned: int  #: people who worked without a plan
+    late: int  #: who came and started late
+    latest_start_seconds: float
+    early: int
+    earliest_end_seconds: float
+    planned_seconds: float
+    in_plan_seconds: float | None
+    adherence: float | None  #: of those of whom it is known, all their time together
+    people: tuple[PersonsPlan, ...] = ()
+    steps: tuple[StaffStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
     """When most came, or when most waited."""
 
@@ -173,6 +223,7 @@ class Doubt(StrEnum):
     OPEN = "open"  #: calls that still go on count as offered, and as nothing else yet
     EXPIRED = "expired"  #: calls whose end never came
     REJECTED = "rejected"  #: payloads that could not be understood
+    DISCONNECTED = "disconnected"  #: a connected source was not heard; count: calls that ended unheard
     SILENT = "silent"  #: a source told nothing for long
     NEVER_SPOKE = "never_spoke"  #: a source told nothing at all in the period
     LATE = "late"  #: calls whose events came long after they happened
@@ -290,6 +341,7 @@ class Summary:
     goals: tuple[Goal, ...]
     service_level_seconds: float | None = None  #: T where all queues share it
     service_level_formula: str = "default"  #: which calls the service level is a share of
+    adherence: Adherence | None = None  #: None where no roster covers the period
     ledger: tuple[Counted, ...] | None = None  #: None of long periods: changes then name no calls
     team: TeamWork | None = None  #: None of what is about no team
 

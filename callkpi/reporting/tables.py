@@ -18,6 +18,8 @@ from callkpi.reporting.summary import (
     Goal,
     Interval,
     OpenCall,
+    PersonsPlan,
+    StaffStep,
     Summary,
     TeamInterval,
     TeamWork,
@@ -51,6 +53,11 @@ HEADLINE_OF_TEAM = (
 )  # fmt: skip
 TEAM = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds", "aht_seconds")
 TEAM_OVER_TIME = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds")
+#: Of a person and his plan: told where there is any of it.
+PLAN_WHERE_ANY = (
+    "late_start_seconds", "early_end_seconds", "away_seconds", "absent_seconds", "unknown_seconds",
+    "beyond_plan_seconds",
+)  # fmt: skip
 
 
 _A_DAY = timedelta(hours=25)
@@ -61,6 +68,7 @@ class Kind(StrEnum):
     COUNT = "count"
     SHARE = "share"
     SECONDS = "seconds"
+    PEOPLE = "people"  #: a mean number of people: with a decimal where it is not whole
     MOMENT = "moment"
     TIME = "time"
     DELTA = "delta"  #: a difference of counts
@@ -95,7 +103,7 @@ def kind_of(figure: str) -> Kind:
     """How the figure is written."""
     if figure.endswith("_seconds"):
         return Kind.SECONDS
-    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation")
+    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation", "adherence")
     return Kind.SHARE if figure in shares else Kind.COUNT
 
 
@@ -104,8 +112,8 @@ def tables(summary: Summary, code: str, reader: Reader) -> list[Table]:
     maker = _Maker(summary, language(code), reader)
     found = [maker.headline(), maker.queues(), maker.reasons(), maker.callbacks(), maker.open_calls()]
     if reader.agents:
-        found += [maker.agents(), maker.times()]
-    found += [maker.intervals(), maker.notes()]
+        found += [maker.agents(), maker.times(), maker.adherence()]
+    found += [maker.staff(), maker.intervals(), maker.notes()]
     if summary.team is not None:
         found = list(_of_team(summary, summary.team, language(code), reader))
     return [table for table in found if table.rows]
@@ -116,8 +124,8 @@ def _of_team(summary: Summary, team: TeamWork, told: Language, reader: Reader) -
     maker, customers = _MakerOfTeam(summary, team, told, reader), summary.of_customers
     yield maker.headline()
     if reader.agents:
-        yield from (maker.agents(), maker.times())
-    yield from (maker.by_queue(), maker.over_time())
+        yield from (maker.agents(), maker.times(), maker.adherence())
+    yield from (maker.staff(), maker.by_queue(), maker.over_time())
     if customers is not None:
         of_queues = _Maker(customers, told, reader)
         yield replace(of_queues.queues(), title=told.text("t_queues"))
@@ -148,6 +156,7 @@ def _shown(cell: Cell, language: Language, zone: ZoneInfo) -> str:
     writers: dict[Kind, Callable[[Any], str]] = {
         Kind.COUNT: language.number, Kind.SHARE: language.share, Kind.SECONDS: language.clock,
         Kind.DELTA: language.signed, Kind.POINTS: language.points,
+        Kind.PEOPLE: lambda value: language.number(value, 0 if round(value, 1) == round(value) else 1),
     }  # fmt: skip
     return writers[kind](value)
 
@@ -207,11 +216,14 @@ class _Maker:
         return self._table("intervals", "over_time", heads, [self._interval(i, names) for i in _folded(self._summary)])
 
     def _interval(self, interval: Interval, names: Sequence[str]) -> tuple[Cell, ...]:
-        kind = Kind.MOMENT if self._summary.period.end - self._summary.period.begin > _A_DAY else Kind.TIME
+        kind = self._kind_of_times()
         figures = [
             Cell(getattr(interval, name), kind_of(name), name, begin=interval.begin, end=interval.end) for name in names
         ]
         return (Cell(interval.begin, kind), Cell(interval.end, kind), *figures)
+
+    def _kind_of_times(self) -> Kind:
+        return Kind.MOMENT if self._summary.period.end - self._summary.period.begin > _A_DAY else Kind.TIME
 
     # -- queues and agents -----------------------------------------------------------------------------
     def queues(self) -> Table:
@@ -238,6 +250,49 @@ class _Maker:
         names = [name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)]
         rows = [(Cell(line.agent), *(Cell(getattr(line, name), kind_of(name)) for name in names)) for line in lines]
         return self._table("times", "times_in_state", [self._text(name) for name in ("agent", *names)], rows)
+
+    # -- planned and worked time -----------------------------------------------------------------------
+    def adherence(self) -> Table:
+        """Each person's plan beside what he was there of it."""
+        lines = self._summary.adherence.people if self._summary.adherence is not None else ()
+        known = [line for line in lines if line.in_plan_seconds is not None]
+        names = [name for name in PLAN_WHERE_ANY if any(getattr(line, name) for line in known)]
+        heads = ("agent", "planned_seconds", "in_plan_seconds", "adherence", *names, "note")
+        rows = [(Cell(line.agent), *self._kept(line, names), self._came(line)) for line in lines]
+        return self._table("adherence", "planned_and_worked", [self._text(head) for head in heads], rows)
+
+    def _kept(self, line: PersonsPlan, names: Sequence[str]) -> Iterator[Cell]:
+        known, planned = line.in_plan_seconds is not None, line.planned_seconds > 0
+        yield Cell(line.planned_seconds if planned else None, Kind.SECONDS)
+        for name in ("in_plan_seconds", "adherence"):
+            value = getattr(line, name) if planned else None
+            unknown = planned and (not known or line.unknown_seconds == line.planned_seconds)
+            yield Cell(self._text("not_known")) if unknown else Cell(value, kind_of(name))
+        for name in names:
+            value = getattr(line, name)
+            yield Cell(value if planned or name == "beyond_plan_seconds" else None, Kind.SECONDS)
+
+    def _came(self, line: PersonsPlan) -> Cell:
+        """What is to be said of somebody in words."""
+        if not line.planned_seconds:
+            return Cell(self._text("without_plan"))
+        if not line.absences:
+            return Cell("")
+        if line.absences < line.stints:
+            return Cell(self._language.counted("absences", line.absences), good=False)
+        return Cell(self._text("never_came" if self._summary.has_ended else "not_come_yet"), good=False)
+
+    def staff(self) -> Table:
+        """How many people were planned and there."""
+        steps = list(_alike(self._summary.adherence.steps)) if self._summary.adherence is not None else []
+        names = ["planned", "in_plan", "beyond_plan", *(["unknown"] if any(step.unknown for step in steps) else [])]
+        kind = self._kind_of_times()
+        rows = [
+            (Cell(step.begin, kind), Cell(step.end, kind), *(Cell(getattr(step, name), Kind.PEOPLE) for name in names))
+            for step in steps
+        ]
+        heads = ("from", "to", *(f"people_{name}" for name in names))
+        return self._table("staff", "people_over_time", [self._text(head) for head in heads], rows)
 
     def _by_queue(self, line: AgentLine) -> str:
         told = [f"{queue or self._text('no_queue')} {count}" for queue, count in sorted(line.by_queue.items())]
@@ -358,6 +413,13 @@ def _folded(summary: Summary) -> Iterator[Interval]:
     for is_quiet, group in groupby(summary.intervals, key=lambda interval: not interval.offered):
         run = list(group)
         yield from [replace(run[0], end=run[-1].end)] if is_quiet else run
+
+
+def _alike(steps: Sequence[StaffStep]) -> Iterator[StaffStep]:
+    """The steps, those in a row with as many people as one."""
+    for _, group in groupby(steps, key=lambda step: (step.planned, step.in_plan, step.beyond_plan, step.unknown)):
+        run = list(group)
+        yield replace(run[0], end=run[-1].end)
 
 
 _CHANGES = {Kind.COUNT: Kind.DELTA, Kind.SHARE: Kind.POINTS, Kind.SECONDS: Kind.SECONDS_DELTA}

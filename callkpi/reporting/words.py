@@ -16,7 +16,7 @@ from callkpi.reporting.summary import AgentLine, Doubt, Interval, Note, Summary,
 
 #: Doubts that make a figure less than the truth; the others are good to know.
 SERIOUS = (
-    Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
+    Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.DISCONNECTED, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
     Doubt.CONFLICTING,
 )  # fmt: skip
 #: How many gaps of silence are told one by one.
@@ -54,6 +54,7 @@ def sentences(summary: Summary, code: str) -> list[Sentence]:
     said = _Said(summary, language(code))
     found = [
         said.volume(), *said.misses(), *said.service(), said.callbacks(), *said.outbound(), *said.peak(),
+        *said.adherence(),
         *said.comparison(), *said.data(),
     ] if summary.team is None else list(_of_team(summary, summary.team, language(code)))  # fmt: skip
     return [Sentence(tuple(_with_one_stop([part for part in parts if part.text]))) for parts in found]
@@ -63,7 +64,7 @@ def _of_team(summary: Summary, team: TeamWork, told: Language) -> Iterator[list[
     """What a team did; then what came into its shift's queues, or why nothing is said of who called."""
     said, customers = _SaidOfTeam(summary, team, told), summary.of_customers
     yield said.volume()
-    yield from (*said.people(), *said.peak(), *said.comparison())
+    yield from (*said.people(), *said.adherence(), *said.peak(), *said.comparison())
     if customers is None:
         yield [*said.went_on(), *said.no_customers()]
     else:
@@ -242,6 +243,29 @@ class _Said:
             waiting = self._plural("s_most_waiting", most.count, at=self._language.time(most.begin, self._zone))
         yield self._when("s_peak", interval, calls=self._plural("n_calls", busiest.count, shown), waiting=waiting)
 
+    def adherence(self) -> Iterator[list[Part]]:
+        """Who was planned and came, and for how much of the planned time they were there."""
+        plans = self._summary.adherence
+        if plans is None:
+            return
+        parts = self._plural("s_planned", plans.planned_people)
+        if plans.unknown < plans.planned_people:
+            parts += self._plural("s_came", plans.came)
+        if plans.absent:
+            parts += self._plural("s_absent" if self._summary.has_ended else "s_absent_now", plans.absent)
+        if plans.unknown:
+            parts += self._plural("s_unknown_there", plans.unknown)
+        if plans.adherence is not None:
+            parts += self._fill("s_adherence", share=self._language.share(plans.adherence))
+        for key, count, most in (
+            ("s_late", plans.late, plans.latest_start_seconds), ("s_early", plans.early, plans.earliest_end_seconds),
+        ):  # fmt: skip
+            if count:
+                parts += self._plural(key, count, most=self._language.duration(most))
+        if plans.unplanned:
+            parts += self._plural("s_unplanned", plans.unplanned)
+        yield [*parts, Part(".")]
+
     def comparison(self) -> Iterator[list[Part]]:
         yield from self._compared(_COMPARED, ("offered", "made"), "s_all_same")
 
@@ -288,7 +312,7 @@ class _Said:
         yield [Part(" ".join(told) or self._language.text("s_complete"))]
 
     def _notes(self, notes: Sequence[Note]) -> str:
-        gaps = [note for note in notes if note.doubt is Doubt.SILENT]
+        gaps = [note for note in notes if note.doubt in (Doubt.DISCONNECTED, Doubt.SILENT)]
         shown = [note_text(note, self._language, self._zone) for note in notes if note not in gaps[_GAPS:]]
         if len(gaps) > _GAPS:
             shown.append(self._language.counted("s_more", len(gaps) - _GAPS))
@@ -372,7 +396,18 @@ def note_text(note: Note, language: Language, zone: ZoneInfo) -> str:
         begin, end = _times(note, language, zone)
     key = f"d_{note.doubt.value}"
     values = {"source": note.source, "begin": begin, "end": end}
+    if note.doubt is Doubt.DISCONNECTED:
+        return _outage(note, values, language)
     return language.counted(key, note.count, **values) if note.count else language.text(key, **values)
+
+
+def _outage(note: Note, values: Mapping[str, str], language: Language) -> str:
+    """Between when a source was not heard, and what that did to calls."""
+    if note.begin is None or note.end is None:
+        return language.text("d_disconnected_now", **values)
+    length = language.duration((note.end - note.begin).total_seconds())
+    unheard = language.counted("d_unheard", note.count) if note.count else ""
+    return language.text("d_disconnected", length=length, unheard=unheard, **values)
 
 
 def _times(note: Note, language: Language, zone: ZoneInfo) -> tuple[str, str]:

@@ -120,3 +120,15 @@ SELECT c.body FROM going CROSS JOIN LATERAL (
 ) AS c
 WHERE (c.ended_at IS NULL OR c.ended_at > $2::timestamptz) AND c.direction IN ('inbound', 'outbound')
 ORDER BY c.started_at, c.source, c.call_id;
+
+-- name: unheard_in
+-- Calls of some sources of which an answer or the end was not heard, that may have ended from $3 to $4. Served by
+-- calls_doubtful; a call is at most two days long.
+SELECT source, call_id, coalesce(ended_at, last_event_at) AS at FROM calls
+WHERE tenant = $1 AND source = ANY ($2::text[])
+    AND greatest(started_at, started_at) > $3::timestamptz - interval '2 days'
+    AND greatest(started_at, started_at) < $4::timestamptz
+    AND started_at > $3::timestamptz - interval '2 days' AND started_at < $4::timestamptz
+    AND last_event_at >= $3::timestamptz
+    AND body::text NOT LIKE '%"flags":[]%' AND (body -> 'flags')::jsonb ? 'unheard'
+ORDER BY started_at, source, call_id;

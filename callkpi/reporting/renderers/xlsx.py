@@ -17,6 +17,7 @@ _DAY = 86400
 _FORMATS = {
     Kind.TEXT: "@", Kind.COUNT: "#,##0", Kind.SHARE: "0.0%", Kind.SECONDS: "[h]:mm:ss", Kind.MOMENT: "yyyy-mm-dd hh:mm",
     Kind.TIME: "hh:mm", Kind.DELTA: "+#,##0;-#,##0;0", Kind.POINTS: "+0.0%;-0.0%;0.0%", Kind.SECONDS_DELTA: "@",
+    Kind.PEOPLE: "0.0",
 }  # fmt: skip
 _WIDEST = 46
 
