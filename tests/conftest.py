@@ -28,6 +28,10 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("callkpi")
 
+#: The shared database need not outlive a crash of the machine. The daemons of the tests have servers of their own, as
+#: they are delivered.
+_FORGETFUL = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Iterator[Path]:
@@ -46,7 +50,9 @@ def dsn(data_dir: Path) -> Iterator[str]:
         asyncio.run(migrations.apply(given))
         yield given
         return
-    server = embedded.start(data_dir / "shared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "SETTINGS", embedded.SETTINGS | _FORGETFUL)
+        server = embedded.start(data_dir / "shared")
     asyncio.run(migrations.apply(server.dsn))
     yield server.dsn
     server.stop()
