@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -40,10 +41,18 @@ application_tokens = ["portal-secret"]
 """
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+#: Ports of this worker alone, below those that systems give to outgoing connections: nobody takes one between the look
+#: and the start of its server.
+_PORTS = iter(random.sample(range(12_000 + _WORKER % 20 * 1_000, 13_000 + _WORKER % 20 * 1_000), 1_000))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 class Daemon:
