@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+
+from callkpi import embedded, migrations
 
 CONFIG = """
 [tenants.acme]
@@ -55,12 +61,24 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
-class Daemon:
-    """A daemon with a data directory that outlives it."""
+@functools.cache
+def _initialised() -> Path:
+    """A data directory as the first start leaves it: PostgreSQL initialised, the schema up to date. Made once."""
+    directory = Path(tempfile.mkdtemp(prefix="callkpi-template-"))
+    directory.chmod(0o755)
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    server = embedded.start(directory / "data")
+    asyncio.run(migrations.apply(server.dsn))
+    server.stop()
+    return directory / "data"
 
-    def __init__(self, directory: Path, *, processes: int = 1, config: str = CONFIG) -> None:
+
+class Daemon:
+    """A daemon with a data directory that outlives it. A *fresh* one begins with an empty directory."""
+
+    def __init__(self, directory: Path, *, processes: int = 1, config: str = CONFIG, fresh: bool = False) -> None:
         directory.mkdir(mode=0o755, exist_ok=True)
-        self.directory, self.processes = directory, processes
+        self.directory, self.processes, self.fresh = directory, processes, fresh
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = directory / "callkpi.toml"
@@ -83,6 +101,10 @@ class Daemon:
 
     async def start(self, *, ready: bool = True) -> None:
         command = [sys.executable, "-m", "callkpi", "serve", "--processes", str(self.processes)]
+        data = self.directory / "data"
+        if not self.fresh and not data.exists():
+            template = await asyncio.to_thread(_initialised)
+            subprocess.run(["cp", "-a", str(template), str(data)], check=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd="/"
@@ -129,8 +151,10 @@ def children_of(pid: int) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def daemon(directory: Path, *, processes: int = 1, config: str = CONFIG) -> AsyncIterator[Daemon]:
-    running = Daemon(directory, processes=processes, config=config)
+async def daemon(
+    directory: Path, *, processes: int = 1, config: str = CONFIG, fresh: bool = False
+) -> AsyncIterator[Daemon]:
+    running = Daemon(directory, processes=processes, config=config, fresh=fresh)
     await running.start()
     try:
         yield running
