@@ -898,3 +898,16 @@ def _call_columns(after: Sequence[_After]) -> list[list[Any]]:
 
 def _dense(buckets: Mapping[int, int]) -> list[int]:
     return [buckets.get(index, 0) for index in range(max(buckets) + 1)] if buckets else []
+
+
+async def run(settings: config.Settings, dsn: str) -> None:
+    """Fold what is journalled, until cancelled."""
+    pool = await store.create_pool(dsn, role="projector", size=2)
+    health = Health()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(health.run(pool))
+            group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn))
+    finally:
+        await pool.close()

@@ -38,11 +38,6 @@ class Done:
     pseudonymised: int = 0  #: calls
 
 
-def is_wanted(settings: config.Settings) -> bool:
-    kept = settings.retention
-    return any((kept.journal_months, kept.calls_months, kept.rejected_days, kept.numbers_months, kept.audit_months))
-
-
 def horizons(kept: config.Retention, now: datetime) -> dict[str, datetime]:
     """Since when each thing is kept: the begin of a month (UTC). What is kept for ever is not in it."""
     ages = {"journal": kept.journal_months, "calls": kept.calls_months, "numbers": kept.numbers_months}

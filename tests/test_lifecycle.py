@@ -195,7 +195,7 @@ def test_an_error_of_the_command_line_is_one_line_and_status_2(arguments: list[s
 
 async def test_an_operators_day(data_dir: Path, tmp_path: Path) -> None:
     """Replay a recording by command, read the report, mend a rejected payload, rebuild, check."""
-    async with daemon(data_dir / "operator") as target:
+    async with daemon(data_dir / "operator", fresh=True) as target:
         for name in FILES.values():
             if name.endswith(".gz"):
                 recording = Path(__file__).parent / "captures" / name

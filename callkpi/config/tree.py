@@ -446,6 +446,11 @@ class Retention:
     audit_months: int = setting(0, "who read and changed what; 0: for ever")
     archive_dir: str = setting("", "a directory where months are written (.csv.gz) before they are dropped; empty: not")
 
+    @property
+    def ends(self) -> bool:
+        """Whether anything is not kept for ever."""
+        return any((self.journal_months, self.calls_months, self.rejected_days, self.numbers_months, self.audit_months))
+
 
 @dataclass(frozen=True, slots=True)
 class Log:
