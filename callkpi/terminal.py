@@ -271,7 +271,8 @@ def one_tenant(settings: config.Settings, name: str) -> str:
     """The tenant that is meant; the only one where none is named."""
     chosen = name or (next(iter(settings.tenants)) if len(settings.tenants) == 1 else "")
     if chosen not in settings.tenants:
-        raise Failed(f"--tenant: {chosen!r} is none of {', '.join(settings.tenants)}")
+        told = f"{chosen!r} is none of" if chosen else "is required; write one of"
+        raise Failed(f"--tenant: {told} {', '.join(settings.tenants)}")
     return chosen
 
 

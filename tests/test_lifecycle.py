@@ -193,6 +193,14 @@ def test_an_error_of_the_command_line_is_one_line_and_status_2(arguments: list[s
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("arguments", [["erase", "+77011234567"], ["report", "send", "--dry-run"]])
+def test_of_several_tenants_one_has_to_be_named(arguments: list[str], tmp_path: Path) -> None:
+    settings = tmp_path / "callkpi.toml"
+    settings.write_text("[tenants.north]\n[tenants.south]\n")
+    done = callkpi(*arguments, "--config", str(settings))
+    assert (done.returncode, done.stderr) == (2, "callkpi: --tenant: is required; write one of north, south\n")
+
+
 async def test_an_operators_day(data_dir: Path, tmp_path: Path) -> None:
     """Replay a recording by command, read the report, mend a rejected payload, rebuild, check."""
     async with daemon(data_dir / "operator") as target:
