@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -224,6 +225,17 @@ async def test_what_does_not_go_is_tried_again_with_growing_pauses(world: World)
     assert box.messages == []
     await steps(courier, SETTLED + timedelta(seconds=170))
     assert len(box.messages) == 1
+
+
+@pytest.mark.parametrize("asked", [1e30, math.inf, 3e7])
+async def test_who_asks_for_a_pause_of_years_gets_a_day(world: World, asked: float) -> None:
+    """The courier must not die of it, and somebody has to hear of it."""
+    await a_night(world)
+    box = Box()
+    box.troubles = [Temporary("busy", asked)]
+    await steps(courier_of(world, box), SETTLED)
+    assert await states(world) == [(1, "waiting", "busy")]
+    assert await world.pool.fetchval("SELECT next_at FROM deliveries") == SETTLED + timedelta(days=1)
 
 
 async def test_after_a_day_it_is_given_up_and_told(world: World) -> None:

@@ -225,18 +225,20 @@ class Courier:
     async def _try(
         self, row: asyncpg.Record, report: config.Report, receiver: Receiver, way: Way, now: datetime
     ) -> Outcome:
-        editions = await self._editions(row)
         try:
+            editions = await self._editions(row)
             message = letter.write(*editions, report, receiver, self._settings.server.public_url)
             await way.send(receiver, message)
         except Permanent as error:
             return Outcome("failed", str(error))
         except Temporary as error:
-            return _later(row, str(error), now, timedelta(seconds=error.wait_seconds))
+            return _later(row, str(error), now, error.wait_seconds)
         except InDoubt as error:
             if way.knows_repetitions:
                 return _later(row, str(error), now)
             return Outcome("in_doubt", str(error))
+        except store.FAILURES:
+            raise
         except Exception as error:
             # One report that can't be written must not keep the others from being sent.
             log.exception("delivery.unforeseen", report=row["report"], period=row["period"], way=row["way"])
@@ -253,11 +255,12 @@ class Courier:
         return _edition(own), _edition(earlier) if earlier is not None else None
 
 
-def _later(row: asyncpg.Record, error: str, now: datetime, asked: timedelta = timedelta()) -> Outcome:
-    """Again after a pause that doubles, with jitter; after a day nobody tries any more."""
+def _later(row: asyncpg.Record, error: str, now: datetime, asked_seconds: float = 0.0) -> Outcome:
+    """Again after a pause that doubles, with jitter; after a day nobody tries any more, whatever was asked for."""
     if now > row["made_at"] + GIVE_UP:
         return Outcome("failed", f"given up after {row['attempts'] + 1} attempts: {error}")
     pause = min(FIRST_PAUSE * 2 ** min(row["attempts"], 10), LONGEST_PAUSE)
+    asked = timedelta(seconds=min(max(asked_seconds, 0.0), GIVE_UP.total_seconds()))
     return Outcome("waiting", error, max(asked, pause * random.uniform(0.8, 1.2)))
 
 
