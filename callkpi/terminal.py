@@ -236,7 +236,7 @@ async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
          " ".join(f"{name}={value}" for name, value in row["details"].items())]
         for row in rows
     ]  # fmt: skip
-    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
+    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told, whole=True))
 
 
 async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:
@@ -297,8 +297,12 @@ def _table(by: str, rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> st
     return _grid(head, [*(line(row[by], row) for row in rows), line("total", total)])
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+#: A longer name is cut, so that its figures stand beside it; --json has it whole.
+_NAME = 40
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: bool = False) -> str:
+    lines = [list(head), *([str(cell) if whole else _cut(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
         "  ".join(
@@ -306,6 +310,10 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         )
         for line in lines
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _NAME else text[: _NAME - 1] + "…"
 
 
 def _percent(share: float | None) -> str:

@@ -211,6 +211,7 @@ class Goal:
     at_least: bool
     value: Number
     agent: str = ""  #: shown name; "" where it is not of one
+    is_growing: bool = False  #: a count of a period that goes on: there will be more of it
 
     @property
     def is_of_all(self) -> bool:
@@ -218,8 +219,10 @@ class Goal:
 
     @property
     def is_reached(self) -> bool | None:
-        """None where there was nothing to judge."""
+        """None where there was nothing to judge, or where it is not decided yet."""
         if self.value is None:
+            return None
+        if self.is_growing and (self.value < self.target if self.at_least else self.value <= self.target):
             return None
         return self.value >= self.target if self.at_least else self.value <= self.target
 
@@ -257,6 +260,14 @@ class Summary:
     service_level_seconds: float | None = None  #: T where all queues share it
     service_level_formula: str = "default"  #: which calls the service level is a share of
     ledger: tuple[Counted, ...] | None = None  #: None of long periods: changes then name no calls
+
+    def goal_of(self, figure: str) -> Goal | None:
+        """The goal that the figure has in the headline: of several the first one."""
+        return next((goal for goal in self.goals if goal.figure == figure and goal.is_of_all), None)
+
+    @property
+    def has_begun(self) -> bool:
+        return self.as_of >= self.period.begin
 
     @property
     def has_ended(self) -> bool:

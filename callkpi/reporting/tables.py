@@ -136,8 +136,8 @@ class _Maker:
     def headline(self) -> Table:
         figures, before = self._summary.figures, self._summary.before
         names = [*HEADLINE, *(name for name in WHERE_ANY if figures[name])]
-        goals = {goal.figure: goal for goal in self._summary.goals if goal.is_of_all}
-        rows = [self._headline_row(name, before.figures if before else None, goals.get(name)) for name in names]
+        goal_of = self._summary.goal_of
+        rows = [self._headline_row(name, before.figures if before else None, goal_of(name)) for name in names]
         heads = [self._text("figure"), self._text("value"), self._text("goal")]
         if before is None:
             rows = [row[:3] for row in rows]
@@ -247,7 +247,7 @@ class _Maker:
         )  # fmt: skip
 
     def notes(self) -> Table:
-        rows = [(Cell(note_text(note, self._language, self._zone)),) for note in self._summary.notes]
+        rows = [(Cell(note_text(self._summary, note, self._language)),) for note in self._summary.notes]
         return self._table("notes", "data", [self._text("note")], rows)
 
     def _customer(self, number: str) -> str:
