@@ -174,7 +174,9 @@ class ReportPages:
         """One call with its events."""
         tenant = tenant_of(request, self._settings)
         page, id = self._page(request, tenant, Right.NUMBERS, Right.AGENTS), request.match_info
-        found = await read_call(self._pool, tenant, id["source"], id["call_id"])
+        # No id has a NUL, and the database can't be asked for one.
+        possible = "\0" not in id["source"] + id["call_id"]
+        found = await read_call(self._pool, tenant, id["source"], id["call_id"]) if possible else None
         if found is None:
             return problem(404, "No such call", "Its address is reports/call/{source}/{call id}")
         raw = access.require(request, Right.FIGURES, tenant).may(Right.RAW, tenant)
