@@ -38,7 +38,7 @@ from callkpi.health import Health
 from callkpi.names import Names
 from callkpi.reporting.assemble import summarise_period
 from callkpi.reporting.periods import Period, parse
-from callkpi.reporting.summary import Summary, from_data, to_data
+from callkpi.reporting.summary import Summary, from_data, is_renamed, to_data
 
 log = structlog.get_logger()
 
@@ -173,7 +173,8 @@ class Courier:
         tenant, place = row["tenant"], (row["tenant"], row["report"], row["period"], row["edition"])
         period = parse(self._settings.tenants[tenant], tenant, row["period"], now)
         summary = await summarise_period(self._pool, self._settings, self._names, tenant, period, now)
-        found = "" if summary.fingerprint == row["fingerprint"] else summary.fingerprint
+        same = summary.fingerprint == row["fingerprint"] or is_renamed(from_data(orjson.loads(row["summary"])), summary)
+        found = "" if same else summary.fingerprint
         if found != row["drifted_to"]:
             await self._pool.execute(store.query("delivery", "drifted"), *place, found, now if found else None)
         elif found and now >= row["drifted_at"] + STEADY:

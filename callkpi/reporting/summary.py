@@ -326,6 +326,18 @@ def changes(old: Summary, new: Summary) -> list[Change]:
     return found
 
 
+def is_renamed(old: Summary, new: Summary) -> bool:
+    """Whether the same figures only bear other names: somebody called a queue or an agent something else. Pure."""
+    return _nameless(old) == _nameless(new)
+
+
+def _nameless(summary: Summary) -> Counter[tuple[str, tuple[tuple[str, Number], ...]]]:
+    return Counter(
+        (place.grain, tuple(sorted((name, round(float(value), 6)) for name, value in row.items() if value)))
+        for place, row in _figures_of(summary).items()
+    )
+
+
 def _figures_of(summary: Summary) -> dict[Place, dict[str, Number]]:
     """Every figure that a correction can change."""
     headline = Grain.CALL if summary.counts == CALLS else Grain.ENTRY
