@@ -136,6 +136,19 @@ def test_each_part_of_the_sum_is_told() -> None:
     )
 
 
+def test_who_is_answered_and_talks_still_is_told_twice_and_it_says_so() -> None:
+    told = summary(
+        figures=figures(
+            offered=92, answered=78, missed=12, open=9, after_hours=1, answer_rate=71 / 83, missed_share=12 / 83
+        )
+    )
+    assert said(told, "en")[0] == (
+        "92 calls were offered: 78 answered (answer rate 85.5%), 12 missed, 9 still go on (7 of these answered), "
+        "1 more came after hours."
+    )
+    assert "9 ещё продолжаются (из них отвечены 7), ещё 1 поступил" in said(told, "ru")[0]
+
+
 def test_a_period_about_some_queues_counts_stays_in_them() -> None:
     told = summary(period=night(queues=("Sales",)), figures=figures(offered=2, answered=2, answer_rate=1.0))
     assert said(told, "en")[0].startswith("2 stays in these queues were offered")

@@ -110,10 +110,14 @@ class _Said:
         offered = self._int("offered")
         counted = "s_entries" if self._summary.period.queues else "s_calls"
         calls = self._plural(counted, offered, self._count("offered")) if offered else self._fill("s_no_calls")
-        rest = []
-        for figure in ("exited", "voicemail", "open", "expired", "after_hours"):
+        rest: list[Part] = []
+        parts = ("exited", "voicemail", "open", "expired")
+        for figure in (*parts, "after_hours"):
             if self._int(figure):
                 rest += [*self._fill("comma"), *self._plural(f"s_{figure}", self._int(figure), self._count(figure))]
+            if figure == "expired" and (twice := sum(map(self._int, ("answered", "missed", *parts))) - offered) > 0:
+                # Who is answered and talks still is told twice: without this the parts would not add up.
+                rest += self._plural("s_of_answered", twice)
         if not offered:
             return self._fill("s_volume_none", calls=calls, rest=rest)
         rate = Part(self._language.share(self._figures["answer_rate"]), "answer_rate")
