@@ -323,11 +323,12 @@ def _roster(arguments: argparse.Namespace) -> None:
 
 
 def _send_report(arguments: argparse.Namespace) -> None:
-    from callkpi import maintenance
+    from callkpi import log, maintenance
     from callkpi.delivery import by_hand
     from callkpi.reporting.periods import BadPeriod
 
     settings = config.load(arguments.config)
+    log.configure(settings, role="courier-command")
     tenant = _one_tenant(settings, arguments.tenant)
 
     async def send() -> None:
@@ -516,9 +517,10 @@ def _crm_funnel(arguments: argparse.Namespace) -> None:
 
 
 def _erase(arguments: argparse.Namespace) -> None:
-    from callkpi import maintenance, privacy
+    from callkpi import log, maintenance, privacy
 
     settings = config.load(arguments.config)
+    log.configure(settings, role="erase")
     tenant = _one_tenant(settings, arguments.tenant)
     try:
         found = _run(
