@@ -46,6 +46,7 @@ class Kind(StrEnum):
     SECONDS = "seconds"
     MOMENT = "moment"
     TIME = "time"
+    ZONED = "zoned"  #: a time with its offset, of a night in which the clocks change
     DELTA = "delta"  #: a difference of counts
     POINTS = "points"  #: a difference of shares
     SECONDS_DELTA = "seconds_delta"
@@ -108,6 +109,9 @@ def _shown(cell: Cell, language: Language, zone: ZoneInfo) -> str:
         return str(value)
     if kind in (Kind.MOMENT, Kind.TIME):
         return language.moment(value, zone) if kind is Kind.MOMENT else language.time(value, zone)
+    if kind is Kind.ZONED:
+        offset = f"{value.astimezone(zone):%z}"
+        return f"{language.time(value, zone)} {offset[:3]}:{offset[3:5]}"
     if kind is Kind.SECONDS_DELTA:
         sign = "+" if value >= 0.5 else "−" if value <= -0.5 else ""
         return sign + language.clock(abs(value))
@@ -171,7 +175,9 @@ class _Maker:
         return self._table("intervals", "over_time", heads, [self._interval(i, names) for i in _folded(self._summary)])
 
     def _interval(self, interval: Interval, names: Sequence[str]) -> tuple[Cell, ...]:
-        kind = Kind.MOMENT if self._summary.period.end - self._summary.period.begin > _A_DAY else Kind.TIME
+        period = self._summary.period
+        offsets = {at.astimezone(self._zone).utcoffset() for at in (period.begin, period.end)}
+        kind = Kind.MOMENT if period.end - period.begin > _A_DAY else Kind.ZONED if len(offsets) > 1 else Kind.TIME
         figures = [
             Cell(getattr(interval, name), kind_of(name), name, begin=interval.begin, end=interval.end) for name in names
         ]
