@@ -196,6 +196,17 @@ async def test_what_can_not_be_answered_says_what_to_write(centre: Centre) -> No
     assert (status, "see /api/v1/docs, /reports" in text) == (404, True)
 
 
+async def test_who_reads_pages_gets_a_page_that_says_why_there_is_none(centre: Centre) -> None:
+    headers = {"Authorization": f"Bearer {ADMIN}", "Accept": "text/html", "Accept-Language": "ru"}
+    address = f"{centre.daemon.url}/reports/period/acme/month:2026-13%3Cb%3E"
+    async with centre.http.get(address, headers=headers) as answer:
+        text = await answer.text()
+        assert (answer.status, answer.content_type) == (400, "text/html")
+    assert "write month:2026-11" in text and "2026-13&lt;b&gt;" in text
+    (back,) = re.findall(r'href="([^"]*/reports[^"]*)"', text)
+    assert urljoin(address, back) == f"{centre.daemon.url}/reports?lang=ru"
+
+
 async def test_neighbours_periods_and_files_are_there(centre: Centre) -> None:
     shown = {text: address for address, text in await centre.links(NIGHT, lang="ru")}
     assert shown["← предыдущая"].endswith("/reports/shift/acme/night/2026-11-22?lang=ru")
