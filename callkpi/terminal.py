@@ -245,7 +245,7 @@ async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
          " ".join(f"{name}={value}" for name, value in row["details"].items())]
         for row in rows
     ]  # fmt: skip
-    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
+    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told, whole=True))
 
 
 async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:
@@ -280,7 +280,8 @@ def one_tenant(settings: config.Settings, name: str) -> str:
     """The tenant that is meant; the only one where none is named."""
     chosen = name or (next(iter(settings.tenants)) if len(settings.tenants) == 1 else "")
     if chosen not in settings.tenants:
-        raise Failed(f"--tenant: {chosen!r} is none of {', '.join(settings.tenants)}")
+        told = f"{chosen!r} is none of" if chosen else "is required; write one of"
+        raise Failed(f"--tenant: {told} {', '.join(settings.tenants)}")
     return chosen
 
 
@@ -305,8 +306,12 @@ def _table(by: str, rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> st
     return _grid(head, [*(line(row[by], row) for row in rows), line("total", total)])
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+#: A longer name is cut, so that its figures stand beside it; --json has it whole.
+_NAME = 40
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: bool = False) -> str:
+    lines = [list(head), *([str(cell) if whole else _cut(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
         "  ".join(
@@ -314,6 +319,10 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         )
         for line in lines
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _NAME else text[: _NAME - 1] + "…"
 
 
 def _percent(share: float | None) -> str:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -21,8 +22,12 @@ import pytest
 from pypdf import PdfReader
 
 from callkpi import embedded, replay, store
+from callkpi.reporting.reader import Reader
+from callkpi.reporting.renderers.html import render
+from callkpi.reporting.summary import QueueLine
 from tests.browser import CHROMIUM, browser
 from tests.daemon import Daemon, daemon
+from tests.summaries import a_night, figures
 from tests.test_crash import projected
 from tests.world import capture_lines
 
@@ -190,7 +195,21 @@ async def test_what_can_not_be_answered_says_what_to_write(centre: Centre) -> No
     ):
         status, text = await centre.get(path)
         assert (status, said in text) == (400, True), text
-    assert (await centre.get("reports/call/pbx/nobody?tenant=acme"))[0] == 404
+    for nobody in ("pbx/nobody", "pbx/%00", "%00/1"):
+        assert (await centre.get(f"reports/call/{nobody}?tenant=acme"))[0] == 404, nobody
+    status, text = await centre.get("reports/shift/acme/night/2026-11-23.doc")
+    assert (status, "see /api/v1/docs, /reports" in text) == (404, True)
+
+
+async def test_who_reads_pages_gets_a_page_that_says_why_there_is_none(centre: Centre) -> None:
+    headers = {"Authorization": f"Bearer {ADMIN}", "Accept": "text/html", "Accept-Language": "ru"}
+    address = f"{centre.daemon.url}/reports/period/acme/month:2026-13%3Cb%3E"
+    async with centre.http.get(address, headers=headers) as answer:
+        text = await answer.text()
+        assert (answer.status, answer.content_type) == (400, "text/html")
+    assert "write month:2026-11" in text and "2026-13&lt;b&gt;" in text
+    (back,) = re.findall(r'href="([^"]*/reports[^"]*)"', text)
+    assert urljoin(address, back) == f"{centre.daemon.url}/reports?lang=ru"
 
 
 async def test_neighbours_periods_and_files_are_there(centre: Centre) -> None:
@@ -257,3 +276,17 @@ async def test_in_a_browser_it_fits_the_screen_and_the_paper(centre: Centre, lan
         await page.script("document.querySelector('dl.tiles a').click()")
         await page.until("location.pathname === '/reports/calls'")
         assert page.complaints == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_figures_stand_beside_the_longest_names(language: str, tmp_path: Path) -> None:
+    names = ("x" * 200, "Очередь поддержки клиентов юридических лиц города Алматы")
+    lines = tuple(QueueLine(queue=name, figures=figures(offered=987, answered=864, missed=123)) for name in names)
+    told = render(replace(a_night(), queues=lines), language, Reader(numbers=True, agents=True))
+    (tmp_path / "page.html").write_bytes(told)
+    async with browser() as page:
+        await page.resize(1200, 900)
+        await page.go((tmp_path / "page.html").as_uri())
+        hidden = "[...document.querySelectorAll('.wide')].filter(each => each.scrollWidth > each.clientWidth).length"
+        assert await page.script(hidden) == 0

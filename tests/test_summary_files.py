@@ -8,6 +8,7 @@ import json
 import re
 import zipfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -16,9 +17,9 @@ from pypdf import PdfReader
 
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS
-from callkpi.reporting.summary import QueueLine, Summary
+from callkpi.reporting.summary import AgentLine, QueueLine, Summary
 from callkpi.reporting.words import sentences
-from tests.summaries import a_night, figures
+from tests.summaries import HOUR, a_night, figures, interval, night
 
 STRANGER, MANAGER = Reader(), Reader(numbers=True, agents=True, root="https://kpi.example")
 
@@ -52,6 +53,33 @@ def test_a_pdf_is_the_same_bytes_again_and_says_what_it_is() -> None:
     told = PdfReader(io.BytesIO(rendered("pdf"))).metadata
     assert told is not None and told.title == "Итоги смены: Night, 23.11.2026"
     assert told.subject == a_night().fingerprint
+
+
+@pytest.mark.parametrize("form", ["txt", "html", "xlsx", "pdf"])
+def test_the_hour_that_comes_twice_is_told_apart(form: str) -> None:
+    begin = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    span = night(kind="day", begin=begin, end=begin + 25 * HOUR, timezone="Europe/Berlin")
+    hours = tuple(interval(0, 4, 1, begin=begin + n * HOUR, end=begin + (n + 1) * HOUR) for n in range(25))
+    raw = rendered(form, "en", told=replace(a_night(), period=span, intervals=hours))
+    if form == "xlsx":
+        text = zipfile.ZipFile(io.BytesIO(raw)).read("xl/sharedStrings.xml").decode()
+    else:
+        text = pdf_text(raw) if form == "pdf" else raw.decode()
+    assert "02:00 +02:00" in text and "02:00 +01:00" in text
+
+
+def test_a_long_name_breaks_no_number() -> None:
+    """Half of a number looks like another one: names and heads give way."""
+    lines = [
+        QueueLine(queue=name, figures=figures(offered=987, answered=864, missed=123, longest_wait_seconds=4321.0))
+        for name in ("x" * 200, "Очередь поддержки клиентов юридических лиц и индивидуальных предпринимателей города")
+    ]
+    busy = AgentLine(agent="y" * 180, figures=figures(handled=975, answered=642), by_queue={"x" * 200: 642})
+    raw = rendered("pdf", told=replace(a_night(), queues=tuple(lines), agents=(busy,)))
+    words = [word for page in PdfReader(io.BytesIO(raw)).pages for word in page.extract_text().split()]
+    assert {"987", "864", "123", "1:12:01", "975", "+77011234567"} <= set(words)
+    text = rendered("txt", told=replace(a_night(), queues=tuple(lines))).decode()
+    assert max(len(line) for line in text.splitlines()) < 250 and f"{'x' * 39}…" in text
 
 
 def test_a_long_pdf_repeats_the_head_of_its_table_and_numbers_its_pages() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from callkpi import config, hours, store
+from callkpi.config.shift_checks import COUNTED_KPIS
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
@@ -303,7 +304,10 @@ class _Assembly:
     def _goal(self, goal: config.Goal, figures: Mapping[str, Any], queue: str = "", agent: str = "") -> Goal:
         at_least = goal.direction is config.GoalDirection.AT_LEAST
         value = figures.get(goal.kpi)
-        return Goal(figure=goal.kpi, queue=queue, agent=agent, target=goal.target, at_least=at_least, value=value)
+        return Goal(
+            figure=goal.kpi, queue=queue, agent=agent, target=goal.target, at_least=at_least, value=value,
+            is_growing=goal.kpi in COUNTED_KPIS and self.as_of < self.period.end,
+        )  # fmt: skip
 
     # -- queues and agents -----------------------------------------------------------------------------
     def _service_level_seconds(self, ids: Iterable[str]) -> float | None:

@@ -141,7 +141,8 @@ class Statistics:
         ``counts``, ``figures``, ``share`` (of its own basis, 0..1), ``of_total`` (of the same figure of all rows),
         ``previous`` (figures, null without a comparison), ``change`` and ``change_ratio`` (to it; null where there
         was nothing), ``goals`` (see :func:`callkpi.reporting.goals.judged`).
-        ``total``: the same of all together. Raises BadQuestion or periods.BadPeriod.
+        ``total``: the same of all together; its goals are judged by calls, as in a summary.
+        Raises BadQuestion or periods.BadPeriod.
         """
         tenant = self._settings.tenants[question.tenant]
         check(tenant, question)
@@ -154,6 +155,11 @@ class Statistics:
             await sums.plan(connection)
             table = await self._table(connection, question, question.period)
             compared = await self._table(connection, question, before) if before is not None else None
+            judged = table.total
+            if table.total.grain is not Grain.CALL and not question.only:
+                # What is a goal for the whole counts calls, however the rows are split.
+                whole = Question(question.tenant, question.period)
+                judged = (await self._table(connection, whole, question.period)).total
         formula = tenant.service_level_formula
         olds = _by_place(compared, question) if compared is not None else {}
         total = table.total.told(formula)
@@ -180,7 +186,7 @@ class Statistics:
             "rows": rows,
             "total": {
                 **self._beside(table.total, all_old, total, compared is not None, formula),
-                "goals": self._goals(question, None, table.total, formula),
+                "goals": self._goals(question, None, judged, formula),
             },
         }
 

@@ -263,6 +263,7 @@ class Goal:
     at_least: bool
     value: Number
     agent: str = ""  #: shown name; "" where it is not of one
+    is_growing: bool = False  #: a count of a period that goes on: there will be more of it
 
     @property
     def is_of_all(self) -> bool:
@@ -270,8 +271,10 @@ class Goal:
 
     @property
     def is_reached(self) -> bool | None:
-        """None where there was nothing to judge."""
+        """None where there was nothing to judge, or where it is not decided yet."""
         if self.value is None:
+            return None
+        if self.is_growing and (self.value < self.target if self.at_least else self.value <= self.target):
             return None
         return self.value >= self.target if self.at_least else self.value <= self.target
 
@@ -359,6 +362,14 @@ class Summary:
         goals = tuple(goal for goal in self.goals if not goal.is_of_all)
         return replace(self, counts=ENTRIES, figures=figures, team=None, before=None, goals=goals)
 
+    def goal_of(self, figure: str) -> Goal | None:
+        """The goal that the figure has in the headline: of several the first one."""
+        return next((goal for goal in self.goals if goal.figure == figure and goal.is_of_all), None)
+
+    @property
+    def has_begun(self) -> bool:
+        return self.as_of >= self.period.begin
+
     @property
     def has_ended(self) -> bool:
         return self.as_of >= self.period.end
@@ -414,6 +425,18 @@ def changes(old: Summary, new: Summary) -> list[Change]:
                 calls = _because_of(place, figure, moved, new.service_level_formula)
                 found.append(Change(place=place, figure=figure, old=was.get(figure), new=now.get(figure), calls=calls))
     return found
+
+
+def is_renamed(old: Summary, new: Summary) -> bool:
+    """Whether the same figures only bear other names: somebody called a queue or an agent something else. Pure."""
+    return _nameless(old) == _nameless(new)
+
+
+def _nameless(summary: Summary) -> Counter[tuple[str, tuple[tuple[str, Number], ...]]]:
+    return Counter(
+        (place.grain, tuple(sorted((name, round(float(value), 6)) for name, value in row.items() if value)))
+        for place, row in _figures_of(summary).items()
+    )
 
 
 def _figures_of(summary: Summary) -> dict[Place, dict[str, Number]]:

@@ -71,6 +71,7 @@ class Kind(StrEnum):
     PEOPLE = "people"  #: a mean number of people: with a decimal where it is not whole
     MOMENT = "moment"
     TIME = "time"
+    ZONED = "zoned"  #: a time with its offset, of a night in which the clocks change
     DELTA = "delta"  #: a difference of counts
     POINTS = "points"  #: a difference of shares
     SECONDS_DELTA = "seconds_delta"
@@ -150,6 +151,9 @@ def _shown(cell: Cell, language: Language, zone: ZoneInfo) -> str:
         return str(value)
     if kind in (Kind.MOMENT, Kind.TIME):
         return language.moment(value, zone) if kind is Kind.MOMENT else language.time(value, zone)
+    if kind is Kind.ZONED:
+        offset = f"{value.astimezone(zone):%z}"
+        return f"{language.time(value, zone)} {offset[:3]}:{offset[3:5]}"
     if kind is Kind.SECONDS_DELTA:
         sign = "+" if value >= 0.5 else "−" if value <= -0.5 else ""
         return sign + language.clock(abs(value))
@@ -180,9 +184,8 @@ class _Maker:
         return self._headline([*HEADLINE, *(name for name in WHERE_ANY if self._summary.figures[name])])
 
     def _headline(self, names: Sequence[str]) -> Table:
-        before = self._summary.before
-        goals = {goal.figure: goal for goal in self._summary.goals if goal.is_of_all}
-        rows = [self._headline_row(name, before.figures if before else None, goals.get(name)) for name in names]
+        before, goal_of = self._summary.before, self._summary.goal_of
+        rows = [self._headline_row(name, before.figures if before else None, goal_of(name)) for name in names]
         heads = [self._text("figure"), self._text("value"), self._text("goal")]
         if before is None:
             rows = [row[:3] for row in rows]
@@ -223,7 +226,9 @@ class _Maker:
         return (Cell(interval.begin, kind), Cell(interval.end, kind), *figures)
 
     def _kind_of_times(self) -> Kind:
-        return Kind.MOMENT if self._summary.period.end - self._summary.period.begin > _A_DAY else Kind.TIME
+        period = self._summary.period
+        offsets = {at.astimezone(self._zone).utcoffset() for at in (period.begin, period.end)}
+        return Kind.MOMENT if period.end - period.begin > _A_DAY else Kind.ZONED if len(offsets) > 1 else Kind.TIME
 
     # -- queues and agents -----------------------------------------------------------------------------
     def queues(self) -> Table:
@@ -338,7 +343,7 @@ class _Maker:
         )  # fmt: skip
 
     def notes(self) -> Table:
-        rows = [(Cell(note_text(note, self._language, self._zone)),) for note in self._summary.notes]
+        rows = [(Cell(note_text(self._summary, note, self._language)),) for note in self._summary.notes]
         return self._table("notes", "data", [self._text("note")], rows)
 
     def _customer(self, number: str) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
-from callkpi.reporting.summary import AgentLine, Doubt, Interval, Note, Summary, TeamInterval, TeamWork
+from callkpi.reporting.summary import AgentLine, Doubt, Interval, Note, Span, Summary, TeamInterval, TeamWork
 
 #: Doubts that make a figure less than the truth; the others are good to know.
 SERIOUS = (
     Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.DISCONNECTED, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
     Doubt.CONFLICTING,
 )  # fmt: skip
+_ONE_DAY = timedelta(hours=25)
 #: How many gaps of silence are told one by one.
 _GAPS = 3
 #: What a comparison tells: the figure, and how it differs.
@@ -124,10 +126,14 @@ class _Said:
         offered = self._int("offered")
         counted = "s_entries" if self._summary.period.queues else "s_calls"
         calls = self._plural(counted, offered, self._count("offered")) if offered else self._fill("s_no_calls")
-        rest = []
-        for figure in ("exited", "voicemail", "open", "expired", "after_hours"):
+        rest: list[Part] = []
+        parts = ("exited", "voicemail", "open", "expired")
+        for figure in (*parts, "after_hours"):
             if self._int(figure):
                 rest += [*self._fill("comma"), *self._plural(f"s_{figure}", self._int(figure), self._count(figure))]
+            if figure == "expired" and (twice := sum(map(self._int, ("answered", "missed", *parts))) - offered) > 0:
+                # Who is answered and talks still is told twice: without this the parts would not add up.
+                rest += self._plural("s_of_answered", twice)
         if not offered:
             return self._fill("s_volume_none", calls=calls, rest=rest)
         rate = Part(self._language.share(self._figures["answer_rate"]), "answer_rate")
@@ -198,7 +204,7 @@ class _Said:
         yield self._fill("s_service", share=share, within=within, judged=self._judged("service_level"), waits=waits)
 
     def _judged(self, figure: str) -> list[Part]:
-        goal = next((g for g in self._summary.goals if g.figure == figure and g.is_of_all), None)
+        goal = self._summary.goal_of(figure)
         if goal is None or goal.is_reached is None:
             return []
         return self._fill("s_above" if goal.is_reached else "s_below", goal=self._language.share(goal.target))
@@ -313,7 +319,7 @@ class _Said:
 
     def _notes(self, notes: Sequence[Note]) -> str:
         gaps = [note for note in notes if note.doubt in (Doubt.DISCONNECTED, Doubt.SILENT)]
-        shown = [note_text(note, self._language, self._zone) for note in notes if note not in gaps[_GAPS:]]
+        shown = [note_text(self._summary, note, self._language) for note in notes if note not in gaps[_GAPS:]]
         if len(gaps) > _GAPS:
             shown.append(self._language.counted("s_more", len(gaps) - _GAPS))
         return self._language.text("semicolon").join(shown)
@@ -389,12 +395,18 @@ class _SaidOfTeam(_Said):
         )
 
 
-def note_text(note: Note, language: Language, zone: ZoneInfo) -> str:
+def note_text(summary: Summary, note: Note, language: Language) -> str:
     """A doubt in words."""
+    zone = ZoneInfo(summary.period.timezone)
     begin, end = (language.moment(at, zone) if at is not None else "" for at in (note.begin, note.end))
     if note.begin is not None and note.end is not None:
-        begin, end = _times(note, language, zone)
+        end = language.until(note.begin, note.end, zone)
+        # Of one day or night everybody knows the date.
+        if summary.period.end - summary.period.begin <= _ONE_DAY and len(end) < len(begin):
+            begin = language.time(note.begin, zone)
     key = f"d_{note.doubt.value}"
+    if note.doubt is Doubt.RUNNING and not summary.has_begun:
+        key, begin = "d_not_begun", language.moment(summary.period.begin, zone)
     values = {"source": note.source, "begin": begin, "end": end}
     if note.doubt is Doubt.DISCONNECTED:
         return _outage(note, values, language)
@@ -410,22 +422,24 @@ def _outage(note: Note, values: Mapping[str, str], language: Language) -> str:
     return language.text("d_disconnected", length=length, unheard=unheard, **values)
 
 
-def _times(note: Note, language: Language, zone: ZoneInfo) -> tuple[str, str]:
-    """Times without the date where both are of one day or night."""
-    assert note.begin is not None and note.end is not None
-    if (note.end - note.begin).total_seconds() < 20 * 3600:
-        return language.time(note.begin, zone), language.time(note.end, zone)
-    return language.moment(note.begin, zone), language.moment(note.end, zone)
-
-
-def period_name(period: Any, language: Language) -> str:
-    """``Night, 23 Nov 2026``; of others than shifts what they are called."""
+def period_name(period: Span, language: Language) -> str:
+    """``Night, 23 Nov 2026``; ``November 2026``; of others their days or times."""
     zone = ZoneInfo(period.timezone)
+    local = period.begin.astimezone(zone)
     if period.kind == "shift":
         return f"{period.name}, {language.date(period.begin, zone)}"
     if period.kind == "day":
         return f"{language.weekday(period.begin, zone)}, {language.date(period.begin, zone)}"
-    return str(period.name)
+    if period.kind == "week":
+        year, week, _ = local.isocalendar()
+        return language.text("n_week", n=str(week), y=str(year))
+    if period.kind == "month":
+        return language.text("n_month", month=language.month(local.month), y=str(local.year))
+    if period.kind == "quarter":
+        return language.text("n_quarter", n=str((local.month + 2) // 3), y=str(local.year))
+    if period.kind == "year":
+        return str(local.year)
+    return language.dates(period.begin, period.end, zone)
 
 
 def _has_worked(line: AgentLine) -> bool:

@@ -58,6 +58,13 @@ class Page:
         return f'<span class="right">{" · ".join(shown)}</span>'
 
 
+def refused(code: str, root: str, title: str, detail: str) -> str:
+    """Why there is no page, and the way back."""
+    reports = anchor(escape(language(code).text("reports")), f"{root}/reports?lang={code}")
+    body = f"<h1>{escape(title)}</h1>\n<p>{escape(detail)}</p>"
+    return document(title, code, body, f"<nav><span>{reports}</span></nav>\n")
+
+
 # -- which summaries there are ----------------------------------------------------------------------------
 
 

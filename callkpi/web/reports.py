@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 import asyncpg
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from callkpi import audit, config, store
 from callkpi.names import Names
@@ -24,6 +24,7 @@ from callkpi.reports import Query, Reports
 from callkpi.web import access, report_pages
 from callkpi.web.access import PAGE_HEADERS, Right
 from callkpi.web.api import BadQuery, moment, tenant_of
+from callkpi.web.language import language_of
 from callkpi.web.problems import problem
 from callkpi.web.report_pages import Page
 
@@ -65,9 +66,11 @@ class ReportPages:
             try:
                 return await answer(request)
             except (BadQuery, BadPeriod, Unknown) as error:
-                return problem(400, "A parameter can't be used", str(error))
+                return _refused(request, 400, "A parameter can't be used", str(error))
             except store.UNAVAILABLE as error:
-                return problem(503, "The database does not answer", type(error).__name__, headers={"Retry-After": "2"})
+                return _refused(
+                    request, 503, "The database does not answer", type(error).__name__, {"Retry-After": "2"}
+                )
 
         return handler
 
@@ -83,7 +86,7 @@ class ReportPages:
         )  # fmt: skip
         query = [(key, value) for key, value in request.query.items() if key not in ("lang", "token")]
         here = request.rel_url.with_query(query).raw_path_qs.lstrip("/")
-        return Page(tenant, _language(request), seen, self._settings.tenants[tenant].zone, here)
+        return Page(tenant, language_of(request, LANGUAGES), seen, self._settings.tenants[tenant].zone, here)
 
     def _tenant(self, request: web.Request) -> str:
         """The tenant of the path. Another one than the reader's does not exist for him."""
@@ -178,9 +181,11 @@ class ReportPages:
         """One call with its events."""
         tenant = tenant_of(request, self._settings)
         page, id = self._page(request, tenant, Right.NUMBERS, Right.AGENTS), request.match_info
-        found = await read_call(self._pool, tenant, id["source"], id["call_id"])
+        # No id has a NUL, and the database can't be asked for one.
+        possible = "\0" not in id["source"] + id["call_id"]
+        found = await read_call(self._pool, tenant, id["source"], id["call_id"]) if possible else None
         if found is None:
-            return problem(404, "No such call", "Its address is reports/call/{source}/{call id}")
+            return _refused(request, 404, "No such call", "Its address is reports/call/{source}/{call id}")
         raw = access.require(request, Right.FIGURES, tenant).may(Right.RAW, tenant)
         subject = f"{id['source']}/{id['call_id']}"
         if raw:
@@ -216,14 +221,16 @@ def _neighbours(own: config.Tenant, period: Period, now: datetime) -> tuple[str,
     return texts[0], texts[1] if period.end <= now else ""
 
 
-def _language(request: web.Request) -> str:
-    """The language that is asked for, else the browser's first one that we know, else English."""
-    asked = [request.query.get("lang", "")]
-    asked += [part.partition(";")[0] for part in request.headers.get("Accept-Language", "").split(",")]
-    codes = (name.strip().lower().partition("-")[0] for name in asked)
-    return next((code for code in codes if code in LANGUAGES), "en")
+def _html(text: str, status: int = 200, more: Mapping[str, str] = MappingProxyType({})) -> web.Response:
+    headers = {**_HEADERS, "Cache-Control": "no-store", **more}
+    return web.Response(text=text, status=status, content_type="text/html", headers=headers)
 
 
-def _html(text: str) -> web.Response:
-    headers = {**_HEADERS, "Cache-Control": "no-store"}
-    return web.Response(text=text, content_type="text/html", headers=headers)
+def _refused(
+    request: web.Request, status: int, title: str, detail: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> web.Response:
+    """What can't be shown: a page for who reads pages, a problem for programs."""
+    if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+        return problem(status, title, detail, headers=dict(headers))
+    root = "/".join([".."] * (request.rel_url.raw_path.count("/") - 1)) or "."
+    return _html(report_pages.refused(language_of(request, LANGUAGES), root, title, detail), status, headers)

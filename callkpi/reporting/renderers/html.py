@@ -54,15 +54,13 @@ def document(heading: str, code: str, body: str, navigation: str = "") -> str:
 def _head(summary: Summary, code: str) -> str:
     told, period = language(code), summary.period
     zone = ZoneInfo(period.timezone)
-    begin, end = told.moment(period.begin, zone), told.moment(period.end, zone)
-    if (period.end - period.begin).total_seconds() < 24 * 3600:
-        end = told.time(period.end, zone)
+    begin, end = told.moment(period.begin, zone), told.until(period.begin, period.end, zone)
     lines = [
         summary.tenant, f"{begin} – {end}", told.text("times_in", zone=period.timezone),
         told.text("as_of", at=told.moment(summary.as_of, zone)),
     ]  # fmt: skip
     if not summary.has_ended:
-        lines.append(told.text("running"))
+        lines.append(told.text("running" if summary.has_begun else "not_begun"))
     if scope := counted(summary, told):
         lines.append(scope)
     return f'<h1>{escape(title(summary, code))}</h1>\n<p class="when">{escape(" · ".join(lines))}</p>'
@@ -99,7 +97,7 @@ def _plain_tile(name: str, value: str) -> str:
 def _tile(row: Sequence[Cell], told: Language, zone: ZoneInfo, address: str) -> str:
     name, value, goal, *before = row
     shown = anchor(escape(show(value, told, zone)), address if value.value else "")
-    notes = [told.text("legend_goal", n=show(goal, told, zone))] if goal.good is not None else []
+    notes = [told.text("legend_goal", n=show(goal, told, zone))] if goal.kind is not Kind.TEXT else []
     notes += [show(before[1], told, zone)] if before and before[1].value else []
     small = f"<small>{escape(told.text('semicolon').join(notes))}</small>" if notes else ""
     named = f' class="{_goodness(goal)[0]}"' if goal.good is not None else ""

@@ -16,8 +16,8 @@ from callkpi.reporting.words import counted, sentences, title
 _DAY = 86400
 _FORMATS = {
     Kind.TEXT: "@", Kind.COUNT: "#,##0", Kind.SHARE: "0.0%", Kind.SECONDS: "[h]:mm:ss", Kind.MOMENT: "yyyy-mm-dd hh:mm",
-    Kind.TIME: "hh:mm", Kind.DELTA: "+#,##0;-#,##0;0", Kind.POINTS: "+0.0%;-0.0%;0.0%", Kind.SECONDS_DELTA: "@",
-    Kind.PEOPLE: "0.0",
+    Kind.TIME: "hh:mm", Kind.ZONED: "@", Kind.DELTA: "+#,##0;-#,##0;0", Kind.POINTS: "+0.0%;-0.0%;0.0%",
+    Kind.SECONDS_DELTA: "@", Kind.PEOPLE: "0.0",
 }  # fmt: skip
 _WIDEST = 46
 
@@ -75,8 +75,8 @@ class _Writer:
         form, value = self._formats[cell.kind], cell.value
         if value is None:
             sheet.write_blank(row, column, None, form)
-        elif cell.kind in (Kind.TEXT, Kind.SECONDS_DELTA):
-            # A negative time is none to Excel.
+        elif cell.kind in (Kind.TEXT, Kind.SECONDS_DELTA, Kind.ZONED):
+            # A negative time is none to Excel, and it knows no zones.
             sheet.write_string(row, column, show(cell, self._told, self._zone), form)
         elif cell.kind in (Kind.MOMENT, Kind.TIME):
             sheet.write_datetime(row, column, value.astimezone(self._zone).replace(tzinfo=None), form)

@@ -167,7 +167,10 @@ SCHEMAS: Mapping[str, Schema] = {
             notes=listed(_NOTE), **_CLAIM,
         )),
     ),
-    "Erasure": thing(pseudonym=TEXT, calls=COUNT, events=COUNT, rejected=COUNT, dry_run=FLAG),
+    "Erasure": thing(
+        pseudonym=TEXT, calls=COUNT, events=COUNT, rejected=COUNT, dry_run=FLAG,
+        ids={**COUNT, "description": "Calls whose own id holds the number, as the source made it: ids stay."},
+    ),
     "Work": thing(
         tenant=TEXT, call=TEXT, customer_masked=TEXT, hidden_number=FLAG, notes=listed(_NOTE),
         settlements=listed(thing(at=TIME, fate=one_of((Fate.REACHED, Fate.WRITTEN_OFF)), by=TEXT, reason=TEXT)),
