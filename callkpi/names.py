@@ -22,6 +22,8 @@ from callkpi.people import People
 OTHER = "other"
 #: How old the portal's names may be on a screen.
 FRESH_SECONDS = 60.0
+#: So many names are remembered at most.
+_MOST_SHOWN = 100_000
 
 
 class Names:
@@ -40,6 +42,7 @@ class Names:
         self._learnt: dict[tuple[str, str], dict[str, str]] = {}
         self._departments: dict[str, dict[str, str]] = {}
         self._twins: dict[str, dict[str, str]] = {}
+        self._shown: dict[tuple[str, str, str], str] = {}
         self._may_learn = bool(settings.portals)
         self._learn_at = 0.0
 
@@ -73,6 +76,7 @@ class Names:
             taken[place].add(shown)
             learnt[place][key] = shown
         self._learnt = dict(learnt)
+        self._shown.clear()
         teams: dict[str, dict[str, str]] = defaultdict(dict)
         for (tenant, source), told in members.items():
             for number, department in told.items():
@@ -92,9 +96,21 @@ class Names:
             if (tenant, bare) in taken:
                 twins[tenant][key] = f"{bare} ({key[: -len(bare) - 1]})"
             taken.add((tenant, bare))
-        self._twins = dict(twins)
+        if twins != self._twins:
+            self._twins = dict(twins)
+            self._shown.clear()
 
     def show(self, tenant: str, kind: str, name: str) -> str:
+        """What people call it."""
+        key = (tenant, kind, name)
+        shown = self._shown.get(key)
+        if shown is None:
+            if len(self._shown) >= _MOST_SHOWN:
+                self._shown.clear()
+            shown = self._shown[key] = self._show(tenant, kind, name)
+        return shown
+
+    def _show(self, tenant: str, kind: str, name: str) -> str:
         if kind == "team":
             return self.team(tenant, name)
         if kind == "agent":

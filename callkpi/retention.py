@@ -151,7 +151,8 @@ async def _forget_calls(pool: asyncpg.Pool, before: datetime) -> None:
     for forget in ("forget_keys", "forget_sides"):
         while await pool.execute(store.query("retention", forget), before, _KEYS_AT_A_TIME) != "DELETE 0":
             pass
-    await pool.execute(store.query("retention", "forget_missed_numbers"), before)
+    for forget in ("forget_waits", "forget_missed_numbers"):
+        await pool.execute(store.query("retention", forget), before)
 
 
 async def _forget_audit(pool: asyncpg.Pool, before: datetime) -> None:

@@ -32,8 +32,8 @@ PORTAL_TOKEN = "portal-secret"
 
 #: Tables that must be equal however the same events came.
 PROJECTION = (
-    "calls", "rollups", "day_rollups", "missed_calls", "agent_states", "agent_rollups", "agent_legs", "agent_times",
-    "work_items", "same_call_sides",
+    "calls", "waits", "rollups", "day_rollups", "month_rollups", "missed_calls", "agent_states", "agent_rollups",
+    "agent_legs", "agent_times", "work_items", "same_call_sides",
 )  # fmt: skip
 
 #: Empties every table. TRUNCATE makes new files for a table and each of its indexes, for the whole store 100 ms of
@@ -130,7 +130,7 @@ class World:
         """The projection as text, in an order of its own."""
         result = {}
         for table in PROJECTION:
-            where = " WHERE contacts <> 0" if table in ("rollups", "day_rollups") else ""
+            where = " WHERE contacts <> 0" if table.endswith("rollups") and table != "agent_rollups" else ""
             rows = await self.pool.fetch(f"SELECT to_jsonb(t)::text AS row FROM {table} t{where}")
             result[table] = sorted(_without_padding(row["row"]) for row in rows)
         return result

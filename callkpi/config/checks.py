@@ -155,9 +155,10 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
         if not 0 < getattr(tenant.targets, key) <= 1:
             share = getattr(tenant.targets, key)
             yield f"{where}.targets.{key}: {share:g} must be a share above 0, at most 1, e.g. 0.8"
-    for key in ("callback_minutes", "silent_minutes"):
-        if getattr(tenant.targets, key) <= 0:
-            yield f"{where}.targets.{key}: must be above 0"
+    if tenant.targets.callback_minutes <= 0:
+        yield f"{where}.targets.callback_minutes: must be above 0"
+    if tenant.targets.silent_minutes < 1:
+        yield f"{where}.targets.silent_minutes: must be at least 1"
     for day, hours in tenant.business_hours.items():
         if day not in WEEKDAYS:
             yield f"{where}.business_hours.{day}: is none of {', '.join(WEEKDAYS)}"

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
-from callkpi import config, store
+from callkpi import config
 from callkpi.config.words import guess
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Direction
 from callkpi.names import OTHER, Names
-from callkpi.reporting import calendar, days, goals, periods, slots
+from callkpi.reporting import calendar, goals, periods, slots, sums
 from callkpi.reporting.periods import Period
 from callkpi.reports import FATES, fate_counts
 
@@ -27,8 +27,6 @@ from callkpi.reports import FATES, fate_counts
 DIMENSIONS = ("queue", "team", "agent", "line", "direction", "source", "outcome")
 FIELD = "field:"
 MAX_ROWS = 20_000
-#: Of so much time single calls are read at most: elsewhere there are sums.
-MOST_CALLS = timedelta(days=40)
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
 #: Of what each count is a share.
@@ -151,7 +149,7 @@ class Statistics:
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            await connection.execute(store.query("statistics", "plan_each"))
+            await sums.plan(connection)
             table = await self._table(connection, question, question.period)
             compared = await self._table(connection, question, before) if before is not None else None
         formula = tenant.service_level_formula
@@ -194,8 +192,6 @@ class Statistics:
     # -- what is counted -----------------------------------------------------------------------------
     async def _table(self, connection: asyncpg.Connection, question: Question, period: Period) -> _Table:
         tenant = self._settings.tenants[question.tenant]
-        known = (await days.spans(connection)).get(question.tenant)
-        since = known.since if known is not None and known.is_of(tenant) else None
         only = _with_shift(dict(question.only), period.shift)
         table = _Table()
         begin, until = period.begin, period.until
@@ -212,7 +208,7 @@ class Statistics:
             cut = slots.by_units(tenant.zone, begin, until, question.units)
             layers = [_Layer(cut, _grain(question, only), only)]
         for layer in layers:
-            await self._count(connection, question, layer, since, table)
+            await self._count(connection, question, layer, table)
         _bound_values(question, tenant, table)
         table.total.grain = _grain(question, only)
         if "shift" in question.units:
@@ -230,31 +226,21 @@ class Statistics:
             raise BadQuestion(f"by: makes more than {MAX_ROWS} rows; ask for a shorter period, or by less")
         return table
 
-    async def _count(
-        self, connection: asyncpg.Connection, question: Question, layer: _Layer, since: date | None, table: _Table
-    ) -> None:
+    async def _count(self, connection: asyncpg.Connection, question: Question, layer: _Layer, table: _Table) -> None:
         """Read the figures of one layer into the table's rows."""
-        zone = self._settings.tenants[question.tenant].zone
-        names = {*question.dimensions, *layer.only}
-        fine = "source" in names or question.field != ""
-        sums = slots.sources(layer.cut.spans, zone, since, quarters=not fine)
-        if sum((after - begin for begin, after in sums.calls.pairs()), timedelta()) > MOST_CALLS:
-            advice = "ask again when the sums of days are filled" if since != date.min else "or by day"
-            raise BadQuestion(
-                "by: what is by source or a custom field within days is read from the calls, at most"
-                f" {MOST_CALLS.days} days at a time; ask for a shorter period, {advice}"
-            )
-        columns = sorted(
-            _columns(question.dimensions) | ({"agent"} if layer.only.keys() & {"agent", "team"} else set())
-        )
-        filters = self._filters(question.tenant, layer.only)
         tenant = self._settings.tenants[question.tenant]
         wanted_teams = {name for team in layer.only.get("team", ()) for name in team_names(tenant, team)}
-        records = await connection.fetch(
-            store.query("statistics", "figures_rows"), question.tenant, layer.grain.value, question.field, columns,
-            *filters, sums.days.edges, sums.days.slots, sums.quarters.edges, sums.quarters.slots,
-            sums.calls.edges, sums.calls.slots,
-        )  # fmt: skip
+        columns = _columns(question.dimensions) | ({"agent"} if layer.only.keys() & {"agent", "team"} else set())
+        only = self._filters(question.tenant, layer.only)
+        asked = sums.Asked(question.tenant, layer.grain, columns, only, question.field)
+        try:
+            records = await sums.read(connection, tenant, asked, layer.cut.spans)
+        except sums.TooLong as error:
+            advice = "ask again when the sums of days are filled" if error.will_be else "or by day"
+            raise BadQuestion(
+                "by: what is by source or a custom field within days is read from the calls, at most"
+                f" {sums.MOST_CALLS.days} days at a time; ask for a shorter period, {advice}"
+            ) from None
         tells_fates = _tells_fates(question, layer.grain)
         if not question.dimensions:
             # Every slot has its row, also where nothing was.
@@ -283,19 +269,18 @@ class Statistics:
             return str(record["value"])
         return self.names.show(tenant, name, record[name])
 
-    def _filters(self, tenant: str, only: Mapping[str, tuple[str, ...]]) -> list[list[str] | None]:
-        """The columns' values that are let through, in the order of the query's parameters.
+    def _filters(self, tenant: str, only: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+        """The values of the columns that are let through.
 
         Agents are looked at by name afterwards: a person may have ids that nobody wrote down.
         """
-        result: list[list[str] | None] = []
-        for name in ("queue", "agent", "line", "direction", "outcome", "source"):
-            wanted = only.get(name) if name != "agent" else None
-            result.append(
-                None if wanted is None else [id for value in wanted for id in self.names.ids(tenant, name, value)]
-            )
+        found = {
+            name: [id for value in only[name] for id in self.names.ids(tenant, name, value)]
+            for name in ("queue", "line", "direction", "outcome", "source")
+            if name in only
+        }
         values = [list(wanted) for name, wanted in only.items() if name.startswith(FIELD)]
-        return [*result, values[0] if values else None]
+        return {**found, "value": values[0]} if values else found
 
     async def _add_fates(
         self, connection: asyncpg.Connection, question: Question, layer: _Layer, table: _Table
@@ -304,14 +289,9 @@ class Statistics:
         for row in table.rows.values():
             if row.fates is None:
                 row.fates = Counter()
-        edges = slots.Edges()
-        for span in layer.cut.spans:
-            edges.add(span.begin, span.end, span.slot)
         limit = datetime.now(UTC) - timedelta(days=self._settings.tenants[question.tenant].write_off_days)
-        records = await connection.fetch(
-            store.query("statistics", "fate_rows"), question.tenant, edges.edges, edges.slots, limit
-        )
-        for record in records:
+        by = {*question.dimensions, *layer.only}
+        for record in await sums.fates(connection, question.tenant, by, layer.cut.spans, limit):
             place = {**record, "direction": Direction.INBOUND.value}
             if record["slot"] == 0 or not self._is_meant(question.tenant, layer.only, place):
                 continue
