@@ -134,12 +134,13 @@ class Floor:
             await asyncio.sleep(1.5)
         await projected(self.daemon)
         self.window = (datetime.now(UTC) - WINDOW, datetime.now(UTC))
+        # All of it has to be scraped, and then recorded by the rules.
+        await self.series(f"up == 1 and timestamp(up) > {time.time() + 2}", wait=bool)
         for tenant in TENANTS:
             found = await self.series(
                 f'count by (queue) (callkpi_calls_waiting{{tenant="{tenant}"}}) == 2', wait=lambda rows: len(rows) > 1
             )
             self.queues[tenant] = sorted(row["queue"] for row in found if row.get("queue"))
-        await asyncio.sleep(2)  # the last of it has to be scraped
 
     async def _send(self, source: str, lines: Sequence[str]) -> None:
         target = replay.Target(url=self.daemon.url, source=source, token=f"{source}-secret")
