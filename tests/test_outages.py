@@ -96,6 +96,7 @@ async def test_a_lost_connection_is_told_with_the_calls_that_ended_unheard(world
         unheard = await world.pool.fetchval("SELECT count(*) FROM calls WHERE body::jsonb -> 'flags' ? 'unheard'")
         (note,) = [note for note in summary.notes if note.doubt is Doubt.DISCONNECTED]
         assert (note.source, note.count) == (live.name, unheard) and unheard > 2
+        assert not [n for n in summary.notes if n.doubt is Doubt.CONFLICTING]
         assert note.end is not None and note.begin is not None and note.end - note.begin < timedelta(minutes=1)
         assert f"there was no connection to {live.name} from" in str(sentences(summary, "en")[-1])
         assert f"{unheard} calls ended or were answered unheard" in str(sentences(summary, "en")[-1])

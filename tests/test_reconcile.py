@@ -25,9 +25,16 @@ from tests.world import World, sample
 from tests.world import test_settings as make_settings
 
 FORM = "application/x-www-form-urlencoded"
+#: When a test begins: what has just ended is no longer so some minutes later.
 NOW = datetime.now(UTC).replace(microsecond=0)
 #: Fast enough for a test; the portal enforces the same.
 RATE = 400.0
+
+
+@pytest.fixture(autouse=True)
+def the_time_of_this_test() -> None:
+    global NOW
+    NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def settings_of(portal: Portal, **source: Any) -> config.Settings:
