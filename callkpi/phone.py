@@ -52,10 +52,11 @@ def normalise(raw: str, region: str = "") -> str:
         return text
     if is_hidden(digits):
         return ""
-    readings = list(_readings(digits, region))
-    for number, _ in readings:
+    readings = []
+    for number, is_told in _readings(digits, region):
         if phonenumbers.is_valid_number(number):
             return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+        readings.append((number, is_told))
     if len(digits.strip("+")) >= _SHORTEST_GUESS:
         # Numbers are newer than what is known of their country: one form for each is what counts.
         for number, is_told in readings:
