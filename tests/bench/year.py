@@ -335,7 +335,8 @@ FILL_SECONDS = 7200
 async def measure(directory: Path, begin: datetime, report: Report, seed: int) -> None:
     """Through the door of a daemon on the year's store."""
     async with daemon(directory, config=CONFIG) as target, aiohttp.ClientSession(target.url, timeout=_LONG) as http:
-        report.add("fill_seconds", await filled(directory), "sums per day filled from the calls, s")
+        until = (begin + timedelta(weeks=WEEKS, days=1)).date()
+        report.add("fill_seconds", await filled(directory, until), "sums per day and month filled from the calls, s")
         rng = random.Random(seed)
         first, after = 7 * JOURNALLED[0] + 1, 7 * (JOURNALLED[-1] + 1) - 1
         days = [(begin + timedelta(days=n)).date() for n in rng.sample(range(first, after), 20)]
@@ -351,7 +352,8 @@ async def measure(directory: Path, begin: datetime, report: Report, seed: int) -
             "year": ("the year by month", [statistics + "month"] * 5),
             "year_queue": ("… by month and queue", [statistics + "month,queue"] * 5),
             "year_agent": ("… by agent", [statistics + "agent"] * 5),
-            "calls": ("the calls behind a figure", [_behind(day) for day in days]),
+            "month_shift": ("a month by shift", [f"/api/v1/statistics?period=month:{m}&by=shift" for m in months]),
+            "calls": ("the calls behind a figure of twelve hours", [_behind(day) for day in days]),
         }
         for name, (text, paths) in parts.items():
             await timed(http, report, name, text, paths)
@@ -365,16 +367,17 @@ def _behind(day: date) -> str:
     return f"/api/v1/behind?from={day}T00:00:00Z&to={day}T12:00:00Z&figure=missed"
 
 
-async def filled(directory: Path) -> float:
-    """Wait until the days are complete. Returns how long that took."""
+async def filled(directory: Path, until: date) -> float:
+    """Wait until the days are complete and summed up by month. Returns how long that took."""
     began = time.monotonic()
     connection = await asyncpg.connect(embedded.dsn(directory / "data"), server_settings={"search_path": store.SCHEMA})
     try:
         while time.monotonic() - began < FILL_SECONDS:
-            since = await connection.fetchval("SELECT since::text FROM day_spans WHERE tenant = $1", TENANT)
-            progress(f"days are complete since {since}")
-            if since == "-infinity":
-                return time.monotonic() - began
+            row = await connection.fetchrow("SELECT since, months_until FROM day_spans WHERE tenant = $1", TENANT)
+            if row is not None:
+                progress(f"days are complete since {row['since']}, months until {row['months_until']}")
+                if row["since"] == date.min and row["months_until"] >= until:
+                    return time.monotonic() - began
             await asyncio.sleep(2)
     finally:
         await connection.close()
