@@ -15,15 +15,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import structlog
 
 from callkpi import config, embedded, log, migrations, store, views
-from callkpi.jobs import JOBS, Job
-from callkpi.web.server import open_spool, serving
+from callkpi.jobs import JOBS
+from callkpi.spool import open_spool
 
 logger = structlog.get_logger()
 
@@ -288,13 +289,17 @@ async def child(role: str, settings: config.Settings, lifeline: int) -> None:
         stop.set()
 
     loop.add_reader(lifeline, parent_gone)
-    _tune_collector()
     dsn = settings.database.url
     if role == "web":
+        from callkpi.web.server import serving
+
+        _tune_collector()
         async with serving(settings, dsn, reuse_port=True) as vital:
             await _until(stop, vital)
     else:
-        await _work_on(next(job for job in JOBS if job.role == role), settings, stop)
+        run = next(job for job in JOBS if job.role == role).load()
+        _tune_collector()
+        await _work_on(run(settings, dsn), stop)
 
 
 def _tune_collector() -> None:
@@ -307,8 +312,8 @@ def _tune_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-async def _work_on(job: Job, settings: config.Settings, stop: asyncio.Event) -> None:
-    working = asyncio.create_task(job.run(settings, settings.database.url))
+async def _work_on(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+    working = asyncio.create_task(work)
     try:
         await _until(stop, working)
     finally:

@@ -115,10 +115,13 @@ def is_running(data: Path) -> bool:
         return True
     except (OSError, ValueError):
         return False
-    status = Path(f"/proc/{pid}/stat")
-    if not status.exists():
+    if not Path("/proc/self/stat").exists():
         return True
-    name, _, rest = status.read_text().partition("(")[2].rpartition(")")
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False  # it ended between the two looks
+    name, _, rest = status.partition("(")[2].rpartition(")")
     return name.startswith("postgres") and rest.split()[0] not in ("Z", "X")
 
 

@@ -1,21 +1,19 @@
 """The daemon's background work: which processes it has besides the web, and what each does until it is stopped.
 
-To add one: a coroutine ``run(settings, dsn)`` in a module of its own, and a line in :data:`JOBS`.
+To add one: a coroutine ``run(settings, dsn)`` in a module of its own, a function here that imports it, and a line in
+:data:`JOBS`. A process loads its own work only: imports are most of the time in which the daemon starts.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from callkpi import config, reconcile, retention, store
-from callkpi.connections import connector
-from callkpi.delivery import courier
-from callkpi.health import Health
-from callkpi.projector import Projector
-from callkpi.reporting import days
+from callkpi import config
+
+#: Works until it is cancelled; what it raises ends the daemon.
+Run = Callable[[config.Settings, str], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +22,43 @@ class Job:
 
     role: str
     is_wanted: Callable[[config.Settings], bool]
-    #: Works until it is cancelled; what it raises ends the daemon.
-    run: Callable[[config.Settings, str], Coroutine[Any, Any, None]]
+    load: Callable[[], Run]
 
 
-async def project(settings: config.Settings, dsn: str) -> None:
-    """Fold what is journalled, until cancelled."""
-    pool = await store.create_pool(dsn, role="projector", size=2)
-    health = Health()
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(health.run(pool))
-            group.create_task(Projector(pool, settings, health).run())
-            group.create_task(days.run(settings, dsn))
-    finally:
-        await pool.close()
+def _projector() -> Run:
+    from callkpi import projector
+
+    return projector.run
+
+
+def _reconciler() -> Run:
+    from callkpi import reconcile
+
+    return reconcile.run
+
+
+def _connector() -> Run:
+    from callkpi.connections import connector
+
+    return connector.run
+
+
+def _courier() -> Run:
+    from callkpi.delivery import courier
+
+    return courier.run
+
+
+def _janitor() -> Run:
+    from callkpi import retention
+
+    return retention.run
 
 
 JOBS = (
-    Job("projector", lambda settings: True, project),
-    Job("reconciler", lambda settings: bool(settings.portals), reconcile.run),
-    Job("connector", lambda settings: bool(settings.connected), connector.run),
-    Job("courier", lambda settings: settings.sends_reports, courier.run),
-    Job("janitor", retention.is_wanted, retention.run),
+    Job("projector", lambda settings: True, _projector),
+    Job("reconciler", lambda settings: bool(settings.portals), _reconciler),
+    Job("connector", lambda settings: bool(settings.connected), _connector),
+    Job("courier", lambda settings: settings.sends_reports, _courier),
+    Job("janitor", lambda settings: settings.retention.ends, _janitor),
 )

@@ -254,6 +254,27 @@ def _sum(values: Iterable[int | None]) -> int:
     return sum(value for value in values if value is not None)
 
 
+def waits(told: Iterable[Fact]) -> dict[tuple[datetime, str], int | None]:
+    """How long a caller waited for an agent, in ms, by when he began to and in which queue; None while he waits.
+
+    *told* are the facts of one call. A wait of which nobody knows how long it was is none.
+    """
+    by_grain: dict[str, list[Fact]] = {Grain.CALL.value: [], Grain.ENTRY.value: [], Grain.HANDLE.value: []}
+    for fact in told:
+        by_grain[fact.key.grain].append(fact)
+    found: dict[tuple[datetime, str], int | None] = {}
+    for fact in by_grain[Grain.ENTRY] or by_grain[Grain.CALL]:
+        measures, place = fact.measures, (fact.key.at, fact.key.queue)
+        if not measures.get("offered"):
+            continue
+        if measures.get("waits"):
+            known = found.get(place, 0)
+            found[place] = None if known is None else max(known, measures.get("wait_ms", 0))
+        elif fact.key.outcome == Outcome.OPEN and not measures.get("answered"):
+            found[place] = None
+    return found
+
+
 # -- sums of facts ----------------------------------------------------------------------------------------
 
 
@@ -434,7 +455,9 @@ class Figures:
         self.outcomes[outcome] += offered
         self.apart[outcome] += measures.get("contacts", 0) - offered
         for name in MEASURES:
-            self.sums[name] += measures.get(name, 0)
+            value = measures.get(name)
+            if value:
+                self.sums[name] += value
         self.longest_wait_ms = max(self.longest_wait_ms, longest_wait_ms)
 
     def merge(self, other: Figures) -> None:

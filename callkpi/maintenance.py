@@ -243,6 +243,7 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         unsettled = await timekeeping.unsettled(connection)
         kept = {row["what"]: row["before"] for row in await connection.fetch(*_HORIZONS)}
         findings = await _check_rollups(connection, kept.get("calls"))
+        findings += await _check_waits(connection, kept.get("calls"))
         findings += await days.check(connection, kept.get("calls"))
         if not unsettled:
             findings += await timekeeping.check(connection, settings, kept.get("journal"))
@@ -277,6 +278,15 @@ async def _check_rollups(connection: asyncpg.Connection, kept: datetime | None) 
             findings.append(f"rollup {_place(key)}: {wrong[0]} is {row[wrong[0]]}, its calls give {wanted[wrong[0]]}")
     findings += [f"rollup {_place(key)}: is missing" for key, row in expected.items() if not row.is_empty]
     return findings
+
+
+async def _check_waits(connection: asyncpg.Connection, kept: datetime | None) -> list[str]:
+    since = datetime.min.replace(tzinfo=UTC) if kept is None else kept + _LONGEST_CALL
+    rows = await connection.fetch(store.query("reports", "wait_differences"), since)
+    return [
+        f"wait {row['tenant']} {row['source']}/{row['call_id']} {row['entered_at']}: is not what its call gives"
+        for row in rows
+    ]
 
 
 def _differs(stored: Any, wanted: Any) -> bool:

@@ -215,9 +215,9 @@ class CallEvent:
         require_utc("received_at", self.received_at)
 
     @property
-    def order(self) -> tuple[datetime, int, str]:
+    def order(self) -> tuple[datetime, int, str, str]:
         """The one order in which events of a call are read, whatever the order of arrival."""
-        return self.at, KIND_RANK[self.kind], self.event_id
+        return self.at, KIND_RANK[self.kind], self.event_id, self.call_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -228,6 +228,7 @@ class Projector:
             after = await self._unite(connection, after, united)
         customers = await self._lock_people(connection, after, agents, worked)
         await self._write_calls(connection, after)
+        await _write_waits(connection, after)
         if agents:
             await self._write_agents(connection, agents)
         await write_work(connection, worked)
@@ -693,6 +694,29 @@ def _compare(after: _After, before: Mapping[StreamKey, _Before], keys: Iterable[
     after.changed = kpi.changed([fact for old in after.before for fact in old.facts], after.facts)
 
 
+async def _write_waits(connection: asyncpg.Connection, after: Sequence[_After]) -> None:
+    """When callers waited, as far as it is new or no longer so."""
+    gone: set[tuple[Any, ...]] = set()
+    come: dict[tuple[Any, ...], int | None] = {}
+    for item in after:
+        if not item.changed[0] and not item.changed[1]:
+            continue
+        old = {place: wait for before in item.before for place, wait in _waits(before.key, before.facts).items()}
+        new = _waits(item.key, item.facts)
+        gone |= old.keys() - new.keys()
+        come |= {place: wait for place, wait in new.items() if place not in old or old[place] != wait}
+    if gone - come.keys():
+        columns = zip(*sorted(gone - come.keys()), strict=True)
+        await connection.execute(store.query("projector", "delete_waits"), *map(list, columns))
+    if come:
+        rows = sorted((*place, wait) for place, wait in come.items())
+        await connection.execute(store.query("projector", "write_waits"), *map(list, zip(*rows, strict=True)))
+
+
+def _waits(call: StreamKey, facts: Iterable[kpi.Fact]) -> dict[tuple[Any, ...], int | None]:
+    return {(call.tenant, at, call.source, call.call_id, queue): wait for (at, queue), wait in kpi.waits(facts).items()}
+
+
 def _joined(
     locked: Mapping[StreamKey, _Locked],
     events: Mapping[StreamKey, Sequence[CallEvent]],
@@ -874,3 +898,16 @@ def _call_columns(after: Sequence[_After]) -> list[list[Any]]:
 
 def _dense(buckets: Mapping[int, int]) -> list[int]:
     return [buckets.get(index, 0) for index in range(max(buckets) + 1)] if buckets else []
+
+
+async def run(settings: config.Settings, dsn: str) -> None:
+    """Fold what is journalled, until cancelled."""
+    pool = await store.create_pool(dsn, role="projector", size=2)
+    health = Health()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(health.run(pool))
+            group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn))
+    finally:
+        await pool.close()

@@ -1,24 +1,24 @@
-"""Exact KPIs of any window: whole days and quarters of an hour from their sums, the edges from the calls themselves."""
+"""Exact KPIs of any window by one dimension, the work list, and how people's time was spent."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import orjson
 
 from callkpi import config, kpi, presence, store, work
-from callkpi.hours import instant
-from callkpi.kpi import Fact, Figures, Grain
+from callkpi.kpi import Figures, Grain
 from callkpi.model import Direction, Fate, agent_id, agent_key
 from callkpi.names import Names
 from callkpi.phone import mask
 from callkpi.presence import Times
+from callkpi.reporting import sums
 from callkpi.timekeeping import people, settle
 
 #: What a report can be grouped by.
@@ -29,9 +29,6 @@ _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grai
 
 #: What became of missed calls, as it is shown.
 FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
-_DAY = timedelta(days=1)
-#: A shorter window is as fast from the quarters of an hour alone.
-_WORTH_DAYS = 2 * _DAY
 _PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
@@ -74,18 +71,36 @@ class Reports:
     def __init__(
         self, pool: asyncpg.Pool | asyncpg.Connection, settings: config.Settings, names: Names | None = None
     ) -> None:
-        self._pool = pool
+        self._db = pool
         self._settings = settings
         self.names = names or Names(settings)
 
     async def figures(self, query: Query) -> dict[str, Any]:
         """Rows by the asked dimension, and the total of the same grain and of whole calls."""
-        await self.names.refresh(self._pool)
+        if query.by in _OF_PEOPLE:
+            await self._settle()
+        async with self._snapshot() as db:
+            await self.names.refresh(db)
+            return await self._answer(db, query, await self._sums(db, query))
+
+    async def of_agents(self, query: Query) -> tuple[dict[str, Any], dict[str, dict[str, int]]]:
+        """The figures by agent, and the conversations that each took, by shown agent and queue ("" of no queue)."""
+        await self._settle()
+        async with self._snapshot() as db:
+            await self.names.refresh(db)
+            rows = await self._sums(db, query, "queue")
+            return await self._answer(db, query, rows), self._answered_by_queue(query, rows)
+
+    async def _answer(
+        self, db: asyncpg.Connection, query: Query, sums_read: Iterable[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        groups: dict[str, _Group] = defaultdict(_Group)
+        for row in sums_read:
+            self._add(groups, query, row)
+        await self._add_extra(db, query, groups)
         formula = self._settings.tenants[query.tenant].service_level_formula
-        groups = await self._groups(query)
-        await self._add_extra(query, groups)
-        if query.by == "queue":
-            groups.pop("", None)
+        if query.by == "queue" and query.grain is not Grain.HANDLE:
+            groups.pop("", None)  # what is in no queue is no stay; of agents' work it is a part
         total = Figures()
         for group in groups.values():
             total.merge(group.figures)
@@ -106,114 +121,69 @@ class Reports:
             "total": {**total.as_row(formula), **_total_times(groups.values())},
         }
 
-    async def _groups(self, query: Query) -> dict[str, _Group]:
-        groups: dict[str, _Group] = defaultdict(_Group)
-        inner_begin, inner_end = _whole_quarters(query.begin, query.end)
-        if inner_begin < inner_end:
-            for row in await self._sums(query, inner_begin, inner_end):
-                self._add(groups, query, row, row, row["longest_wait_ms"])
-            edges = [(query.begin, inner_begin), (inner_end, query.end)]
-        else:
-            edges = [(query.begin, query.end)]
-        for begin, end in edges:
-            if begin < end:
-                for fact in await self._facts(query.tenant, begin, end):
-                    if fact.key.grain == query.grain:
-                        self._add(groups, query, fact.key._asdict(), fact.measures, fact.longest_wait_ms)
-        return groups
+    async def _settle(self) -> None:
+        """Have time in state counted up to now. A snapshot can't: who opened one settles before."""
+        if isinstance(self._db, asyncpg.Pool):
+            await settle(self._db, self._settings)
 
-    async def _sums(self, query: Query, begin: datetime, end: datetime) -> Sequence[Mapping[str, Any]]:
-        """Sums of whole quarters by the dimensions that the query looks at; whole days from the sums of days."""
-        named = {"agent" if name == "team" else name for name in (query.by, *query.only)}
-        wanted = [name in named for name in ("queue", "agent", "line", "direction")]
-        rows: list[Mapping[str, Any]] = []
-        first, last, zone = await self._days(query.tenant, begin, end)
-        if first < last:
-            days = (query.tenant, query.grain, first, last)
-            rows += await self._pool.fetch(store.query("reports", "day_rows_by"), *days, *wanted)
-            edges = [(begin, instant(zone, first)), (instant(zone, last), end)]
-        else:
-            edges = [(begin, end)]
-        for since, until in edges:
-            if since < until:
-                window = (query.tenant, query.grain, since, until)
-                rows += await self._pool.fetch(store.query("reports", "rollup_rows_by"), *window, *wanted)
-        return rows
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[asyncpg.Connection]:
+        """One state of the store for all that is read: the caller's, or the one of now."""
+        if not isinstance(self._db, asyncpg.Pool):
+            yield self._db
+            return
+        async with (
+            self._db.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await sums.plan(connection)
+            yield connection
 
-    async def _days(self, tenant: str, begin: datetime, end: datetime) -> tuple[date, date, ZoneInfo]:
-        """The whole local days of a window [first, last) that are summed up, and their zone; none of a short window."""
-        zone = self._settings.tenants[tenant].zone
-        first, last = begin.astimezone(zone).date(), end.astimezone(zone).date()
-        if end - begin < _WORTH_DAYS:
-            return first, first, zone
-        row = await self._pool.fetchrow(store.query("reports", "day_span"), tenant)
-        if row is None or row["zone"] != zone.key or row["since"] > first:
-            return first, first, zone
-        return first if instant(zone, first) >= begin else first + _DAY, last, zone
+    async def _sums(self, db: asyncpg.Connection, query: Query, *more: str) -> Sequence[Mapping[str, Any]]:
+        """Sums by the dimensions that the query looks at, and *more*."""
+        named = {"agent" if name == "team" else name for name in (query.by, *query.only, *more)} - {"outcome"}
+        asked = sums.Asked(query.tenant, query.grain, named)
+        window = sums.whole(query.begin, query.end)
+        return await sums.read(db, self._settings.tenants[query.tenant], asked, window)
 
-    async def answered_by_queue(self, query: Query) -> dict[str, dict[str, int]]:
-        """Conversations that each agent took, by shown agent and queue; "" of those without a queue."""
+    def _answered_by_queue(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
         found: dict[str, Counter[str]] = defaultdict(Counter)
-        whole = Query(query.tenant, query.begin, query.end, "agent", {"queue": (), **query.only})
-
-        def add(place: Mapping[str, Any], measures: Mapping[str, int]) -> None:
-            if measures.get("answered") and is_meant(self.names, query, place):
-                agent = self.names.show(query.tenant, "agent", place["agent"])
-                found[agent][self.names.show(query.tenant, "queue", place["queue"])] += measures["answered"]
-
-        first, last = _whole_quarters(query.begin, query.end)
-        edges = [(query.begin, first), (last, query.end)] if first < last else [(query.begin, query.end)]
-        if first < last:
-            for row in await self._sums(whole, first, last):
-                add(row, row)
-        for begin, end in edges:
-            for fact in await self._facts(query.tenant, begin, end) if begin < end else ():
-                if fact.key.grain == Grain.HANDLE:
-                    add(fact.key._asdict(), fact.measures)
+        for row in rows:
+            if row["answered"] and is_meant(self.names, query, row):
+                agent = self.names.show(query.tenant, "agent", row["agent"])
+                found[agent][self.names.show(query.tenant, "queue", row["queue"])] += row["answered"]
         return {agent: dict(counts) for agent, counts in found.items()}
 
-    async def _facts(self, tenant: str, begin: datetime, end: datetime) -> Iterable[Fact]:
-        rows = await self._pool.fetch(store.query("projector", "facts_near"), tenant, begin, end)
-        return [Fact.from_json(orjson.loads(row["fact"])) for row in rows]
-
-    def _add(
-        self,
-        groups: dict[str, _Group],
-        query: Query,
-        place: Mapping[str, Any],
-        measures: Mapping[str, int],
-        longest_wait_ms: int,
-    ) -> None:
-        if not self._is_meant(query, place):
+    def _add(self, groups: dict[str, _Group], query: Query, row: Mapping[str, Any]) -> None:
+        if not self._is_meant(query, row):
             return
-        value = self.names.show(query.tenant, query.by, place["agent" if query.by == "team" else query.by])
-        groups[value].figures.add(place["outcome"], measures, longest_wait_ms)
+        value = self.names.show(query.tenant, query.by, row["agent" if query.by == "team" else query.by])
+        groups[value].figures.add(row["outcome"], row, row["longest_wait_ms"])
 
     def _is_meant(self, query: Query, place: Mapping[str, Any]) -> bool:
         return is_meant(self.names, query, place)
 
-    async def _add_extra(self, query: Query, groups: dict[str, _Group]) -> None:
+    async def _add_extra(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
         """What facts of a call can't tell: the fate of its customer, the pauses of an agent."""
         if query.by in _OF_PEOPLE:
-            await self._add_times(query, groups)
-            await self._add_pauses(query, groups)
+            await self._add_times(db, query, groups)
+            await self._add_pauses(db, query, groups)
         elif query.by != "outcome" and query.only.keys() <= {"queue", "line", "direction"}:
-            await self._add_fates(query, groups)
+            await self._add_fates(db, query, groups)
 
-    async def _add_fates(self, query: Query, groups: dict[str, _Group]) -> None:
+    async def _add_fates(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
             group.extra.update(dict.fromkeys(FATES, 0))
-        window = (query.tenant, query.begin, query.end)
-        rows = await self._pool.fetch(store.query("reports", "fate_rows"), *window, self.written_off(query.tenant))
-        for row in rows:
+        window, written_off = sums.whole(query.begin, query.end), self.written_off(query.tenant)
+        for row in await sums.fates(db, query.tenant, {query.by, *query.only}, window, written_off):
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
                 groups[value].extra.update(fate_counts(row))
 
-    async def _add_pauses(self, query: Query, groups: dict[str, _Group]) -> None:
+    async def _add_pauses(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
         begin = kpi.quarter(query.begin)
-        rows = await self._pool.fetch(store.query("reports", "agent_rows"), query.tenant, begin, query.end)
+        rows = await db.fetch(store.query("reports", "agent_rows"), query.tenant, begin, query.end)
         for row in rows:
             key = agent_key(row["source"], row["agent"])
             value = self.names.show(query.tenant, query.by, key)
@@ -226,9 +196,9 @@ class Reports:
         """Whether the query asks for this agent by nothing but who he is: his states belong to no queue or line."""
         return query.only.keys() <= {*_OF_PEOPLE} and self._is_meant(query, {"agent": agent})
 
-    async def _add_times(self, query: Query, groups: dict[str, _Group]) -> None:
+    async def _add_times(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
         """How people's time was spent. Of a query by queue, line, … the whole time of those who are in the answer."""
-        found = await self._people(query.tenant, query.begin, query.end)
+        found = await self._people(db, query.tenant, query.begin, query.end)
         for name, (keys, times) in found.items():
             team = max((self.names.team(query.tenant, key) for key in keys), default="")
             value = team if query.by == "team" else name
@@ -247,29 +217,30 @@ class Reports:
 
         People of whom nothing is known in the window are not there.
         """
-        await self.names.refresh(self._pool)
-        return {name: times for name, (_, times) in (await self._people(tenant, begin, end)).items()}
+        await self._settle()
+        async with self._snapshot() as db:
+            await self.names.refresh(db)
+            return {name: times for name, (_, times) in (await self._people(db, tenant, begin, end)).items()}
 
-    async def _people(self, tenant: str, begin: datetime, end: datetime) -> dict[str, tuple[list[str], Times]]:
+    async def _people(
+        self, db: asyncpg.Connection, tenant: str, begin: datetime, end: datetime
+    ) -> dict[str, tuple[list[str], Times]]:
         """People by their shown names: the keys of the ids that they have, and their times."""
-        if isinstance(self._pool, asyncpg.Pool):
-            # A snapshot can't write: who opens one settles before.
-            await settle(self._pool, self._settings)
         ringing = self._settings.tenants[tenant].ringing_counts
 
         def label(key: str) -> str:
             return self.names.show(tenant, "agent", key)
 
-        return await people(self._pool, tenant, (begin, end), label, ringing)
+        return await people(db, tenant, (begin, end), label, ringing)
 
     async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
         """The work list: customers nobody has spoken to since we missed them, oldest first."""
-        await self.names.refresh(self._pool)
+        await self.names.refresh(self._db)
         now = datetime.now(UTC)
-        rows = await self._pool.fetch(store.query("reports", "open_missed"), tenant, self.written_off(tenant), limit)
+        rows = await self._db.fetch(store.query("reports", "open_missed"), tenant, self.written_off(tenant), limit)
         items = [self._missed_item(tenant, row, now) for row in rows]
         keys = [_work_item(item) for item in items]
-        found = await self._pool.fetch(store.query("work", "items"), [tenant] * len(keys), keys)
+        found = await self._db.fetch(store.query("work", "items"), [tenant] * len(keys), keys)
         states = {row["item"]: row for row in found}
         for key, item in zip(keys, items, strict=True):
             item.update(_work_done(states.get(key), item["first_missed_at"], now))
@@ -310,9 +281,10 @@ def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
 def _called(names: Names, tenant: str, name: str, place: Mapping[str, Any]) -> set[str]:
     """What one dimension of a place may be called: its id, its shown name."""
     value = place["agent" if name == "team" else name]
-    shown = {names.show(tenant, name, value)}
     if name == "team":
-        return shown
+        team = names.team(tenant, value)
+        return {*names.team_names(tenant, team)} if team else {team}
+    shown = {names.show(tenant, name, value)}
     return shown | ({value, agent_id(value)} if name == "agent" else {value})
 
 
@@ -345,14 +317,6 @@ def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
         "still_waiting": calls if fate in (Fate.WAITING, Fate.CALLED_BACK) else 0,
         "written_off": calls if fate == Fate.WRITTEN_OFF else 0,
     }
-
-
-def _whole_quarters(begin: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """The whole quarters of an hour inside of a window."""
-    first = kpi.quarter(begin)
-    if first < begin:
-        first += kpi.INTERVAL
-    return first, kpi.quarter(end)
 
 
 def local_midnight(tenant: config.Tenant, at: datetime) -> datetime:

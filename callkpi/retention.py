@@ -40,11 +40,6 @@ class Done:
     pseudonymised: int = 0  #: calls
 
 
-def is_wanted(settings: config.Settings) -> bool:
-    kept = settings.retention
-    return any((kept.journal_months, kept.calls_months, kept.rejected_days, kept.numbers_months, kept.audit_months))
-
-
 def horizons(kept: config.Retention, now: datetime) -> dict[str, datetime]:
     """Since when each thing is kept: the begin of a month (UTC). What is kept for ever is not in it."""
     ages = {"journal": kept.journal_months, "calls": kept.calls_months, "numbers": kept.numbers_months}
@@ -172,7 +167,8 @@ async def _forget_calls(pool: asyncpg.Pool, before: datetime) -> None:
     for forget in ("forget_keys", "forget_sides"):
         while await pool.execute(store.query("retention", forget), before, _KEYS_AT_A_TIME) != "DELETE 0":
             pass
-    await pool.execute(store.query("retention", "forget_missed_numbers"), before)
+    for forget in ("forget_waits", "forget_missed_numbers"):
+        await pool.execute(store.query("retention", forget), before)
 
 
 async def _forget_audit(pool: asyncpg.Pool, before: datetime) -> None:

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import structlog
 
-from callkpi import store
+from callkpi import config, store
 from callkpi.model import from_unix
 
 log = structlog.get_logger()
@@ -178,3 +178,9 @@ class Spool:
 
 def _sql(name: str) -> str:
     return store.query("spool", name)
+
+
+def open_spool(settings: config.Settings) -> Spool | None:
+    """The spool in the data directory, or None where the settings want none. Raises OSError."""
+    limit = settings.spool.limit_mib * 1024 * 1024
+    return Spool(settings.data_dir, limit) if limit else None

@@ -28,6 +28,25 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("callkpi")
 
+#: More workers than this wait for each other's servers.
+_MOST_WORKERS = 4
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core; none where some files are asked for, which would be ready before the workers are.
+
+    A database that was given is one for all.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == 1 or any(".py" in argument for argument in config.args) or os.environ.get("TEST_DATABASE_URL"):
+        return 0
+    return min(cores, _MOST_WORKERS)
+
+
+#: The shared database need not outlive a crash of the machine. The daemons of the tests have servers of their own, as
+#: they are delivered.
+_FORGETFUL = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Iterator[Path]:
@@ -43,10 +62,13 @@ def dsn(data_dir: Path) -> Iterator[str]:
     """A migrated database: the embedded one, or TEST_DATABASE_URL to test against another PostgreSQL."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
+        assert "PYTEST_XDIST_WORKER" not in os.environ, "TEST_DATABASE_URL is one database: add -n 0"
         asyncio.run(migrations.apply(given))
         yield given
         return
-    server = embedded.start(data_dir / "shared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "SETTINGS", embedded.SETTINGS | _FORGETFUL)
+        server = embedded.start(data_dir / "shared")
     asyncio.run(migrations.apply(server.dsn))
     yield server.dsn
     server.stop()

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+
+from callkpi import embedded, migrations
 
 CONFIG = """
 [tenants.acme]
@@ -40,18 +47,38 @@ application_tokens = ["portal-secret"]
 """
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+#: Ports of this worker alone, below those that systems give to outgoing connections: nobody takes one between the look
+#: and the start of its server.
+_PORTS = iter(random.sample(range(12_000 + _WORKER % 20 * 1_000, 13_000 + _WORKER % 20 * 1_000), 1_000))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+@functools.cache
+def _initialised() -> Path:
+    """A data directory as the first start leaves it: PostgreSQL initialised, the schema up to date. Made once."""
+    directory = Path(tempfile.mkdtemp(prefix="callkpi-template-"))
+    directory.chmod(0o755)
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    server = embedded.start(directory / "data")
+    asyncio.run(migrations.apply(server.dsn))
+    server.stop()
+    return directory / "data"
 
 
 class Daemon:
-    """A daemon with a data directory that outlives it."""
+    """A daemon with a data directory that outlives it. A *fresh* one begins with an empty directory."""
 
-    def __init__(self, directory: Path, *, processes: int = 1, config: str = CONFIG) -> None:
+    def __init__(self, directory: Path, *, processes: int = 1, config: str = CONFIG, fresh: bool = False) -> None:
         directory.mkdir(mode=0o755, exist_ok=True)
-        self.directory, self.processes = directory, processes
+        self.directory, self.processes, self.fresh = directory, processes, fresh
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = directory / "callkpi.toml"
@@ -74,6 +101,10 @@ class Daemon:
 
     async def start(self, *, ready: bool = True) -> None:
         command = [sys.executable, "-m", "callkpi", "serve", "--processes", str(self.processes)]
+        data = self.directory / "data"
+        if not self.fresh and not data.exists():
+            template = await asyncio.to_thread(_initialised)
+            subprocess.run(["cp", "-a", str(template), str(data)], check=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, start_new_session=True, cwd="/"
@@ -120,8 +151,10 @@ def children_of(pid: int) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def daemon(directory: Path, *, processes: int = 1, config: str = CONFIG) -> AsyncIterator[Daemon]:
-    running = Daemon(directory, processes=processes, config=config)
+async def daemon(
+    directory: Path, *, processes: int = 1, config: str = CONFIG, fresh: bool = False
+) -> AsyncIterator[Daemon]:
+    running = Daemon(directory, processes=processes, config=config, fresh=fresh)
     await running.start()
     try:
         yield running

@@ -53,7 +53,7 @@ def doctor(target: Daemon) -> str:
 
 
 async def test_killed_in_the_middle_of_a_replay_the_truth_still_comes_out(data_dir: Path) -> None:
-    target = Daemon(data_dir / "crash")
+    target = Daemon(data_dir / "crash", fresh=True)
     await target.start()
     lines = capture_lines("asterisk/events.jsonl.gz")
     chunks = [lines[begin : begin + 100] for begin in range(0, len(lines), 100)]
@@ -93,7 +93,7 @@ async def test_killed_in_the_middle_of_a_replay_the_truth_still_comes_out(data_d
 
 
 async def test_a_restart_changes_no_number(data_dir: Path) -> None:
-    target = Daemon(data_dir / "restart")
+    target = Daemon(data_dir / "restart", fresh=True)
     await target.start()
     async with aiohttp.ClientSession() as session:
         assert await post(session, target, capture_lines("asterisk/events.jsonl.gz"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -141,6 +142,20 @@ def test_any_order_and_repetition_make_the_same_calls(name: str, chance: random.
     mixed = [*events, *chance.choices(events, k=10)]
     chance.shuffle(mixed)
     assert [describe(call) for call in folded(mixed)] == [describe(call) for call in folded(events)]
+
+
+@pytest.mark.parametrize("name", ["direct", "queue_answered"])
+def test_two_streams_that_tell_one_event_otherwise_make_one_call_in_any_order(name: str) -> None:
+    """Of two channels in one call, each heard under an id that only one of them has."""
+    events = parsed(played(name).events)
+    signals = [event for event in events if event.kind is Kind.SIGNAL and "Unique-ID" in event.detail]
+    others = [dataclasses.replace(e, call_id="z", detail={**e.detail, "Unique-ID": "z"}) for e in signals]
+    told = [FREESWITCH.interpret(mixed, SOURCE) for mixed in ([*events, *others], [*others, *events])]
+    calls = [
+        fold("a", [e for e in each if e.kind is not Kind.SIGNAL], Thresholds(TENANT), START + timedelta(hours=1))
+        for each in told
+    ]
+    assert describe(calls[0]) == describe(calls[1])
 
 
 @given(st.sampled_from(sorted(CALLS)), st.randoms(use_true_random=False))

@@ -221,7 +221,7 @@ async def test_a_database_that_goes_away_under_a_command_is_told_in_one_line(dsn
 
 async def test_an_operators_day(data_dir: Path, tmp_path: Path) -> None:
     """Replay a recording by command, read the report, mend a rejected payload, rebuild, check."""
-    async with daemon(data_dir / "operator") as target:
+    async with daemon(data_dir / "operator", fresh=True) as target:
         for name in FILES.values():
             if name.endswith(".gz"):
                 recording = Path(__file__).parent / "captures" / name

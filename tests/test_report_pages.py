@@ -81,6 +81,15 @@ class Centre:
         async with self.http.get(urljoin(f"{self.daemon.url}/", path), params=query or None, headers=headers) as answer:
             return answer.status, (await answer.read()).decode(errors="replace")
 
+    async def command(self, *arguments: str) -> tuple[str, str]:
+        """What ``callkpi`` with these arguments says, and complains of, beside the daemon."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "callkpi", *arguments, "--config", str(self.daemon.config),
+            env=self.daemon.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        said, complained = await process.communicate()
+        return said.decode(), complained.decode()
+
     async def page(self, path: str, token: str = ADMIN, **query: str) -> str:
         status, text = await self.get(path, token, **query)
         assert status == 200, text
@@ -118,11 +127,7 @@ async def test_one_figure_on_the_page_in_the_api_in_the_terminal_and_in_sql(cent
         ("made", "Outbound made"),
     ):
         assert re.search(rf'<th scope="row">{label}</th><td class="number"><a [^>]*>{told[name]}</a>', page), name
-    command = [sys.executable, "-m", "callkpi", "summary", "night@2026-11-23", "--tenant", "acme"]
-    process = await asyncio.create_subprocess_exec(
-        *command, "--config", str(centre.daemon.config), env=centre.daemon.environment, stdout=subprocess.PIPE
-    )
-    terminal = (await process.communicate())[0].decode()
+    terminal = (await centre.command("summary", "night@2026-11-23", "--tenant", "acme"))[0]
     assert f"{told['offered']} calls were offered: {told['answered']} answered" in terminal
     assert re.search(rf"^Missed +{told['missed']} ", terminal, re.MULTILINE)
     server = await asyncio.to_thread(embedded.start, centre.daemon.directory / "data")
@@ -216,6 +221,33 @@ async def test_neighbours_periods_and_files_are_there(centre: Centre) -> None:
     assert week["figures"]["offered"] == 300
     assert len(week["intervals"]) == 7
     assert "Night, 23 Nov 2026" in await centre.page("reports", tenant="acme")
+
+
+ROSTER = """agent,begin,end
+Dana,2026-11-23 22:30,2026-11-24 01:30
+Aigerim,2026-11-23 23:00,2026-11-24 03:00
+{late},2026-11-23 23:00,2026-11-24 02:00
+"""
+
+
+async def test_an_imported_roster_stands_beside_the_time_at_work(centre: Centre, tmp_path: Path) -> None:
+    assert json.loads(await centre.page(f"{NIGHT}.json"))["adherence"] is None
+    assert "Planned and worked" not in await centre.page(NIGHT)
+    file = tmp_path / "plan.csv"
+    file.write_text(ROSTER.format(late="Aygerim"))
+    _, complained = await centre.command("roster", "import", str(file), "--tenant", "acme")
+    assert "line 4: agent: 'Aygerim' is nobody of agents or people (did you mean 'Aigerim'?)" in complained
+    file.write_text(ROSTER.format(late="Bolat"))
+    said, _ = await centre.command("roster", "import", str(file), "--tenant", "acme")
+    assert said == "3 planned times of 3 agents, from 2026-11-23 to before 2026-11-24\n"
+    told = json.loads(await centre.page(f"{NIGHT}.json"))["adherence"]
+    people = {line["agent"]: line for line in told["people"]}
+    dana = people["Dana"]
+    assert dana["planned_seconds"] == 3 * 3600 and 0 < dana["adherence"] < 1 and dana["late_start_seconds"] > 1800
+    page, stranger = await centre.page(NIGHT), await centre.page(NIGHT, VIEWER)
+    assert "Planned and worked" in page and "3 people were planned" in page
+    assert "3 people were planned" in stranger and "Planned and worked" not in stranger and "Dana" not in stranger
+    assert "3 people were planned" in (await centre.command("summary", "night@2026-11-23", "--tenant", "acme"))[0]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -177,6 +179,18 @@ async def test_postgres_is_killed_under_traffic_and_every_webhook_is_taken(data_
         assert (await rows(target, "direction"))["inbound"]["offered"] == 300
         await until(lambda: all_that_was_spooled_was_drained(target))
         assert doctor(target) == "Rollups equal calls, calls equal the journal."
+
+
+def test_a_server_that_ends_while_it_is_looked_at_is_not_running(tmp_path: Path) -> None:
+    """The daemon looks twice a second, and died of a look in the very moment in which PostgreSQL was killed."""
+    for _ in range(100):
+        process = subprocess.Popen(["sleep", "0.005"])
+        (tmp_path / "postmaster.pid").write_text(f"{process.pid}\n")
+        ending = threading.Thread(target=process.wait)
+        ending.start()
+        while ending.is_alive():
+            assert not embedded.is_running(tmp_path)
+        ending.join()
 
 
 async def all_that_was_spooled_was_drained(target: Daemon) -> bool:

@@ -130,6 +130,42 @@ def test_csv_has_raw_numbers_under_heads_of_the_language() -> None:
     assert (told["Поступило"], told["Уровень сервиса"], told["Среднее ожидание ответа"]) == ("120", "0.742", "18.0")
 
 
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_planned_and_worked_time_is_in_every_form_and_names_nobody_to_a_stranger(form: str) -> None:
+    def text(reader: Reader) -> str:
+        raw = rendered(form, "en", reader)
+        if form == "xlsx":
+            raw = zipfile.ZipFile(io.BytesIO(raw)).read("xl/sharedStrings.xml")
+        return pdf_text(raw) if form == "pdf" else raw.decode()
+
+    told = text(MANAGER)
+    assert all(name in told for name in ("Ержан", "Марат", "Портал", "Фарида"))
+    for words in ("5 people were planned, 3 came, 1 never came", "not known", "worked without a plan"):
+        assert words in re.sub(r"\s+", " ", told)
+    stranger = text(STRANGER)
+    assert "5 people were planned" in re.sub(r"\s+", " ", stranger)
+    assert not any(name in stranger for name in ("Ержан", "Марат", "Портал", "Фарида"))
+
+
+def test_what_is_not_known_of_a_person_is_no_number() -> None:
+    rows = list(csv.reader(io.StringIO(rendered("csv", "en").decode("utf-8-sig"))))
+    begin = rows.index(["# Planned and worked"])
+    told = {row[0]: row[1:] for row in rows[begin + 2 : begin + 8]}
+    assert rows[begin + 1] == [
+        "Agent", "Planned", "There by plan", "Adherence", "Late start", "Early end", "Did not come", "Beyond the plan",
+        "Note",
+    ]  # fmt: skip
+    assert told["Портал"] == ["43200.0", "not known", "not known", "", "", "", "", ""]
+    assert told["Марат"] == ["43200.0", "0.0", "0.0", "0.0", "0.0", "43200.0", "0.0", "never came"]
+    assert told["Фарида"] == ["", "", "", "", "", "", "3600.0", "worked without a plan"]
+    begin = rows.index(["# People over time"])
+    assert [row[2:] for row in rows[begin + 2 : begin + 6]] == [
+        ["5.0", "2.5", "0.0", "1.0"], ["5.0", "3.0", "0.0", "1.0"], ["5.0", "3.0", "1.0", "1.0"],
+        ["5.0", "3.0", "0.0", "1.0"],
+    ]  # fmt: skip
+    assert json.loads(rendered("json"))["adherence"]["people"][4]["adherence"] is None
+
+
 def test_json_has_the_documented_keys_and_the_sentences() -> None:
     told = json.loads(rendered("json", "en"))
     assert told["figures"]["missed"] == 24

@@ -33,6 +33,8 @@ def test_a_night_in_english() -> None:
         "When it ended 5 customers waited for a call back, the longest for 2 h 10 min (1 from earlier); 1 still waits.",
         "45 outbound calls were made, 30 were answered.",
         "Busiest from 20:00 to 21:00 with 20 calls; at most 5 callers waited at once, first at 02:12.",
+        "5 people were planned, 3 came, 1 never came; of 1 it is not known when he was there; logged in for 72.4% "
+        "of the planned time; 2 started late, by up to 25 min; 1 ended early, by 40 min; 1 worked without a plan.",
         "Against Night, 22 Nov 2026: offered +12 (+11.1%), missed −3 (−11.1%), service level +4.1 pp.",
         "The data are incomplete: pbx told nothing from 21:00 to 22:00. Good to know: 21 calls were told late.",
     ]
@@ -49,6 +51,8 @@ def test_a_night_in_russian() -> None:
         "К концу перезвона ждали 5 клиентов, дольше всех — 2 ч 10 мин (из них 1 пропущен раньше); 1 ждёт до сих пор.",
         "Сделано 45 исходящих звонков, дозвонились в 30 случаях.",
         "Больше всего звонков — с 20:00 до 21:00: 20 звонков; одновременно ждали до 5 человек, впервые в 02:12.",
+        "По графику 5 человек, вышли 3, не вышел 1; неизвестно, когда был на месте 1; в системе 72,4 % "
+        "времени по графику; опоздали 2 (до 25 мин); раньше ушёл 1 (до 40 мин); вне графика работал 1.",
         "По сравнению с периодом «Night, 22.11.2026»: поступило +12 (+11,1 %), пропущено −3 (−11,1 %), "
         "уровень сервиса +4,1 п. п.",
         "Данные неполны: pbx молчал с 21:00 до 22:00. Имейте в виду: о 21 звонке стало известно с опозданием.",
@@ -168,6 +172,31 @@ def test_kazakh_has_its_own_words_where_there_are_some_and_russian_ones_where_no
     assert language("kk").text("queue") == "Кезек"
     assert language("kk").text("offered") == "Поступило"
     assert said(a_night(), "kk")[0].startswith("Поступило 120 звонков")
+
+
+@pytest.mark.parametrize(
+    ("count", "goes_on", "english", "russian"),
+    [
+        (0, False,
+         "there was no connection to pbx from 21:00 to 21:07 (7 min): what went on was asked for again, calls that "
+         "began and ended in that time are not known",
+         "связи с pbx не было с 21:00 до 21:07 (7 мин): продолжавшиеся звонки запрошены заново, звонки, которые "
+         "начались и закончились за это время, неизвестны"),
+        (1, False, "asked for again, 1 call ended or was answered unheard, calls that began",
+         "запрошены заново, ответ или конец 1 звонка не услышан, звонки, которые"),
+        (3, False, "asked for again, 3 calls ended or were answered unheard, calls that began",
+         "запрошены заново, ответ или конец 3 звонков не услышан, звонки, которые"),
+        (0, True, "there has been no connection to pbx since 23 Nov 2026 21:00", "связи с pbx нет с 23.11.2026 21:00"),
+    ],
+)  # fmt: skip
+def test_a_lost_connection_is_told_as_what_it_was(count: int, goes_on: bool, english: str, russian: str) -> None:
+    begin = BEGIN + timedelta(hours=1)
+    end = None if goes_on else begin + timedelta(minutes=7)
+    note = Note(doubt=Doubt.DISCONNECTED, count=count, source="pbx", begin=begin, end=end)
+    told = replace(a_night(), notes=(note,))
+    for code, beginning, words in (("en", "The data are incomplete: ", english), ("ru", "Данные неполны: ", russian)):
+        last = said(told, code)[-1]
+        assert last.startswith(beginning) and words in last
 
 
 # -- periods in words --------------------------------------------------------------------------------------

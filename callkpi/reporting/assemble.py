@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import orjson
 
-from callkpi import config, hours, kpi, store
+from callkpi import config, hours, store
 from callkpi.config.shift_checks import COUNTED_KPIS
 from callkpi.funnel import Thresholds
-from callkpi.kpi import Fact, Figures, Grain
+from callkpi.kpi import Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
+from callkpi.people import team_names
 from callkpi.presence import Times
-from callkpi.reporting import goals, periods
-from callkpi.reporting.behind import FATES, kept_since, missed_in, written_off_before
+from callkpi.reporting import adherence, attendance, goals, outages, periods, silences, slots, sums, teams
+from callkpi.reporting.behind import (
+    FATES,
+    Window,
+    facts_in,
+    kept_since,
+    missed_in,
+    missed_of_open,
+    written_off_before,
+)
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
 from callkpi.reporting.steps import steps
 from callkpi.reporting.summary import (
     CALLS,
     ENTRIES,
+    HANDLES,
+    Adherence,
     AgentLine,
     Before,
     CallBack,
@@ -46,7 +55,7 @@ from callkpi.reporting.summary import (
 )
 from callkpi.reports import Query, Reports, is_meant
 from callkpi.timekeeping import settle
-from callkpi.work import item_of
+from callkpi.work import HIDDEN, item_of
 
 #: The longest period of which single calls are read: for who waited at once, and which calls changed a figure.
 BY_CALL = timedelta(days=2, hours=2)
@@ -95,6 +104,7 @@ async def summarise_period(
     before = periods.comparable(own, period, against)
     await settle(pool, settings)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await sums.plan(connection)
         await names.refresh(connection)
         kept = await kept_since(connection)
         assembly = _Assembly(connection, settings, names, tenant, span_of(own, period), at, kept, ledger)
@@ -104,10 +114,11 @@ async def summarise_period(
 def span_of(own: config.Tenant, period: Period) -> Span:
     """A period as a summary tells it."""
     shift, local = period.shift, period.begin.astimezone(own.zone)
+    queues = [own.queues[id].name or id if id in own.queues else id for id in (shift.queues if shift else ())]
     return Span(
         kind=period.kind, id=shift.id if shift else period.kind, name=shift.name if shift else period.name,
         text=period.text, day=shift.day.isoformat() if shift else local.date().isoformat(), begin=period.begin,
-        end=period.end, timezone=own.timezone, queues=shift.queues if shift else (), team=shift.team if shift else "",
+        end=period.end, timezone=own.timezone, queues=tuple(dict.fromkeys(queues)), team=shift.team if shift else "",
     )  # fmt: skip
 
 
@@ -156,18 +167,25 @@ class _Assembly:
     def agent(self, name: str) -> str:
         return self.names.show(self.tenant, "agent", name)
 
+    @property
+    def _queue_ids(self) -> list[str] | None:
+        """The queues that the period is about, by all their ids; None: all."""
+        return [id for name in self.period.queues for id in self.names.ids(self.tenant, "queue", name)] or None
+
     def is_meant(self, queue: str) -> bool:
-        return is_meant(self.names, self.query("queue"), {"queue": queue})
+        return not self.only or is_meant(self.names, self.query("queue"), {"queue": queue})
 
     # -- the whole -------------------------------------------------------------------------------------
     async def summary(self, before: Period | None) -> Summary:
+        if self.period.team:
+            return await self._of_team(before)
         reports = Reports(self.db, self.settings, self.names)
         headline = await reports.figures(self.query("direction"))
         figures = headline["total"]
         queues = (await reports.figures(self.query("queue")))["rows"]
-        agents = (await reports.figures(self.query("agent")))["rows"]
+        answer, by_queue = await reports.of_agents(self.query("agent"))
+        agents = answer["rows"]
         intervals = await self._intervals()
-        touching = await self._touching() if self.reads_calls else None
         callbacks = await self._callbacks()
         return Summary(
             tenant=self.tenant,
@@ -179,9 +197,9 @@ class _Assembly:
             reasons=_reasons(figures),
             intervals=tuple(intervals),
             busiest=_busiest(intervals),
-            most_waiting=None if touching is None else self._most_waiting(touching),
+            most_waiting=await self._most_waiting() if self.reads_calls else None,
             queues=tuple(self._queue_line(row) for row in queues),
-            agents=tuple(await self._agent_lines(reports, agents, [row["queue"] for row in queues])),
+            agents=tuple(_agent_lines(agents, by_queue, [row["queue"] for row in queues])),
             callbacks=callbacks,
             handover=await self._handover(),
             notes=tuple([note async for note in self._notes(figures, callbacks)]),
@@ -189,38 +207,98 @@ class _Assembly:
             goals=self._goals(figures, queues, agents),
             service_level_seconds=self._service_level_seconds(("", *self.own.queues)),
             service_level_formula=self.own.service_level_formula.value,
+            adherence=await self._adherence([row["agent"] for row in agents]),
             ledger=await self._ledger() if self.reads_calls and self.with_ledger else None,
         )
 
-    async def _before(self, reports: Reports, before: Period | None) -> Before | None:
+    async def _of_team(self, before: Period | None) -> Summary:
+        """A shift about a team: what its people did; and what came into the shift's queues where it names some."""
+        reports = Reports(self.db, self.settings, self.names)
+        team = teams.Team(self.names, self.tenant, self.period)
+        people = await teams.people(reports, team)
+        entries = await reports.figures(self.query("queue")) if self.only else {"rows": [], "total": {}}
+        intervals = await self._intervals() if self.only else []
+        callbacks = await self._callbacks() if self.only else ()
+        handover = await self._handover() if self.only else await self._handover_of(team)
+        doubts = entries["total"] or await teams.without_end(self.db, team)
+        formula = self.own.service_level_formula
+        return Summary(
+            tenant=self.tenant,
+            period=self.period,
+            as_of=self.as_of,
+            counts=HANDLES,
+            figures=people.figures,
+            fates={name: sum(row[name] for row in entries["rows"]) for name in FATES} if self.only else {},
+            reasons=_reasons(entries["total"]) if self.only else (),
+            intervals=tuple(intervals),
+            busiest=_busiest(intervals),
+            most_waiting=await self._most_waiting() if self.only and self.reads_calls else None,
+            queues=tuple(self._queue_line(row) for row in entries["rows"]),
+            agents=tuple(_agent_line(row, people.answered.get(row["agent"], {})) for row in people.rows),
+            callbacks=callbacks,
+            handover=handover,
+            notes=tuple([note async for note in self._notes(doubts, callbacks)]),
+            before=await self._before(reports, before, team),
+            goals=self._goals(people.figures, entries["rows"], people.rows),
+            service_level_seconds=self._service_level_seconds(("", *self.own.queues)) if self.only else None,
+            service_level_formula=formula.value,
+            adherence=await self._adherence([row["agent"] for row in people.rows]),
+            ledger=await self._ledger(team) if self.reads_calls and self.with_ledger else None,
+            team=await teams.work(self.db, self.own, team, people, entries["total"] or None, _agent_line),
+        )
+
+    async def _handover_of(self, team: teams.Team) -> HandOver:
+        """What a team leaves: its calls that went on. No customer waits for a team."""
+        at = self.told_until
+        bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
+        calls = [store.call_from_body(row["body"]) for row in bodies]
+        open_calls = [self._open_call(call, at) for call in calls if self._went_on(call, at) and team.holds(call, at)]
+        return HandOver(
+            waiting_customers=None, of_this_period=None, oldest_missed_at=None, still_waiting=None,
+            open_calls=tuple(open_calls),
+        )  # fmt: skip
+
+    async def _before(self, reports: Reports, before: Period | None, team: teams.Team | None = None) -> Before | None:
         """The comparable period, up to the point that this one has come to."""
         if before is None:
             return None
         span = replace(span_of(self.own, before), end=before.until)
         if span.begin >= span.end:
             return None
-        query = Query(self.tenant, span.begin, span.end, "direction", self.only)
-        return Before(period=span, figures=(await reports.figures(query))["total"])
+        query = Query(self.tenant, span.begin, span.end, "direction", team.only if team else self.only)
+        total = (await reports.figures(query))["total"]
+        return Before(period=span, figures=teams.of_handles(total) if team else total)
 
     def _goals(
         self, figures: Mapping[str, Any], queues: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str, Any]]
     ) -> tuple[Goal, ...]:
         """The goals of the whole, of each queue and of each agent, as the settings have them."""
-        whole = self._scope("queue", self.period.queues[0]) if len(self.period.queues) == 1 else {}
-        found = [self._goal(goal, figures) for goal in self._wanted(whole)]
+        limits = goals.scope_of_shift(self._limits)
+        whole: dict[str, tuple[str, ...]] = {}
+        for kind, told in limits.items():
+            whole |= self._scope(kind, *told)
+        found = [self._goal(goal, figures) for goal in self._wanted(whole, of_whole_shift=bool(limits))]
         for kind, rows in (("queue", queues), ("agent", agents)):
             for row in rows:
                 wanted = self._wanted(self._scope(kind, row[kind]))
                 found += [self._goal(goal, row, **{kind: row[kind]}) for goal in wanted]
         return tuple(found)
 
-    def _scope(self, kind: str, shown: str) -> dict[str, tuple[str, ...]]:
-        return {kind: (shown, *self.names.ids(self.tenant, kind, shown))}
+    @property
+    def _limits(self) -> dict[str, tuple[str, ...]]:
+        told = {"queue": self.period.queues, "team": (self.period.team,) if self.period.team else ()}
+        return {name: values for name, values in told.items() if values}
 
-    def _wanted(self, scope: Mapping[str, tuple[str, ...]]) -> list[config.Goal]:
+    def _scope(self, kind: str, *told: str) -> dict[str, tuple[str, ...]]:
+        """One or more of a kind by all that they are called."""
+        if kind == "team":
+            return {kind: tuple(name for each in told for name in team_names(self.own, each))}
+        return {kind: tuple(name for each in told for name in self.names.called(self.tenant, kind, each))}
+
+    def _wanted(self, scope: Mapping[str, tuple[str, ...]], *, of_whole_shift: bool = False) -> list[config.Goal]:
         period = self.period
         shift = period.id if period.kind == "shift" else ""
-        subject = goals.Subject(period.kind, date.fromisoformat(period.day), shift, scope, None)
+        subject = goals.Subject(period.kind, date.fromisoformat(period.day), shift, scope, None, of_whole_shift)
         return [goal for _, goal in goals.of(self.own, subject)]
 
     def _goal(self, goal: config.Goal, figures: Mapping[str, Any], queue: str = "", agent: str = "") -> Goal:
@@ -245,38 +323,28 @@ class _Assembly:
         known = [id for id in ids if id in self.own.queues] or [name]
         return QueueLine(queue=name, figures=figures, service_level_seconds=self._service_level_seconds(known))
 
-    async def _agent_lines(
-        self, reports: Reports, rows: Sequence[Mapping[str, Any]], queues: Sequence[str]
-    ) -> list[AgentLine]:
-        told = await reports.answered_by_queue(self.query("agent"))
-        found = []
-        for row in rows:
-            counts = told.get(row["agent"], {})
-            found.append(_agent_line(row, {queue: counts[queue] for queue in queues if queue in counts}))
-        return found
+    async def _adherence(self, helped: Sequence[str]) -> Adherence | None:
+        """Planned time beside time at work, where a roster covers the period."""
+        period = self.period
+        called = (period.id, period.name) if period.kind == "shift" else ()
+        whose = attendance.Whose(self.tenant, called, period.team, bool(self.only), helped)
+        window = adherence.Window(begin=period.begin, end=period.end, now=self.as_of)
+        found = await attendance.of(self.db, self.settings, self.names, whose, window, journal=self._has("journal"))
+        if found is None:
+            return None
+        return attendance.summed(*found, steps(period.begin, period.end, self.own.zone))
 
     # -- over time -------------------------------------------------------------------------------------
     async def _intervals(self) -> list[Interval]:
         period, grain = self.period, Grain.ENTRY if self.only else Grain.CALL
         bounds = steps(period.begin, period.end, self.own.zone)
-        begins, sums = [first for first, _ in bounds], [Figures() for _ in bounds]
-
-        def add(at: datetime, queue: str, outcome: str, measures: Mapping[str, Any], longest: int) -> None:
-            if self.is_meant(queue):
-                sums[bisect_right(begins, at) - 1].add(outcome, measures, longest)
-
-        first, last = kpi.quarter(period.begin), kpi.quarter(period.end)
-        first = first if first == period.begin else first + kpi.INTERVAL
-        edges = [(period.begin, first), (last, period.end)] if first < last else [(period.begin, period.end)]
-        if first < last:
-            for row in await self.db.fetch(store.query("summary", "interval_rows"), self.tenant, grain, first, last):
-                measures = {name: row[name] for name in _INTERVAL_SUMS}
-                add(row["at"], row["queue"], row["outcome"], measures, row["longest_wait_ms"])
-        for begin, end in edges:
-            for _, fact in await self._facts(begin, end) if begin < end else ():
-                if fact.key.grain == grain:
-                    add(fact.key.at, fact.key.queue, fact.key.outcome, fact.measures, fact.longest_wait_ms)
-        return [self._interval(*bound, figures) for bound, figures in zip(bounds, sums, strict=True)]
+        asked = sums.Asked(self.tenant, grain, ["queue"] if self.only else [])
+        spans = [slots.Span(*bound, number) for number, bound in enumerate(bounds, 1)]
+        found = [Figures() for _ in bounds]
+        for row in await sums.read(self.db, self.own, asked, spans):
+            if self.is_meant(row["queue"]):
+                found[row["slot"] - 1].add(row["outcome"], row, row["longest_wait_ms"])
+        return [self._interval(*bound, figures) for bound, figures in zip(bounds, found, strict=True)]
 
     def _interval(self, begin: datetime, end: datetime, figures: Figures) -> Interval:
         return Interval(
@@ -286,64 +354,35 @@ class _Assembly:
             asa_seconds=figures.asa_seconds, longest_wait_seconds=figures.longest_wait_ms / 1000,
         )  # fmt: skip
 
-    async def _facts(self, begin: datetime, end: datetime) -> list[tuple[str, Fact]]:
-        rows = await self.db.fetch(store.query("summary", "facts_of_calls"), self.tenant, begin, end)
-        return [(f"{row['source']}/{row['call_id']}", Fact.from_json(orjson.loads(row["fact"]))) for row in rows]
-
-    async def _ledger(self) -> tuple[Counted, ...]:
+    async def _ledger(self, team: teams.Team | None = None) -> tuple[Counted, ...]:
         counted: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for call, fact in await self._facts(self.period.begin, self.period.end):
+        for row, fact in await facts_in(self.db, self.tenant, Window(self.period.begin, self.period.end)):
             if self.only and not (fact.key.queue and self.is_meant(fact.key.queue)):
+                continue
+            if team is not None and not team.is_told(fact):
                 continue
             raw = fact.to_json()
             shown = {"queue": self.queue(fact.key.queue), "agent": self.agent(fact.key.agent)}
-            counted[call].append({**raw, **shown, "at": fact.key.at.isoformat(), "m": dict(fact.measures)})
+            counted[f"{row['source']}/{row['call_id']}"].append(
+                {**raw, **shown, "at": fact.key.at.isoformat(), "m": dict(fact.measures)}
+            )
         return tuple(Counted(call=call, facts=tuple(facts)) for call, facts in sorted(counted.items()))
 
-    async def _touching(self) -> list[Mapping[str, Any]]:
-        """Calls of the period as they are stored: whole calls would take four times as long to make."""
-        rows = await self.db.fetch(
-            store.query("summary", "calls_touching"), self.tenant, self.period.begin, self.period.end,
-            [Direction.INBOUND.value],
-        )  # fmt: skip
-        return [orjson.loads(row["body"]) for row in rows]
-
-    def _most_waiting(self, calls: Iterable[Mapping[str, Any]]) -> Peak | None:
-        """The first instant at which most callers waited at once."""
-        turns: Counter[datetime] = Counter()
-        for begin, end in (wait for call in calls for wait in self._waits(call)):
-            begin, end = max(begin, self.period.begin), min(end, self.told_until)
-            if begin < end:
-                turns[begin] += 1
-                turns[end] -= 1
-        waiting, most, at = 0, 0, None
-        for moment in sorted(turns):
-            waiting += turns[moment]
-            if waiting > most:
-                most, at = waiting, moment
-        return None if at is None else Peak(begin=at, end=None, count=most)
-
-    def _waits(self, call: Mapping[str, Any]) -> Iterator[tuple[datetime, datetime]]:
-        """The times in which a caller waits: in queues, or for a direct answer."""
-        told = call["ended_at"] or (call["last_event_at"] if call["outcome"] == Outcome.EXPIRED else None)
-        for entry in call["entries"]:
-            if not self.only or self.is_meant(entry["queue"]):
-                entered = datetime.fromisoformat(entry["entered_at"])
-                if entry["wait_ms"] is not None:
-                    yield entered, entered + timedelta(milliseconds=entry["wait_ms"])
-                else:
-                    yield entered, self._instant(entry["left_at"] or told)
-        if not call["entries"] and not self.only:
-            yield datetime.fromisoformat(call["started_at"]), self._instant(call["answered_at"] or told)
-
-    def _instant(self, told: str | None) -> datetime:
-        """A stored time; now where there is none yet."""
-        return datetime.fromisoformat(told) if told else self.as_of
+    async def _most_waiting(self) -> Peak | None:
+        """The first moment at which most callers waited at once."""
+        window = (self.period.begin, self.told_until)
+        row = await self.db.fetchrow(store.query("summary", "most_waiting"), self.tenant, *window, self._queue_ids)
+        return None if row is None else Peak(begin=row["at"], end=None, count=row["waiting"])
 
     # -- customers and calls that are left over --------------------------------------------------------
     async def _callbacks(self) -> tuple[CallBack, ...]:
         """Customers whom the period missed; of a long one those who still wait."""
-        rows = await missed_in(self.db, self.tenant, self.period.begin, self.period.end)
+        begin, end = self.period.begin, self.period.end
+        if self.reads_calls:
+            rows = await missed_in(self.db, self.tenant, begin, end)
+        else:
+            since = max(begin, written_off_before(self.own, self.as_of))
+            rows = await missed_of_open(self.db, self.tenant, (begin, since, end), self.as_of)
         customers = self._by_customer(rows)
         if not self.reads_calls:
             customers = [misses for misses in customers if self._state(misses[-1], self.as_of).is_open]
@@ -382,18 +421,17 @@ class _Assembly:
 
     async def _handover(self) -> HandOver:
         at = self.told_until
-        since = written_off_before(self.own, at)
-        rows = await missed_in(self.db, self.tenant, since, at, requests=True)
-        waiting = self._by_customer(row for row in rows if row["settled_at"] is None or row["settled_at"] >= at)
+        waiting = await self.db.fetchrow(
+            store.query("summary", "waiting_at"), self.tenant, written_off_before(self.own, at), at, HIDDEN,
+            self.period.begin, self._queue_ids, self.as_of, written_off_before(self.own, self.as_of),
+        )  # fmt: skip
         bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
         calls = [store.call_from_body(row["body"]) for row in bodies]
         return HandOver(
-            waiting_customers=len(waiting),
-            of_this_period=sum(misses[-1]["started_at"] >= self.period.begin for misses in waiting),
-            oldest_missed_at=min((misses[0]["started_at"] for misses in waiting), default=None),
-            still_waiting=sum(self._state(misses[-1], self.as_of).is_open for misses in waiting),
+            waiting_customers=waiting["customers"], of_this_period=waiting["of_period"],
+            oldest_missed_at=waiting["oldest"], still_waiting=waiting["still"],
             open_calls=tuple(self._open_call(call, at) for call in calls if self._went_on(call, at)),
-        )
+        )  # fmt: skip
 
     def _went_on(self, call: Call, at: datetime) -> bool:
         """An expired call went on while its end was awaited; one of another queue is not ours."""
@@ -428,52 +466,61 @@ class _Assembly:
         for row in await self.db.fetch(store.query("summary", "rejected_in"), self.tenant, *window):
             yield Note(doubt=Doubt.REJECTED, count=row["payloads"], source=row["source"], begin=row["first_at"],
                        end=row["last_at"])  # fmt: skip
-        late = []
+        late: list[str] = []
         if self.reads_events:
-            for note in await self._silences():
-                yield note
-            late = await self.db.fetch(
-                store.query("summary", "late_calls"), self.tenant, self._sources, *window, LATE.total_seconds()
+            heard = await self.db.fetch(
+                store.query("summary", "heard"), self.tenant, self._sources, *window, LATE.total_seconds()
             )
-        found = await self.db.fetch(store.query("summary", "reconciled_in"), self.tenant, *window)
-        doubtful = await self.db.fetch(store.query("summary", "conflicting_in"), self.tenant, *window)
-        for doubt, rows in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
-            if rows:
-                calls = tuple(f"{row['source']}/{row['call_id']}" for row in rows[:NAMED_CALLS])
-                yield Note(doubt=doubt, count=len(rows), calls=calls)
+            late = silences.late(heard)
+            for note in await self._unheard(heard):
+                yield note
+        found = await self._calls_in("reconciled_in", window)
+        doubtful = await self._calls_in("conflicting_in", window)
+        for doubt, calls in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
+            if calls:
+                yield Note(doubt=doubt, count=len(calls), calls=tuple(calls[:NAMED_CALLS]))
         lag = await self.db.fetchrow(store.query("projector", "lag"))
         if lag["groups"]:
             yield Note(doubt=Doubt.LAGGING, count=lag["groups"])
+
+    async def _calls_in(self, name: str, window: tuple[datetime, datetime]) -> list[str]:
+        rows = await self.db.fetch(store.query("summary", name), self.tenant, *window)
+        return [f"{row['source']}/{row['call_id']}" for row in rows]
 
     @property
     def _sources(self) -> list[str]:
         return [name for name, source in self.settings.sources.items() if source.tenant == self.tenant]
 
-    async def _silences(self) -> list[Note]:
-        """Sources that told nothing for longer than they may, within business hours."""
+    async def _unheard(self, heard: Iterable[Mapping[str, Any]]) -> list[Note]:
+        """Connections that were lost, and sources that told nothing for longer than they may, within business hours."""
+        connected = [name for name in self._sources if name in self.settings.connected]
+        window = (self.period.begin, self.told_until)
+        lost = await outages.notes(self.db, self.tenant, connected, *window) if connected else []
+        limit = timedelta(minutes=self.own.targets.silent_minutes)
+        return [*lost, *outages.without_outages(self._silences(heard), lost, self.told_until, limit)]
+
+    def _silences(self, heard: Iterable[Mapping[str, Any]]) -> Iterator[Note]:
         begin, end = self.period.begin, self.told_until
         limit = timedelta(minutes=self.own.targets.silent_minutes)
         open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []
-        if not open_spans:
-            return []
-        rows = await self.db.fetch(
-            store.query("summary", "gaps"), self.tenant, self._sources, begin, end, limit.total_seconds()
-        )
-        notes = []
-        for row in rows:
-            if row["after"] == begin and row["before"] == end:
-                notes.append(Note(doubt=Doubt.NEVER_SPOKE, source=row["source"], begin=begin, end=end))
-                continue
-            for opens, closes in open_spans:
-                since, until = max(row["after"], opens), min(row["before"], closes)
-                if until - since >= limit:
-                    notes.append(Note(doubt=Doubt.SILENT, source=row["source"], begin=since, end=until))
-        return notes
+        for silence in silences.silences(heard, self._sources, (begin, end), open_spans, limit):
+            doubt = Doubt.NEVER_SPOKE if silence.is_whole else Doubt.SILENT
+            yield Note(doubt=doubt, source=silence.source, begin=silence.begin, end=silence.end)
 
 
 #: What :meth:`callkpi.presence.Times.as_row` adds to the row of a person.
 _TIMES = frozenset(Times().as_row())
 _TOLD_TIMES = tuple(each.name for each in fields(AgentLine) if each.name in _TIMES)
+
+
+def _agent_lines(
+    rows: Sequence[Mapping[str, Any]], by_queue: Mapping[str, Mapping[str, int]], queues: Sequence[str]
+) -> list[AgentLine]:
+    found = []
+    for row in rows:
+        counts = by_queue.get(row["agent"], {})
+        found.append(_agent_line(row, {queue: counts[queue] for queue in queues if queue in counts}))
+    return found
 
 
 def _agent_line(row: Mapping[str, Any], by_queue: Mapping[str, int]) -> AgentLine:
@@ -484,11 +531,6 @@ def _agent_line(row: Mapping[str, Any], by_queue: Mapping[str, int]) -> AgentLin
         agent=row["agent"], figures={key: value for key, value in row.items() if key != "agent" and key not in _TIMES},
         by_queue={**by_queue, **({"": outside} if outside else {})}, **told,
     )  # fmt: skip
-
-
-_INTERVAL_SUMS = (
-    "contacts", "offered", "answered", "missed", "within_sl", "abandoned_within", "waits_answered", "wait_answered_ms",
-)  # fmt: skip
 
 
 def _reasons(figures: Mapping[str, Any]) -> tuple[Reason, ...]:

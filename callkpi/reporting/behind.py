@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -65,8 +66,26 @@ NOTHING = Weight(0, 0)
 
 def weigh(figure: str, fact: Fact, formula: ServiceLevelFormula = ServiceLevelFormula.DEFAULT) -> Weight:
     """The weight of *fact* in a figure of the glossary."""
+    measures = fact.measures
+    if FIGURES[figure] in (Way.COUNT, Way.SHARE):
+        # Of counts alone, which are the same of many facts.
+        counts = tuple((name, value) for name, value in measures.items() if not name.endswith("_ms"))
+        return _weigh_counts(figure, formula, fact.key.outcome, counts)
+    return _weigh(figure, formula, fact.key.outcome, measures, fact.longest_wait_ms)
+
+
+@lru_cache(maxsize=4096)
+def _weigh_counts(
+    figure: str, formula: ServiceLevelFormula, outcome: str, counts: tuple[tuple[str, int], ...]
+) -> Weight:
+    return _weigh(figure, formula, outcome, dict(counts), 0)
+
+
+def _weigh(
+    figure: str, formula: ServiceLevelFormula, outcome: str, measures: Mapping[str, int], longest_wait_ms: int
+) -> Weight:
     alone = Figures()
-    alone.add(fact.key.outcome, fact.measures, fact.longest_wait_ms)
+    alone.add(outcome, measures, longest_wait_ms)
     way = FIGURES[figure]
     if way in (Way.SHARE, Way.MEAN):
         return Weight(*alone.parts(formula)[figure])
@@ -147,8 +166,8 @@ async def calls_behind(
 ) -> Behind:
     """What *figure* of a tenant's *window* counts: the same as :meth:`Reports.figures` with the same filters.
 
-    *only* filters by queue, agent, line, direction or outcome, by id or shown name; with a queue the stays in it, with
-    an agent his handles, else calls. *now* decides what is written off. Raises Unknown.
+    *only* filters by queue, agent, team, line, direction or outcome, by id or shown name; with a queue the stays in
+    it, with an agent or a team their handles, else calls. *now* decides what is written off. Raises Unknown.
     """  # fmt: skip
     if figure not in FIGURES:
         raise Unknown(f"figure: {figure[:40]!r} is none of {', '.join(FIGURES)}")
@@ -156,18 +175,31 @@ async def calls_behind(
     asked = _Asked(settings, names, Query(tenant, window.begin, window.end, "outcome", only))
     if figure in FATES:
         return await _behind_fate(pool, asked, figure, now)
-    rows = await pool.fetch(store.query("summary", "facts_of_calls"), tenant, window.begin, window.end)
     grain = asked.query.grain.value
     items = []
-    for row in rows:
-        fact = Fact.from_json(orjson.loads(row["fact"]))
-        if fact.key.grain == grain and asked.means(fact.key._asdict()):
+    for row, fact in await facts_in(pool, tenant, window, grain):
+        if asked.means(fact.key._asdict()):
             weight = weigh(figure, fact, asked.formula)
             if weight != NOTHING:
                 items.append(asked.item(row, fact, weight))
     kept = (await kept_since(pool)).get("calls")
     found = _sorted(figure, _COUNTS[grain], items)
     return replace(found, kept_since=kept) if kept is not None and kept > window.begin else found
+
+
+async def facts_in(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, window: Window, grain: str = ""
+) -> list[tuple[asyncpg.Record, Fact]]:
+    """What calls count as in a window, of one grain or of all, each beside its call, in the order of calls."""
+    found = []
+    for row in await db.fetch(store.query("summary", "facts_of_calls"), tenant, window.begin, window.end):
+        for raw in orjson.loads(row["facts"]):
+            if grain and raw["grain"] != grain:
+                continue
+            fact = Fact.from_json(raw)
+            if window.begin <= fact.key.at < window.end:
+                found.append((row, fact))
+    return found
 
 
 async def kept_since(db: asyncpg.Pool | asyncpg.Connection) -> dict[str, datetime]:
@@ -248,6 +280,18 @@ async def missed_in(
     """Missed calls of a window with their fates and when they were settled; with *requests* to be called, or not."""
     rows = await db.fetch(store.query("summary", "missed_in"), tenant, begin, end, HIDDEN)
     return [row for row in rows if requests or row["outcome"] != Outcome.CALLBACK_REQUESTED]
+
+
+async def missed_of_open(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, window: tuple[datetime, datetime, datetime], at: datetime
+) -> list[asyncpg.Record]:
+    """Missed calls of [window[0], window[2]) as :func:`missed_in` has them, of those customers only of whom one of
+    [window[1], window[2]) was not settled at *at*."""
+    begin, since, end = window
+    if since >= end:
+        return []
+    rows = await db.fetch(store.query("summary", "missed_of_open"), tenant, begin, end, HIDDEN, since, at)
+    return [row for row in rows if row["outcome"] != Outcome.CALLBACK_REQUESTED]
 
 
 def written_off_before(tenant: config.Tenant, now: datetime | None) -> datetime:

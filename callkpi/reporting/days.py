@@ -1,8 +1,11 @@
-"""Sums per local day, by source and custom fields as well: what months and years are read from.
+"""Sums per local day and month, by source and custom fields as well: what months and years are read from.
 
-The projector adds to them the same differences as to the quarters of an hour, in the same transaction. They are sums of
-days of one zone and by one set of fields; where the settings say others now, or where calls were there before them,
-they are filled again from the calls, a day at a time and backwards, and are used as far as they are complete.
+The projector adds to the days the same differences as to the quarters of an hour, in the same transaction. They are
+sums of days of one zone and by one set of fields; where the settings say others now, or where calls were there before
+them, they are filled again from the calls, a day at a time and backwards, and are used as far as they are complete.
+
+Months are sums of days that are over: each day is added to its month some time after its end, and what changes in it
+later is added to both. So a month that goes on is read from its sum to date and the last day or two.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ LOOK_SECONDS = 60.0
 _DAY = timedelta(days=1)
 #: A call is at most so many days long.
 _CALL_DAYS = 2 * _DAY
+#: A day is added to its month so long after its end, when most that is late has come.
+_SETTLED = timedelta(hours=2)
+#: So many days are added to their months at a time: the projector waits meanwhile.
+_DAYS_AT_ONCE = 4 * _DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Span:
     zone: ZoneInfo
     fields: tuple[str, ...]  #: custom fields that they are counted by
     since: date  #: complete from this day on
+    months_until: date = date.min  #: the sums of months hold the days before this one, as far as they are complete
 
     def is_of(self, tenant: config.Tenant) -> bool:
         """Whether these are the days that the settings mean."""
@@ -56,6 +64,25 @@ class Key(NamedTuple):
     queue: str
     agent: str
     line: str
+    direction: str
+    outcome: str
+
+    @property
+    def of_month(self) -> MonthKey:
+        month = self.day.replace(day=1)
+        return MonthKey(*self[:2], month, *self[3:7], self.direction, self.outcome)
+
+
+class MonthKey(NamedTuple):
+    """A row of month_rollups, within a tenant: of all lines together."""
+
+    field: str
+    grain: str
+    month: date
+    source: str
+    value: str
+    queue: str
+    agent: str
     direction: str
     outcome: str
 
@@ -109,7 +136,10 @@ class Unbegun(Exception):
 async def spans(connection: asyncpg.Connection | asyncpg.Pool) -> dict[str, Span]:
     """The days of each tenant."""
     rows = await connection.fetch(store.query("days", "spans"))
-    return {row["tenant"]: Span(ZoneInfo(row["zone"]), tuple(row["fields"]), row["since"]) for row in rows}
+    return {
+        row["tenant"]: Span(ZoneInfo(row["zone"]), tuple(row["fields"]), row["since"], row["months_until"])
+        for row in rows
+    }
 
 
 async def hold(connection: asyncpg.Connection, tenants: Iterable[str]) -> dict[str, Span]:
@@ -132,8 +162,9 @@ async def begin(pool: asyncpg.Pool, settings: config.Settings, tenants: Iterable
 
 
 async def add(connection: asyncpg.Connection, known: Mapping[str, Span], changes: Iterable[Change]) -> None:
-    """Add what calls were and are to the days, in key order."""
+    """Add what calls were and are to the days, and to the months that hold them, in key order."""
     totals: dict[tuple[str, Key], kpi.Row] = defaultdict(kpi.Row)
+    months: dict[tuple[str, MonthKey], kpi.Row] = defaultdict(kpi.Row)
     for change in changes:
         span = known.get(change.tenant)
         if span is None:
@@ -143,6 +174,8 @@ async def add(connection: asyncpg.Connection, known: Mapping[str, Span], changes
             if day >= span.since:
                 for key in _keys(span, told, fact, day):
                     totals[change.tenant, key].add(fact, sign)
+                    if day < span.months_until:
+                        months[change.tenant, key.of_month].add(fact, sign)
     ordered = sorted(totals.items())
     rows = [_row(tenant, key, row) for (tenant, key), row in ordered if not row.is_empty or row.longest_wait_ms]
     if rows:
@@ -150,6 +183,21 @@ async def add(connection: asyncpg.Connection, known: Mapping[str, Span], changes
     for (tenant, key), row in ordered:
         if row.lost_wait_ms > row.longest_wait_ms:
             await connection.execute(store.query("days", "lower_longest_wait"), tenant, *key)
+    await _add_to_months(connection, sorted(months.items()))
+
+
+async def _add_to_months(
+    connection: asyncpg.Connection, ordered: Sequence[tuple[tuple[str, MonthKey], kpi.Row]]
+) -> None:
+    none = dict.fromkeys(kpi.MEASURES, 0)
+    rows = [
+        {**none, **_row(tenant, key, row)} for (tenant, key), row in ordered if not row.is_empty or row.longest_wait_ms
+    ]
+    if rows:
+        await connection.execute(store.query("days", "add_to_months"), "", date.max, date.max, store.to_json(rows))
+    for (tenant, key), row in ordered:
+        if row.lost_wait_ms > row.longest_wait_ms:
+            await connection.execute(store.query("days", "lower_months_longest_wait"), tenant, *key)
 
 
 def _keys(span: Span, told: Told, fact: kpi.Fact, day: date) -> Iterator[Key]:
@@ -159,7 +207,7 @@ def _keys(span: Span, told: Told, fact: kpi.Fact, day: date) -> Iterator[Key]:
         yield Key(field, grain, day, told.source, told.value(field), *place)
 
 
-def _row(tenant: str, key: Key, row: kpi.Row) -> dict[str, Any]:
+def _row(tenant: str, key: Key | MonthKey, row: kpi.Row) -> dict[str, Any]:
     sums = {name: value for name, value in row.measures.items() if value}
     return {"tenant": tenant, **key._asdict(), **sums, "longest_wait_ms": row.longest_wait_ms}
 
@@ -181,6 +229,7 @@ async def run(settings: config.Settings, dsn: str) -> None:
         while True:
             try:
                 await fill(pool, settings)
+                await sum_up(pool, datetime.now(UTC))
                 if told != datetime.now(UTC).date():
                     async with pool.acquire() as connection:
                         await views.publish_shifts(connection, settings, datetime.now(UTC))
@@ -228,6 +277,7 @@ async def _fill_some(pool: asyncpg.Pool, tenant: str) -> bool:
             return False
         await connection.execute(store.query("days", "clear"), tenant, first, span.since)
         await connection.execute(store.query("days", "fill"), tenant, first, span.since)
+        await _sum(connection, tenant, first, min(span.since, span.months_until))
         await connection.execute(store.query("days", "complete_since"), tenant, first)
         return True
 
@@ -239,6 +289,37 @@ def _first_whole_day(span: Span, first_call: datetime | None, first_rollup: date
     return date.max if first_call is None else day_of(span.zone, kpi.quarter(first_call)) + _CALL_DAYS + _DAY
 
 
+# -- months ----------------------------------------------------------------------------------------------
+
+
+async def sum_up(pool: asyncpg.Pool, now: datetime) -> int:
+    """Add the days that are over to their months. Returns how many days that were."""
+    summed = 0
+    for tenant, known in (await spans(pool)).items():
+        until = day_of(known.zone, kpi.quarter(now - _SETTLED))
+        span: Span | None = known
+        while span is not None and span.months_until < until:
+            first, span = await _sum_some(pool, tenant, until)
+            summed += (span.months_until - first).days if span is not None else 0
+    return summed
+
+
+async def _sum_some(pool: asyncpg.Pool, tenant: str, until: date) -> tuple[date, Span | None]:
+    """Add some more days before *until*. Returns the first of them, and the days as they are then."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(store.query("days", "lock"))
+        first = min(await connection.fetchval(store.query("days", "next_unsummed"), tenant) or until, until)
+        after = min(first + _DAYS_AT_ONCE, until)
+        await _sum(connection, tenant, first, after)
+        await connection.execute(store.query("days", "months_until"), tenant, after)
+        return first, (await spans(connection)).get(tenant)
+
+
+async def _sum(connection: asyncpg.Connection, tenant: str, first: date, after: date) -> None:
+    if first < after:
+        await connection.execute(store.query("days", "add_to_months"), tenant, first, after, "[]")
+
+
 # -- forgetting in part ----------------------------------------------------------------------------------
 
 
@@ -248,6 +329,7 @@ async def forget_since(connection: asyncpg.Connection, horizon: datetime) -> Non
     await connection.execute(store.query("days", "lock"))
     for tenant, span in (await spans(connection)).items():
         day = _day_within(span, horizon)
+        await connection.execute(store.query("days", "forget_months"), tenant, day)
         await _add_calls(connection, tenant, day, -1)
         await connection.execute(store.query("days", "clear"), tenant, day + _DAY, date.max)
 
@@ -289,4 +371,8 @@ async def check(connection: asyncpg.Connection, kept: datetime | None = None) ->
         wrong = await connection.fetch(store.query("days", "differences"), row["tenant"], first, after)
         places = {" ".join(str(part) for part in tuple(found)[:11] if part) for found in wrong}
         findings += [f"day {place}: is not what its calls give" for place in sorted(places)]
+    for tenant in await spans(connection):
+        wrong = await connection.fetch(store.query("days", "month_differences"), tenant)
+        places = {" ".join(str(part) for part in tuple(found)[:10] if part) for found in wrong}
+        findings += [f"month {place}: is not what its days give" for place in sorted(places)]
     return findings

@@ -207,30 +207,49 @@ class Edges:
             if slot:
                 yield begin, end
 
+    def stretches(self) -> tuple[list[date], list[date]]:
+        """Begins and ends of the time that has slots, as few as there are gaps."""
+        begins: list[date] = []
+        ends: list[date] = []
+        for begin, end in self.pairs():
+            if ends and ends[-1] == begin:
+                ends[-1] = end
+            else:
+                begins.append(begin)
+                ends.append(end)
+        return begins, ends
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which sums there are, and fit what is asked."""
+
+    days_since: date | None = None  #: the first day with sums of its own; None: none has
+    months_until: date | None = None  #: sums of months hold the days before this one; None: no month fits
+    quarters: bool = True  #: whether those of quarters of an hour fit
+
 
 @dataclass(slots=True)
-class Sources:
-    """Which sums the spans are made of: whole days, whole quarters of an hour, single calls."""
+class Parts:
+    """Which sums the spans are made of: whole months, days, quarters of an hour, single calls."""
 
+    months: Edges = field(default_factory=Edges)
     days: Edges = field(default_factory=Edges)
     quarters: Edges = field(default_factory=Edges)
     calls: Edges = field(default_factory=Edges)
 
 
-def sources(spans: Iterable[Span], zone: ZoneInfo, days_since: date | None, *, quarters: bool) -> Sources:
-    """Take each span from the coarsest sums that fit.
-
-    *days_since*: the first day with sums of its own, None without. *quarters*: whether those of quarters can be used.
-    """
-    found = Sources()
+def parts(spans: Iterable[Span], zone: ZoneInfo, kept: Kept) -> Parts:
+    """Take each span from the coarsest sums that fit."""
+    found = Parts()
     for span in spans:
-        first, after = _whole_days(span, zone, days_since)
+        first, after = _whole_days(span, zone, kept.days_since)
         if first < after:
-            found.days.add(first, after, span.slot)
-            _add_parts(found, Span(span.begin, instant(zone, first), span.slot), quarters=quarters)
-            _add_parts(found, Span(instant(zone, after), span.end, span.slot), quarters=quarters)
+            _add_days(found, first, after, span.slot, kept.months_until)
+            _add_edges(found, Span(span.begin, instant(zone, first), span.slot), quarters=kept.quarters)
+            _add_edges(found, Span(instant(zone, after), span.end, span.slot), quarters=kept.quarters)
         else:
-            _add_parts(found, span, quarters=quarters)
+            _add_edges(found, span, quarters=kept.quarters)
     return found
 
 
@@ -243,7 +262,23 @@ def _whole_days(span: Span, zone: ZoneInfo, since: date | None) -> tuple[date, d
     return max(first, since), after
 
 
-def _add_parts(found: Sources, span: Span, *, quarters: bool) -> None:
+def _add_days(found: Parts, first: date, after: date, slot: int, months_until: date | None) -> None:
+    """Whole days [first, after): those of whole months from the sums of months.
+
+    The month that *months_until* lies in is one of them as far as it is summed up, if all of that is asked.
+    """
+    begin = periods.step("month", periods.first_of("month", first - _DAY), 1)
+    summed = min(after, months_until) if months_until is not None else begin
+    end = summed if summed == months_until else periods.first_of("month", summed)
+    if begin >= end:
+        found.days.add(first, after, slot)
+        return
+    found.days.add(first, begin, slot)
+    found.months.add(begin, end, slot)
+    found.days.add(end, after, slot)
+
+
+def _add_edges(found: Parts, span: Span, *, quarters: bool) -> None:
     if span.begin >= span.end:
         return
     first = kpi.quarter(span.begin)

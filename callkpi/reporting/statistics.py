@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
-from callkpi import config, store
+from callkpi import config
 from callkpi.config.words import guess
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Direction
 from callkpi.names import OTHER, Names
-from callkpi.reporting import calendar, days, goals, periods, slots
+from callkpi.people import team_names
+from callkpi.reporting import calendar, goals, periods, slots, sums
 from callkpi.reporting.periods import Period
 from callkpi.reports import FATES, fate_counts
 
@@ -27,8 +28,6 @@ from callkpi.reports import FATES, fate_counts
 DIMENSIONS = ("queue", "team", "agent", "line", "direction", "source", "outcome")
 FIELD = "field:"
 MAX_ROWS = 20_000
-#: Of so much time single calls are read at most: elsewhere there are sums.
-MOST_CALLS = timedelta(days=40)
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
 #: Of what each count is a share.
@@ -135,7 +134,8 @@ class Statistics:
     async def answer(self, question: Question) -> dict[str, Any]:
         """The figures as plain data.
 
-        ``period``, ``compared_with`` (null where nothing is): kind, text, name, begin, end, until, partial.
+        ``period``, ``compared_with`` (null where nothing is): kind, text, name, begin, end, until, partial;
+        of a shift also the queues and the team that it is about.
         ``counts``: what is counted; ``bases``: of what each share is one.
         ``rows``: each with ``key`` (by what is asked, in its order), ``begin`` of its time where time is split,
         ``counts``, ``figures``, ``share`` (of its own basis, 0..1), ``of_total`` (of the same figure of all rows),
@@ -152,7 +152,7 @@ class Statistics:
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            await connection.execute(store.query("statistics", "plan_each"))
+            await sums.plan(connection)
             table = await self._table(connection, question, question.period)
             compared = await self._table(connection, question, before) if before is not None else None
             judged = table.total
@@ -200,8 +200,6 @@ class Statistics:
     # -- what is counted -----------------------------------------------------------------------------
     async def _table(self, connection: asyncpg.Connection, question: Question, period: Period) -> _Table:
         tenant = self._settings.tenants[question.tenant]
-        known = (await days.spans(connection)).get(question.tenant)
-        since = known.since if known is not None and known.is_of(tenant) else None
         only = _with_shift(dict(question.only), period.shift)
         table = _Table()
         begin, until = period.begin, period.until
@@ -218,7 +216,7 @@ class Statistics:
             cut = slots.by_units(tenant.zone, begin, until, question.units)
             layers = [_Layer(cut, _grain(question, only), only)]
         for layer in layers:
-            await self._count(connection, question, layer, since, table)
+            await self._count(connection, question, layer, table)
         _bound_values(question, tenant, table)
         table.total.grain = _grain(question, only)
         if "shift" in question.units:
@@ -236,31 +234,21 @@ class Statistics:
             raise BadQuestion(f"by: makes more than {MAX_ROWS} rows; ask for a shorter period, or by less")
         return table
 
-    async def _count(
-        self, connection: asyncpg.Connection, question: Question, layer: _Layer, since: date | None, table: _Table
-    ) -> None:
+    async def _count(self, connection: asyncpg.Connection, question: Question, layer: _Layer, table: _Table) -> None:
         """Read the figures of one layer into the table's rows."""
-        zone = self._settings.tenants[question.tenant].zone
-        names = {*question.dimensions, *layer.only}
-        fine = "source" in names or question.field != ""
-        sums = slots.sources(layer.cut.spans, zone, since, quarters=not fine)
-        if sum((after - begin for begin, after in sums.calls.pairs()), timedelta()) > MOST_CALLS:
-            advice = "ask again when the sums of days are filled" if since != date.min else "or by day"
-            raise BadQuestion(
-                "by: what is by source or a custom field within days is read from the calls, at most"
-                f" {MOST_CALLS.days} days at a time; ask for a shorter period, {advice}"
-            )
-        columns = sorted(
-            _columns(question.dimensions) | ({"agent"} if layer.only.keys() & {"agent", "team"} else set())
-        )
-        filters = self._filters(question.tenant, layer.only)
         tenant = self._settings.tenants[question.tenant]
         wanted_teams = {name for team in layer.only.get("team", ()) for name in team_names(tenant, team)}
-        records = await connection.fetch(
-            store.query("statistics", "figures_rows"), question.tenant, layer.grain.value, question.field, columns,
-            *filters, sums.days.edges, sums.days.slots, sums.quarters.edges, sums.quarters.slots,
-            sums.calls.edges, sums.calls.slots,
-        )  # fmt: skip
+        columns = _columns(question.dimensions) | ({"agent"} if layer.only.keys() & {"agent", "team"} else set())
+        only = self._filters(question.tenant, layer.only)
+        asked = sums.Asked(question.tenant, layer.grain, columns, only, question.field)
+        try:
+            records = await sums.read(connection, tenant, asked, layer.cut.spans)
+        except sums.TooLong as error:
+            advice = "ask again when the sums of days are filled" if error.will_be else "or by day"
+            raise BadQuestion(
+                "by: what is by source or a custom field within days is read from the calls, at most"
+                f" {sums.MOST_CALLS.days} days at a time; ask for a shorter period, {advice}"
+            ) from None
         tells_fates = _tells_fates(question, layer.grain)
         if not question.dimensions:
             # Every slot has its row, also where nothing was.
@@ -271,8 +259,8 @@ class Statistics:
                 continue
             if wanted_teams and self._shown(question.tenant, "team", record) not in wanted_teams:
                 continue
-            if "queue" in question.dimensions and not record["queue"]:
-                continue
+            if "queue" in question.dimensions and not record["queue"] and layer.grain is not Grain.HANDLE:
+                continue  # what is in no queue is no stay; of agents' work it is a part
             slot = layer.cut.slots[record["slot"] - 1]
             shown = {name: self._shown(question.tenant, name, record) for name in question.dimensions}
             row = table.rows.setdefault(_key(question, slot, shown), _Row(slot=slot, grain=layer.grain))
@@ -289,19 +277,18 @@ class Statistics:
             return str(record["value"])
         return self.names.show(tenant, name, record[name])
 
-    def _filters(self, tenant: str, only: Mapping[str, tuple[str, ...]]) -> list[list[str] | None]:
-        """The columns' values that are let through, in the order of the query's parameters.
+    def _filters(self, tenant: str, only: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+        """The values of the columns that are let through.
 
         Agents are looked at by name afterwards: a person may have ids that nobody wrote down.
         """
-        result: list[list[str] | None] = []
-        for name in ("queue", "agent", "line", "direction", "outcome", "source"):
-            wanted = only.get(name) if name != "agent" else None
-            result.append(
-                None if wanted is None else [id for value in wanted for id in self.names.ids(tenant, name, value)]
-            )
+        found = {
+            name: [id for value in only[name] for id in self.names.ids(tenant, name, value)]
+            for name in ("queue", "line", "direction", "outcome", "source")
+            if name in only
+        }
         values = [list(wanted) for name, wanted in only.items() if name.startswith(FIELD)]
-        return [*result, values[0] if values else None]
+        return {**found, "value": values[0]} if values else found
 
     async def _add_fates(
         self, connection: asyncpg.Connection, question: Question, layer: _Layer, table: _Table
@@ -310,14 +297,9 @@ class Statistics:
         for row in table.rows.values():
             if row.fates is None:
                 row.fates = Counter()
-        edges = slots.Edges()
-        for span in layer.cut.spans:
-            edges.add(span.begin, span.end, span.slot)
         limit = datetime.now(UTC) - timedelta(days=self._settings.tenants[question.tenant].write_off_days)
-        records = await connection.fetch(
-            store.query("statistics", "fate_rows"), question.tenant, edges.edges, edges.slots, limit
-        )
-        for record in records:
+        by = {*question.dimensions, *layer.only}
+        for record in await sums.fates(connection, question.tenant, by, layer.cut.spans, limit):
             place = {**record, "direction": Direction.INBOUND.value}
             if record["slot"] == 0 or not self._is_meant(question.tenant, layer.only, place):
                 continue
@@ -352,11 +334,18 @@ class Statistics:
         if key is not None:
             named.update({name: (value,) for name, value in zip(question.by, key, strict=True)})
         scope = {name: values for name, values in named.items() if name not in question.units}
-        if len(scope) > 1 or not scope.keys() <= set(goals.SCOPES):
+        limits = _limits_of(question, key, tenant)
+        is_whole = key is None or not question.dimensions
+        if is_whole:
+            scope = {**goals.scope_of_shift(limits), **scope}
+        elif "team" in limits and not scope.keys() & {"agent", "team"}:
+            return None  # what a team does in a queue is not that queue's goal
+        of_whole_shift = bool(limits) and is_whole and not question.only
+        if (len(scope) > 1 and not of_whole_shift) or not scope.keys() <= set(goals.SCOPES):
             return None
         for name, values in scope.items():
             known = [
-                team_names(tenant, v) if name == "team" else self.names.ids(question.tenant, name, v) for v in values
+                team_names(tenant, v) if name == "team" else self.names.called(question.tenant, name, v) for v in values
             ]
             scope[name] = tuple(id for ids in known for id in ids)
         kind, begin, end = period.kind, period.begin, period.end
@@ -369,7 +358,7 @@ class Statistics:
             if begin < period.begin or (end > period.end):
                 return None  # a part of a month has no goal of a month
         day = begin.astimezone(tenant.zone).date()
-        return goals.Subject(kind, day, shift, scope, self._elapsed(question, kind, begin, end))
+        return goals.Subject(kind, day, shift, scope, self._elapsed(question, kind, begin, end), of_whole_shift)
 
     def _elapsed(self, question: Question, kind: str, begin: datetime, end: datetime) -> float | None:
         until = min(max(question.period.until, begin), end)
@@ -386,22 +375,17 @@ def team_of(names: Names, tenant: str, agent: str) -> str:
     return names.team(tenant, agent)
 
 
-def team_names(tenant: config.Tenant, told: str) -> list[str]:
-    """A team's key and its name, of which *told* is one."""
-    return [
-        told,
-        *(name for key, team in tenant.teams.items() if told in (key, team.name) for name in (key, team.name) if name),
-    ]
-
-
 def _with_shift(only: Mapping[str, tuple[str, ...]], shift: calendar.Shift | None) -> dict[str, tuple[str, ...]]:
     """Filters, and what the shift is about; a filter that is there stays."""
-    limits = dict(only)
-    if shift is not None and shift.queues:
-        limits.setdefault("queue", shift.queues)
-    if shift is not None and shift.team:
-        limits.setdefault("team", (shift.team,))
-    return limits
+    return {**shift.limits, **only} if shift is not None else dict(only)
+
+
+def _limits_of(question: Question, key: Sequence[str] | None, tenant: config.Tenant) -> dict[str, tuple[str, ...]]:
+    """What the shift is about that a row is of; nothing of what is of no shift, or of one about everything."""
+    if key is None or "shift" not in question.units:
+        return question.period.shift.limits if question.period.shift is not None else {}
+    plan = tenant.shifts.get(key[question.by.index("shift")].partition("@")[0])
+    return calendar.limits(tenant, plan) if plan is not None else {}
 
 
 def _grain(question: Question, only: Mapping[str, Any]) -> Grain:
@@ -514,4 +498,5 @@ def _period_json(period: Period) -> dict[str, Any]:
         "end": period.end.isoformat(),
         "until": period.until.isoformat(),
         "partial": period.is_partial,
+        **({"queues": list(period.shift.queues), "team": period.shift.team} if period.shift is not None else {}),
     }

@@ -31,8 +31,9 @@ _RANK = {
 }  # fmt: skip
 
 
-def order(signal: CallEvent) -> tuple[datetime, int, str]:
-    return signal.at, _RANK.get(signal.detail["Event"], 9), signal.event_id
+def order(signal: CallEvent) -> tuple[datetime, int, str, str]:
+    """One order of all signals: two streams may tell one event in different words."""
+    return signal.at, _RANK.get(signal.detail["Event"], 9), signal.event_id, signal.call_id
 
 
 # -- what the events say, by channel, dial, stay and ring ------------------------------------------------

@@ -48,8 +48,9 @@ def is_unheard(end: CallEvent) -> bool:
     return end.detail["Event"] == ASKED
 
 
-def order(signal: CallEvent) -> tuple[datetime, int, str]:
-    return signal.at, _RANK.get(signal.detail["Event"], 0), signal.event_id
+def order(signal: CallEvent) -> tuple[datetime, int, str, str]:
+    """One order of all signals: two streams may tell one event in different words."""
+    return signal.at, _RANK.get(signal.detail["Event"], 0), signal.event_id, signal.call_id
 
 
 @dataclass(slots=True, eq=False)

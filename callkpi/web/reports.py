@@ -19,6 +19,7 @@ from callkpi.reporting.onecall import read_call
 from callkpi.reporting.periods import BadPeriod, Period
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS, html
+from callkpi.reporting.teams import of_handles
 from callkpi.reports import Query, Reports
 from callkpi.web import access, report_pages
 from callkpi.web.access import PAGE_HEADERS, Right
@@ -30,7 +31,7 @@ from callkpi.web.report_pages import Page
 #: How far back the overview lists shifts.
 _LISTED = timedelta(days=8)
 _OTHERS = ("today", "yesterday", "this_week", "last_week", "this_month", "last_month")
-_FILTERS = ("queue", "agent", "line", "direction", "outcome")
+_FILTERS = ("queue", "agent", "team", "line", "direction", "outcome")
 _HEADERS = MappingProxyType(
     {
         **PAGE_HEADERS,
@@ -111,10 +112,11 @@ class ReportPages:
         reports = Reports(self._pool, self._settings, self._names)
         listed = []
         for shift in reversed(calendar.shifts_between(own, tenant, now - _LISTED, now)):
+            if shift.team and not page.reader.agents:
+                continue
             period = periods.parse(own, tenant, f"shift:{shift.key}", now)
-            only = {"queue": shift.queues} if shift.queues else {}
-            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", only))
-            listed.append((period, answer["total"]))
+            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits))
+            listed.append((period, of_handles(answer["total"]) if shift.team else answer["total"]))
         others = {word: periods.parse(own, tenant, word, now) for word in _OTHERS}
         return _html(report_pages.overview(page, listed, others, self._tenants(request)))
 
@@ -129,6 +131,8 @@ class ReportPages:
         """The summary as a page, or as the file that the address ends in."""
         own, now = self._settings.tenants[tenant], datetime.now(UTC)
         period = periods.parse(own, tenant, text, now)
+        if period.shift is not None and period.shift.team:
+            access.require(request, Right.AGENT_FIGURES, tenant)
         against = request.query.get("against", "previous")
         summary = await summarise_period(
             self._pool, self._settings, self._names, tenant, period, now, against, ledger=False
@@ -163,7 +167,7 @@ class ReportPages:
         if end - begin > LONGEST:
             raise BadQuery(f"from, to: at most {LONGEST.days} days at a time")
         only = {name: tuple(query.getall(name)) for name in _FILTERS if name in query}
-        if "agent" in only:
+        if only.keys() & {"agent", "team"}:
             access.require(request, Right.AGENT_FIGURES, tenant)
         figure = query.get("figure", "offered")
         await self._names.refresh(self._pool)

@@ -17,7 +17,7 @@ from callkpi.exporter import Exporter
 from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal, JournalUnavailable
-from callkpi.spool import Spool
+from callkpi.spool import Spool, open_spool
 from callkpi.web import access, problems, signin
 from callkpi.web.api import Api
 from callkpi.web.board import Board
@@ -74,12 +74,6 @@ async def serving(
         await pool.close()
         if spool is not None:
             spool.close()
-
-
-def open_spool(settings: config.Settings) -> Spool | None:
-    """The spool in the data directory, or None where the settings want none. Raises OSError."""
-    limit = settings.spool.limit_mib * 1024 * 1024
-    return Spool(settings.data_dir, limit) if limit else None
 
 
 async def _drain(spool: Spool | None, ingest: Ingest, health: Health) -> None:

@@ -91,6 +91,19 @@ ON CONFLICT (tenant, source, call_id, started_at) DO UPDATE SET
     direction = excluded.direction, customer = excluded.customer, line = excluded.line, outcome = excluded.outcome,
     body = excluded.body, facts = excluded.facts;
 
+-- name: delete_waits
+-- Waits that did not happen after all. Served by the primary key.
+DELETE FROM waits w
+USING unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[]) AS gone (tenant, entered_at, source, call_id, queue)
+WHERE (w.tenant, w.entered_at, w.source, w.call_id, w.queue)
+    = (gone.tenant, gone.entered_at, gone.source, gone.call_id, gone.queue);
+
+-- name: write_waits
+-- Waits, new or again, in key order.
+INSERT INTO waits (tenant, entered_at, source, call_id, queue, wait_ms)
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+ON CONFLICT (tenant, entered_at, source, call_id, queue) DO UPDATE SET wait_ms = excluded.wait_ms;
+
 -- name: write_keys
 -- Where the calls are now, and which are part of which.
 UPDATE call_keys k SET root = n.root, started_at = n.started_at
@@ -155,13 +168,10 @@ DELETE FROM rollups WHERE ctid = ANY (ARRAY(
 ));
 
 -- name: facts_near
--- Facts of calls that may lie in one quarter of an hour: to find its longest wait again after a correction, and
--- for windows whose edges are no quarters. Served by calls_by_time; a call is at most two days long.
+-- Facts that lie in one quarter of an hour, to find its longest wait again after a correction. Served by calls_by_time.
 SELECT f.value AS fact
-FROM calls c, json_array_elements(c.facts) AS f (value)
-WHERE c.tenant = $1 AND c.started_at > $2::timestamptz - interval '2 days' AND c.started_at < $3::timestamptz
-    AND c.last_event_at >= $2::timestamptz
-    AND (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz;
+FROM calls_going($1, $2::timestamptz, $3::timestamptz) AS c, json_array_elements(c.facts) AS f (value)
+WHERE (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz;
 
 -- name: set_longest_wait
 -- The longest wait of a rollup row whose longest was corrected away.
@@ -329,7 +339,7 @@ FROM pending;
 
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
-TRUNCATE pending, call_keys, calls, rollups, day_rollups, day_spans, missed_calls, agent_states, agent_rollups,
+TRUNCATE pending, call_keys, calls, waits, rollups, day_rollups, month_rollups, day_spans, missed_calls, agent_states, agent_rollups,
     member_questions, work_items, agent_pending, agent_legs, agent_times, agent_horizon, same_call_sides;
 
 -- name: requeue_journal

@@ -15,56 +15,6 @@ FROM rollups
 WHERE tenant = $1 AND grain = $2 AND at >= $3::timestamptz AND at < $4::timestamptz
 GROUP BY queue, agent, line, direction, outcome;
 
--- name: rollup_rows_by
--- The same by some of the dimensions, the others are '': queue $5, agent $6, line $7, direction $8.
-SELECT CASE WHEN $5 THEN queue ELSE '' END AS queue, CASE WHEN $6 THEN agent ELSE '' END AS agent,
-    CASE WHEN $7 THEN line ELSE '' END AS line, CASE WHEN $8 THEN direction ELSE '' END AS direction, outcome,
-    sum(contacts)::bigint AS contacts, sum(offered)::bigint AS offered, sum(queued)::bigint AS queued,
-    sum(rung)::bigint AS rung, sum(answered)::bigint AS answered, sum(talked)::bigint AS talked,
-    sum(handled)::bigint AS handled, sum(missed)::bigint AS missed, sum(made)::bigint AS made,
-    sum(reached)::bigint AS reached, sum(not_reached)::bigint AS not_reached, sum(within_sl)::bigint AS within_sl,
-    sum(abandoned_within)::bigint AS abandoned_within, sum(ring_no_answer)::bigint AS ring_no_answer,
-    sum(transferred)::bigint AS transferred, sum(waits)::bigint AS waits, sum(wait_ms)::bigint AS wait_ms,
-    sum(waits_answered)::bigint AS waits_answered, sum(wait_answered_ms)::bigint AS wait_answered_ms,
-    sum(talks)::bigint AS talks, sum(talk_ms)::bigint AS talk_ms, sum(holds)::bigint AS holds,
-    sum(hold_ms)::bigint AS hold_ms, sum(hold_in_talk_ms)::bigint AS hold_in_talk_ms, sum(wraps)::bigint AS wraps, sum(wrap_ms)::bigint AS wrap_ms,
-    max(longest_wait_ms)::bigint AS longest_wait_ms
-FROM rollups
-WHERE tenant = $1 AND grain = $2 AND at >= $3::timestamptz AND at < $4::timestamptz
-GROUP BY 1, 2, 3, 4, 5;
-
--- name: day_rows_by
--- The same of whole local days from $3 to before $4. Served by the primary key.
-SELECT CASE WHEN $5 THEN queue ELSE '' END AS queue, CASE WHEN $6 THEN agent ELSE '' END AS agent,
-    CASE WHEN $7 THEN line ELSE '' END AS line, CASE WHEN $8 THEN direction ELSE '' END AS direction, outcome,
-    sum(contacts)::bigint AS contacts, sum(offered)::bigint AS offered, sum(queued)::bigint AS queued,
-    sum(rung)::bigint AS rung, sum(answered)::bigint AS answered, sum(talked)::bigint AS talked,
-    sum(handled)::bigint AS handled, sum(missed)::bigint AS missed, sum(made)::bigint AS made,
-    sum(reached)::bigint AS reached, sum(not_reached)::bigint AS not_reached, sum(within_sl)::bigint AS within_sl,
-    sum(abandoned_within)::bigint AS abandoned_within, sum(ring_no_answer)::bigint AS ring_no_answer,
-    sum(transferred)::bigint AS transferred, sum(waits)::bigint AS waits, sum(wait_ms)::bigint AS wait_ms,
-    sum(waits_answered)::bigint AS waits_answered, sum(wait_answered_ms)::bigint AS wait_answered_ms,
-    sum(talks)::bigint AS talks, sum(talk_ms)::bigint AS talk_ms, sum(holds)::bigint AS holds,
-    sum(hold_ms)::bigint AS hold_ms, sum(hold_in_talk_ms)::bigint AS hold_in_talk_ms, sum(wraps)::bigint AS wraps, sum(wrap_ms)::bigint AS wrap_ms,
-    max(longest_wait_ms)::bigint AS longest_wait_ms
-FROM day_rollups
-WHERE tenant = $1 AND field = '' AND grain = $2 AND day >= $3::date AND day < $4::date
-GROUP BY 1, 2, 3, 4, 5;
-
--- name: day_span
--- The zone of a tenant's days and since when they are complete.
-SELECT zone, since FROM day_spans WHERE tenant = $1;
-
--- name: fate_rows
--- What became of the calls that were missed in a window, by queue and line; what nobody settled before $4 is written
--- off. Served by missed_by_time.
-SELECT queue, line, called_back_at IS NOT NULL AS called_back, count(*) AS calls,
-    CASE WHEN fate IN ('waiting', 'called_back') AND started_at < $4::timestamptz THEN 'written_off' ELSE fate END AS fate
-FROM missed_calls
-WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
-    AND outcome <> 'callback_requested'
-GROUP BY 1, 2, 3, 5;
-
 -- name: agent_rows
 -- Pauses and log-ins of a window of whole quarters of an hour.
 SELECT source, agent, sum(pauses)::bigint AS pauses, sum(resumes)::bigint AS resumes,
@@ -216,6 +166,18 @@ SELECT tenant, facts FROM calls;
 -- name: all_rollups
 -- Every rollup row that is not empty.
 SELECT * FROM rollups WHERE contacts <> 0;
+
+-- name: wait_differences
+-- Waits since a time that are not what the calls give, for the doctor.
+SELECT tenant, entered_at, source, call_id FROM (
+    (SELECT c.tenant, w.entered_at, c.source, c.call_id, w.queue, w.wait_ms
+     FROM calls c CROSS JOIN LATERAL waits_of(c.facts) AS w WHERE w.entered_at >= $1::timestamptz
+     EXCEPT SELECT tenant, entered_at, source, call_id, queue, wait_ms FROM waits)
+    UNION ALL
+    (SELECT tenant, entered_at, source, call_id, queue, wait_ms FROM waits WHERE entered_at >= $1::timestamptz
+     EXCEPT SELECT c.tenant, w.entered_at, c.source, c.call_id, w.queue, w.wait_ms
+     FROM calls c CROSS JOIN LATERAL waits_of(c.facts) AS w)
+) AS differences ORDER BY entered_at, source, call_id LIMIT 20;
 
 -- name: call_page
 -- Keys of calls in order, a page at a time, for checking calls against the journal.

@@ -43,6 +43,10 @@ DELETE FROM same_call_sides WHERE (tenant, source, call_id) IN (
 -- A missed call that is not kept stays in the figures, without its customer.
 UPDATE missed_calls SET customer = '' WHERE started_at < $1::timestamptz AND customer <> '';
 
+-- name: forget_waits
+-- Forget when callers waited whose calls are not kept.
+DELETE FROM waits WHERE entered_at < $1::timestamptz;
+
 -- name: forget_rejected
 -- Drop payloads that could not be understood for so long.
 DELETE FROM rejected WHERE received_at < $1::timestamptz;
@@ -69,6 +73,11 @@ WITH gone AS (
     DELETE FROM calls c WHERE c.started_at >= $1::timestamptz - interval '3 days'
         AND NOT EXISTS (SELECT FROM call_keys k WHERE (k.tenant, k.source, k.call_id) = (c.tenant, c.source, c.call_id)
                         AND k.first_at < $1::timestamptz)
+    RETURNING tenant, source, call_id
+), waits_gone AS (
+    DELETE FROM waits w USING calls_gone
+    WHERE w.entered_at >= $1::timestamptz - interval '3 days'
+        AND (w.tenant, w.source, w.call_id) = (calls_gone.tenant, calls_gone.source, calls_gone.call_id)
 ), missed_gone AS (
     DELETE FROM missed_calls m USING gone
     WHERE (m.tenant, m.source, m.call_id) = (gone.tenant, gone.source, gone.call_id)

@@ -1,8 +1,8 @@
 """``python -m tests.bench.year``: a year of calls, and how long its shifts, months and the whole of it take to read.
 
 The calls are simulated with a seed: a day with two peaks, quieter weekends, queues, agents, misses and call-backs. They
-are folded as any call is, then written beside the journal, which reports do not read. What is measured goes through the
-door of a running daemon.
+are folded as any call is and written beside the projector, with the journal of the weeks whose shifts are measured: a
+shift's summary looks for silences and late events in it. What is measured goes through the door of a running daemon.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ QUEUES, AGENTS, LINES = 20, 200, 10
 DAY = (1, 1, 1, 1, 1, 2, 4, 8, 14, 19, 20, 18, 14, 15, 18, 19, 17, 14, 10, 8, 6, 4, 3, 2)
 WEEK = (1.0, 1.05, 1.0, 1.0, 0.95, 0.5, 0.35)
 WEEKS = 52
+#: The weeks whose events are in the journal, and whose shifts are measured.
+JOURNALLED = range(24, 28)
 CALLS_BACK = 0.65
 
 
@@ -70,20 +73,29 @@ def starts(week: Week, rng: random.Random) -> list[datetime]:
     return sorted(hour + timedelta(milliseconds=rng.randrange(3_600_000)) for hour in chosen)
 
 
-def calls(week: Week) -> Iterator[tuple[Call, tuple[kpi.Fact, ...], tuple[Any, ...] | None]]:
-    """Calls, what they add, and what became of those that were missed."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call, its events, and what became of it if it was missed."""
+
+    call: Call
+    events: Sequence[CallEvent]
+    fate: tuple[Any, ...] | None = None
+
+
+def calls(week: Week) -> Iterator[Made]:
+    """The calls of a week, and calls back to those who were missed."""
     rng, limits = random.Random(week.seed), Thresholds(settings())
     for number, at in enumerate(starts(week, rng)):
         made = _inbound(f"{week.number}.{number}", at, rng, limits)
-        call_back = None
-        if made.missed and rng.random() < CALLS_BACK:
+        call_back, call = None, made.call
+        if call.missed and rng.random() < CALLS_BACK:
             later = at + timedelta(minutes=rng.expovariate(1 / 25) + 1)
-            call_back = _outbound(f"{week.number}.{number}b", later, made.customer, rng, limits)
-            yield call_back, kpi.facts(call_back, limits), None
-        yield made, kpi.facts(made, limits), _fate(made, call_back) if made.missed else None
+            call_back = _outbound(f"{week.number}.{number}b", later, call.customer, rng, limits)
+            yield call_back
+        yield replace(made, fate=_fate(call, call_back.call if call_back else None)) if call.missed else made
 
 
-def _inbound(call_id: str, at: datetime, rng: random.Random, limits: Thresholds) -> Call:
+def _inbound(call_id: str, at: datetime, rng: random.Random, limits: Thresholds) -> Made:
     queue, line = f"q{min(int(rng.expovariate(0.25)), QUEUES - 1):02}", f"7717270{rng.randrange(LINES):02}00"
     agent = f"a{rng.randrange(AGENTS):03}"
     wait, talk = rng.expovariate(1 / 18), rng.lognormvariate(math.log(140), 0.8)
@@ -103,10 +115,10 @@ def _inbound(call_id: str, at: datetime, rng: random.Random, limits: Thresholds)
         events.append(_event(call_id, Kind.RINGING, rung, queue=queue, agent=agent))
         events.append(_event(call_id, Kind.ANSWERED, answered, queue=queue, agent=agent))
         events.append(_event(call_id, Kind.ENDED, answered + timedelta(seconds=talk), hangup_by="customer"))
-    return fold(call_id, events, limits, at + timedelta(hours=3))
+    return Made(fold(call_id, events, limits, at + timedelta(hours=3)), events)
 
 
-def _outbound(call_id: str, at: datetime, customer: str, rng: random.Random, limits: Thresholds) -> Call:
+def _outbound(call_id: str, at: datetime, customer: str, rng: random.Random, limits: Thresholds) -> Made:
     agent = f"a{rng.randrange(AGENTS):03}"
     events = [_event(call_id, Kind.STARTED, at, direction=Direction.OUTBOUND, customer=customer, agent=agent)]
     events.append(_event(call_id, Kind.RINGING, at, agent=agent))
@@ -115,7 +127,7 @@ def _outbound(call_id: str, at: datetime, customer: str, rng: random.Random, lim
         events.append(_event(call_id, Kind.ANSWERED, at + timedelta(seconds=12), agent=agent))
         end = at + timedelta(seconds=12 + rng.expovariate(1 / 90))
     events.append(_event(call_id, Kind.ENDED, end))
-    return fold(call_id, events, limits, at + timedelta(hours=3))
+    return Made(fold(call_id, events, limits, at + timedelta(hours=3)), events)
 
 
 def _event(call_id: str, kind: Kind, at: datetime, **facts: Any) -> CallEvent:
@@ -149,25 +161,39 @@ def write(week: Week) -> int:
     return asyncio.run(_write(week))
 
 
+@dataclass(slots=True)
+class _Rows:
+    """What is copied at a time, by table."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    call_keys: list[tuple[Any, ...]] = field(default_factory=list)
+    waits: list[tuple[Any, ...]] = field(default_factory=list)
+    missed_calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def add(self, made: Made, facts: Sequence[kpi.Fact]) -> None:
+        call = made.call
+        place = (TENANT, SOURCE, call.call_id)
+        self.calls.append(_call_row(call, facts))
+        self.call_keys.append((*place, call.call_id, call.started_at, call.last_event_at, call.started_at))
+        for (at, queue), wait in kpi.waits(facts).items():
+            self.waits.append((TENANT, at, SOURCE, call.call_id, queue, wait))
+        if made.fate is not None:
+            self.missed_calls.append(made.fate)
+
+
 async def _write(week: Week) -> int:
     connection = await store.connect(week.dsn, role="bench")
     rollups: dict[kpi.Key, kpi.Row] = defaultdict(kpi.Row)
-    rows: list[tuple[Any, ...]] = []
-    keys: list[tuple[Any, ...]] = []
-    missed: list[tuple[Any, ...]] = []
+    limits, rows = Thresholds(settings()), _Rows()
     try:
-        for call, facts, fate in calls(week):
+        for made in calls(week):
+            facts = kpi.facts(made.call, limits)
             for fact in facts:
                 rollups[fact.bin].add(fact)
-            rows.append(_call_row(call, facts))
-            keys.append(
-                (TENANT, SOURCE, call.call_id, call.call_id, call.started_at, call.last_event_at, call.started_at)
-            )
-            if fate is not None:
-                missed.append(fate)
-            if len(rows) >= 20_000:
-                await _copy(connection, rows, keys, missed)
-        await _copy(connection, rows, keys, missed)
+            rows.add(made, facts)
+            if len(rows.calls) >= 20_000:
+                await _copy(connection, rows)
+        await _copy(connection, rows)
         await _write_rollups(connection, week, rollups)
     finally:
         await connection.close()
@@ -182,22 +208,49 @@ def _call_row(call: Call, facts: Sequence[kpi.Fact]) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-_CALL_COLUMNS = (
-    "tenant", "source", "call_id", "started_at", "last_event_at", "answered_at", "ended_at", "direction", "customer",
-    "line", "outcome", "body", "facts",
-)  # fmt: skip
-_KEY_COLUMNS = ("tenant", "source", "call_id", "root", "first_at", "last_at", "started_at")
-_MISSED_COLUMNS = (
-    "tenant", "source", "call_id", "started_at", "customer", "line", "queue", "outcome", "fate", "called_back_at",
-    "reached_at",
-)  # fmt: skip
+async def _write_journals(dsn: str, weeks: Sequence[Week]) -> None:
+    """The events of weeks, in the order of time, as a daemon hears them."""
+    connection = await store.connect(dsn, role="bench")
+    try:
+        for week in weeks:
+            progress(f"year: events of week {week.number}")
+            rows = sorted((_event_row(event) for made in calls(week) for event in made.events), key=_AT)
+            columns = _COLUMNS["journal"]
+            await connection.copy_records_to_table("journal", records=rows, columns=columns, timeout=600)
+    finally:
+        await connection.close()
 
 
-async def _copy(connection: asyncpg.Connection, *tables: list[tuple[Any, ...]]) -> None:
-    names = (("calls", _CALL_COLUMNS), ("call_keys", _KEY_COLUMNS), ("missed_calls", _MISSED_COLUMNS))
-    for (table, columns), rows in zip(names, tables, strict=True):
-        await connection.copy_records_to_table(table, records=rows, columns=columns)
-        rows.clear()
+_AT = itemgetter(2)
+
+
+def _event_row(event: CallEvent) -> tuple[Any, ...]:
+    return (
+        TENANT, SOURCE, event.at, event.event_id, event.call_id, event.kind.value, event.received_at,
+        store.event_body(event),
+    )  # fmt: skip
+
+
+_COLUMNS = {
+    "calls": (
+        "tenant", "source", "call_id", "started_at", "last_event_at", "answered_at", "ended_at", "direction",
+        "customer", "line", "outcome", "body", "facts",
+    ),
+    "call_keys": ("tenant", "source", "call_id", "root", "first_at", "last_at", "started_at"),
+    "waits": ("tenant", "entered_at", "source", "call_id", "queue", "wait_ms"),
+    "missed_calls": (
+        "tenant", "source", "call_id", "started_at", "customer", "line", "queue", "outcome", "fate", "called_back_at",
+        "reached_at",
+    ),
+    "journal": ("tenant", "source", "at", "event_id", "call_id", "kind", "received_at", "body"),
+}  # fmt: skip
+
+
+async def _copy(connection: asyncpg.Connection, rows: _Rows) -> None:
+    for each in fields(rows):
+        records = getattr(rows, each.name)
+        await connection.copy_records_to_table(each.name, records=records, columns=_COLUMNS[each.name])
+        records.clear()
 
 
 async def _write_rollups(connection: asyncpg.Connection, week: Week, rollups: dict[kpi.Key, kpi.Row]) -> None:
@@ -222,7 +275,8 @@ async def prepare(dsn: str, begin: datetime) -> None:
     try:
         for step in range(15):
             at = begin + timedelta(days=27 * step - 1)
-            await connection.execute(store.query("journal", "ensure_partition"), "calls", at)
+            for table in ("calls", "journal"):
+                await connection.execute(store.query("journal", "ensure_partition"), table, at)
         names = [("queue", f"q{n:02}") for n in range(QUEUES)] + [("agent", f"a{n:03}") for n in range(AGENTS)]
         columns = [[TENANT] * len(names), [kind for kind, _ in names], [name for _, name in names]]
         await connection.execute(store.query("projector", "add_names"), *columns)
@@ -242,6 +296,7 @@ def load(dsn: str, begin: datetime, total: int, processes: int, seed: int) -> fl
         for count in pool.map(write, weeks):
             done += count
             progress(f"year: {done:,} of {total:,} calls, {done / (time.monotonic() - started):,.0f}/s")
+    asyncio.run(_write_journals(dsn, [week for week in weeks if week.number in JOURNALLED]))
     asyncio.run(_analyze(dsn))
     return time.monotonic() - started
 
@@ -282,7 +337,8 @@ async def measure(directory: Path, begin: datetime, report: Report, seed: int) -
     async with daemon(directory, config=CONFIG) as target, aiohttp.ClientSession(target.url, timeout=_LONG) as http:
         report.add("fill_seconds", await filled(directory), "sums per day filled from the calls, s")
         rng = random.Random(seed)
-        days = [(begin + timedelta(days=rng.randrange(14, 340))).date() for _ in range(20)]
+        first, after = 7 * JOURNALLED[0] + 1, 7 * (JOURNALLED[-1] + 1) - 1
+        days = [(begin + timedelta(days=n)).date() for n in rng.sample(range(first, after), 20)]
         shifts = [f"{id}/{day}" for day in days for id in ("day", "night")]
         months = [f"{at:%Y-%m}" for at in (begin + timedelta(days=31 * n) for n in range(1, 11))]
         year = f"{begin + timedelta(days=1):%Y-%m-%d}..{begin + timedelta(days=364):%Y-%m-%d}"

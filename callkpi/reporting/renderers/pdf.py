@@ -28,7 +28,7 @@ from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
 from callkpi.reporting.tables import Cell, Kind, Table, show, tables
-from callkpi.reporting.words import Part, period_name, sentences, title
+from callkpi.reporting.words import Part, counted, period_name, sentences, title
 
 _MARGIN, _FOOT = 14 * mm, 16 * mm
 _BREADTH = A4[0] - 2 * _MARGIN
@@ -117,8 +117,8 @@ class _Maker:
                  told.text("as_of", at=as_of)]  # fmt: skip
         if not self._summary.has_ended:
             lines.append(told.text("running" if self._summary.has_begun else "not_begun"))
-        if period.queues:
-            lines.append(told.text("counts_entries", queues=told.text("comma").join(period.queues)))
+        if scope := counted(self._summary, told):
+            lines.append(scope)
         return escape(" · ".join(lines))
 
     def _part(self, part: Part) -> str:

@@ -9,7 +9,7 @@ from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
 from callkpi.reporting.tables import Kind, Table, show, tables
-from callkpi.reporting.words import sentences, title
+from callkpi.reporting.words import counted, sentences, title
 
 _WIDTH = 100
 _NAME = 40
@@ -21,7 +21,8 @@ def render(summary: Summary, code: str, reader: Reader) -> bytes:
     when = (
         f"{told.moment(summary.period.begin, zone)} – {told.moment(summary.period.end, zone)} {summary.period.timezone}"
     )
-    lines = [title(summary, code), f"{summary.tenant}, {when}", ""]
+    scope = counted(summary, told)
+    lines = [title(summary, code), f"{summary.tenant}, {when}", *([scope] if scope else []), ""]
     for sentence in sentences(summary, code):
         lines += textwrap.wrap(str(sentence), _WIDTH, initial_indent="* ", subsequent_indent="  ")
     for table in tables(summary, code, reader):

@@ -122,7 +122,10 @@ _REJECTED = {
     "id": COUNT, "source": TEXT, "received_at": TIME, "media_type": TEXT, "reason": TEXT,
     "replayed_at": maybe(TIME), "bytes": COUNT,
 }  # fmt: skip
-_PERIOD = thing(kind=TEXT, text=TEXT, name=TEXT, begin=TIME, end=TIME, until=TIME, partial=FLAG)
+_PERIOD = thing(
+    kind=TEXT, text=TEXT, name=TEXT, begin=TIME, end=TIME, until=TIME, partial=FLAG,
+    optional={"queues": listed(TEXT), "team": TEXT},
+)  # fmt: skip
 _OF_PERIOD = thing(contacts=COUNT, **_figures(), optional=_FATES)
 _NUMBERS = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
 _BESIDE = {
