@@ -317,8 +317,10 @@ def _roster(arguments: argparse.Namespace) -> None:
     settings = config.load(arguments.config)
     try:
         text = arguments.file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SystemExit(f"{arguments.file}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{arguments.file}: can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{arguments.file}: is no UTF-8; save it as that") from None
     _run(terminal.import_roster(settings, arguments.tenant, (arguments.file.name, text), window))
 
 

@@ -185,7 +185,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     [
         [], ["fly"], ["serve", "--processes", "0"], ["serve", "--config", "/no/such.toml"], ["report", "--by", "mood"],
         ["demo", "--speed", "1000"], ["replay", "/no/such.jsonl", "--source", "pbx"],
-        ["replay", "/etc/hostname", "--source", "pbx", "--speed", "fast"],
+        ["replay", "/etc/hostname", "--source", "pbx", "--speed", "fast"], ["roster", "import", "/no/such.ics"],
     ],
 )  # fmt: skip
 def test_an_error_of_the_command_line_is_one_line_and_status_2(arguments: list[str]) -> None:

@@ -136,6 +136,7 @@ async def test_an_archive_holds_every_row_and_is_never_overwritten(world: World,
     assert (tmp_path / "journal_2026_09.csv.gz").read_bytes() == b"of another time"
     assert (tmp_path / "journal_2026_09.2.csv.gz").exists()
     assert not list(tmp_path.glob("*.part"))
+    assert (tmp_path / "journal_2026_08.csv.gz").stat().st_mode & 0o077 == 0
 
 
 async def test_numbers_of_old_months_are_replaced_once(world: World) -> None:
