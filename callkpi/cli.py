@@ -323,12 +323,13 @@ def _roster(arguments: argparse.Namespace) -> None:
 
 
 def _send_report(arguments: argparse.Namespace) -> None:
-    from callkpi import maintenance, terminal
+    from callkpi import log, maintenance
     from callkpi.delivery import by_hand
     from callkpi.reporting.periods import BadPeriod
 
     settings = config.load(arguments.config)
-    tenant = terminal.one_tenant(settings, arguments.tenant)
+    log.configure(settings, role="courier-command")
+    tenant = _one_tenant(settings, arguments.tenant)
 
     async def send() -> None:
         async with maintenance.database(settings, role="courier-command") as pool:
@@ -516,10 +517,11 @@ def _crm_funnel(arguments: argparse.Namespace) -> None:
 
 
 def _erase(arguments: argparse.Namespace) -> None:
-    from callkpi import maintenance, privacy, terminal
+    from callkpi import log, maintenance, privacy
 
     settings = config.load(arguments.config)
-    tenant = terminal.one_tenant(settings, arguments.tenant)
+    log.configure(settings, role="erase")
+    tenant = _one_tenant(settings, arguments.tenant)
     try:
         found = _run(
             maintenance.erase(settings, tenant, arguments.number, _progress("read"), dry_run=arguments.dry_run)
@@ -527,10 +529,15 @@ def _erase(arguments: argparse.Namespace) -> None:
     except privacy.NotErasable as error:
         raise UsageError(str(error)) from None
     print("", file=sys.stderr)
+    ids = f"{found.ids} calls have the number in their own id, as the source made it: ids stay."
     if arguments.dry_run:
         print(f"The number is in {found.calls} calls and in {found.rejected} payloads that were not understood.")
+        if found.ids:
+            print(ids)
         return
     print(f"Replaced by {found.pseudonym} in {found.calls} calls, {found.events} events, {found.rejected} payloads.")
+    if found.ids:
+        print(ids)
     print("Not reached: archives of retention, backups, and what the sources themselves keep.")
 
 
@@ -568,6 +575,15 @@ def _run(work: Any) -> Any:
 
     try:
         return asyncio.run(work)
+    except daemon.Failed as error:
+        _fail(str(error))
+
+
+def _one_tenant(settings: config.Settings, name: str) -> str:
+    from callkpi import daemon, terminal
+
+    try:
+        return terminal.one_tenant(settings, name)
     except daemon.Failed as error:
         _fail(str(error))
 

@@ -49,11 +49,25 @@ async def database(settings: config.Settings, *, role: str = "command") -> Async
         pool = await store.create_pool(dsn, role=role)
         try:
             yield pool
+        except (*store.UNAVAILABLE, ExceptionGroup) as error:
+            told = _went_away(error)
+            if told is None:
+                raise
+            raise Failed(f"the database went away ({told}); start the same command again") from None
         finally:
             await pool.close()
     finally:
         if server is not None:
             await asyncio.to_thread(server.stop)
+
+
+def _went_away(error: Exception) -> str | None:
+    """What the database did, in a word; None where it was something else."""
+    if isinstance(error, ExceptionGroup):
+        ours, others = error.split(store.UNAVAILABLE)
+        return None if others or ours is None else _went_away(ours.exceptions[0])
+    # Somebody's file is no database; a socket has no name here.
+    return None if isinstance(error, OSError) and error.filename else type(error).__name__
 
 
 async def migrate(settings: config.Settings) -> list[str]:

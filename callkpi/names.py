@@ -17,7 +17,7 @@ import asyncpg
 
 from callkpi import config, store
 from callkpi.model import agent_id, agent_key
-from callkpi.people import People
+from callkpi.people import People, team_names
 
 OTHER = "other"
 #: How old the portal's names may be on a screen.
@@ -32,6 +32,7 @@ class Names:
     def __init__(self, settings: config.Settings) -> None:
         self._known: dict[tuple[str, str], Mapping[str, str]] = {}
         self._people = {name: People(tenant) for name, tenant in settings.tenants.items()}
+        self._tenants = settings.tenants
         for name, tenant in settings.tenants.items():
             for kind, table in (("queue", tenant.queues), ("line", tenant.lines)):
                 self._known[name, kind] = {key: entry.name for key, entry in table.items()}
@@ -52,6 +53,13 @@ class Names:
             self.learn(await db.fetch(store.query("reconcile", "portal_names")))
             self._learn_at = time.monotonic() + FRESH_SECONDS
         self.tell_apart(await db.fetch(store.query("agents", "twins")))
+
+    async def seen(self, db: asyncpg.Pool | asyncpg.Connection, tenant: str) -> dict[str, str]:
+        """Every agent whom the store knows, also one who never had a call: key to shown name."""
+        await self.refresh(db)
+        rows = await db.fetch(store.query("reports", "names"))
+        keys = [row["name"] for row in rows if (row["tenant"], row["kind"]) == (tenant, "agent")]
+        return {key: self.show(tenant, "agent", key) for key in [*keys, *self.learnt(tenant, "agent")] if key}
 
     def learn(self, rows: Iterable[Mapping[str, str]]) -> None:
         """Names that portals told. Of equal ones the first keeps its name, the others show their id as well."""
@@ -131,6 +139,11 @@ class Names:
             return configured
         return self._departments.get(tenant, {}).get(agent, "")
 
+    def team_names(self, tenant: str, told: str) -> list[str]:
+        """All that a team is called, *told* first: its key in the configuration means the same as its name."""
+        own = self._tenants.get(tenant)
+        return team_names(own, told) if own is not None else [told]
+
     def teams(self, tenant: str) -> Mapping[str, str]:
         """Agent's key or bare id to his team, of those who have one."""
         people, departments = self._people.get(tenant), self._departments.get(tenant, {})
@@ -151,6 +164,10 @@ class Names:
         # An id alone is that id of any source.
         qualified = [agent_key(source, key) for key in found for source in self._sources.get(tenant, ())]
         return found + [key for key in qualified if self.show(tenant, kind, key) == shown or agent_id(key) == shown]
+
+    def called(self, tenant: str, kind: str, told: str) -> list[str]:
+        """All that a queue, a line or an agent is called, by its id or its name: *told* first, its name, its ids."""
+        return list(dict.fromkeys([told, *self.ids(tenant, kind, self.show(tenant, kind, told))]))
 
     def learnt(self, tenant: str, kind: str) -> Mapping[str, str]:
         """Key to display name of what the configuration does not name: what a portal told, and equal ids told apart."""

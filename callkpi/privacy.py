@@ -28,9 +28,11 @@ import orjson
 import phonenumbers
 
 from callkpi import config, store, unions, work
+from callkpi.kpi import Fact
 from callkpi.model import CallEvent, StreamKey
 from callkpi.phone import normalise
 from callkpi.projector import write_work
+from callkpi.reporting import days
 
 Progress = Callable[[int, int], None]
 
@@ -58,6 +60,7 @@ class Erasure:
     calls: int
     events: int
     rejected: int
+    ids: int = 0  #: calls whose own id holds the number, as the source made it: an id stays
 
 
 # -- forms of a number (pure) -----------------------------------------------------------------------------
@@ -216,10 +219,14 @@ async def erase(
         store.query("privacy", "add_erased"), tenant, digest(key, tenant, number), random_pseudonym()
     )
     total = Erasure(pseudonym, 0, 0, await _erase_rejected(pool, tenant, national, pseudonym))
+    done: set[_Key] = set()
     for attempt in range(_ROUNDS):
         # What is journalled and not projected yet belongs to no call that could be held: it has a moment.
         await asyncio.sleep(min(attempt, 2))
-        keys = [key async for key in _keys_with(pool, tenant, number, national, progress)]
+        found = [key async for key in _keys_with(pool, tenant, number, national, progress)]
+        named = {key for key in found if pattern(national).search(key[2])}
+        keys = [key for key in found if key not in named or key not in done]
+        total = replace(total, ids=len(named))
         if not keys:
             break
         total = replace(total, events=total.events + await _rewrite_work(pool, tenant, number, pseudonym, None))
@@ -227,6 +234,8 @@ async def erase(
             batch = keys[begin : begin + _BATCH]
             calls, events = await _rewrite(pool, batch, {tenant: {number: pseudonym}})
             total = replace(total, calls=total.calls + calls, events=total.events + events)
+            if calls or events:
+                done.update(batch)
     return total
 
 
@@ -239,10 +248,13 @@ async def look_for(
     keys = [key async for key in _keys_with(pool, tenant, number, national, progress)]
     rows = await _fetch(pool, "members", *_columns(keys)) if keys else []
     calls = {(row["source"], row["root"]) for row in rows}
-    return Erasure("", len(calls), len(keys), await _erase_rejected(pool, tenant, national, ""))
+    named = sum(pattern(national).search(call_id) is not None for _, _, call_id in keys)
+    return Erasure("", len(calls), len(keys), await _erase_rejected(pool, tenant, national, ""), named)
 
 
 _Key = tuple[str, str, str]
+#: Where a body holds the ids of its call or of others.
+_IDS = frozenset({"call_id", "linked_to", "twins"})
 
 
 async def _keys_with(
@@ -300,6 +312,7 @@ async def _rewrite(
     }
     people = sorted((tenant, value) for tenant, known in pseudonyms.items() for pair in known.items() for value in pair)
     async with pool.acquire() as connection, connection.transaction():
+        known_days = await days.hold(connection, ())
         rows = await _locked(connection, keys)
         if not rows:
             return 0, 0
@@ -326,6 +339,7 @@ async def _rewrite(
                 [pseudonyms[row["tenant"]].get(row["customer"], row["customer"]) for row, _ in calls],
                 [new for _, new in calls],
             )  # fmt: skip
+            await _move_days(connection, known_days, [_moved(row, new) for row, new in calls])
         sides = _changed(await connection.fetch(store.query("privacy", "side_bodies_of"), *columns), forms)
         if sides:
             await connection.execute(
@@ -374,14 +388,39 @@ async def _rewrite_work(pool: asyncpg.Pool, tenant: str, number: str, pseudonym:
         return len(events)
 
 
+async def _move_days(
+    connection: asyncpg.Connection, known: Mapping[str, days.Span], moves: Sequence[days.Change]
+) -> None:
+    """Count calls under the new value of a custom field that held their number, and forget the old value."""
+    gone = set()
+    for move in moves:
+        fields = known[move.tenant].fields if move.tenant in known else ()
+        ((old, _), *_), (new, _) = move.before, move.after
+        gone |= {(move.tenant, old.value(field)) for field in fields if old.value(field) != new.value(field)}
+    if gone:
+        await days.add(connection, known, moves)
+        tenants, values = map(list, zip(*sorted(gone), strict=True))
+        await connection.execute(store.query("privacy", "forget_values"), tenants, values)
+
+
+def _moved(row: asyncpg.Record, new: str) -> days.Change:
+    """What a call adds to the days where a custom field held its number: the same, under another value."""
+    facts = [Fact.from_json(fact) for fact in orjson.loads(row["facts"])]
+    before, after = (
+        days.Told(row["source"], body["fields"], body["crm"]) for body in map(orjson.loads, (row["body"], new))
+    )
+    return days.Change(row["tenant"], [(before, facts)], (after, facts), ((), ()))
+
+
 def _changed(
     rows: Sequence[asyncpg.Record], forms: Mapping[str, Sequence[tuple[str, str]]]
 ) -> list[tuple[asyncpg.Record, str]]:
-    """The rows whose bodies hold a number, and the bodies without it."""
+    """The rows whose bodies hold a number, and the bodies without it. Ids stay: by them things find each other."""
     result = []
     for row in rows:
         body = orjson.loads(row["body"])
-        new = _replaced(body, forms[row["tenant"]])
+        told = forms[row["tenant"]]
+        new = {name: item if name in _IDS else _replaced(item, told) for name, item in body.items()}
         if new != body:
             result.append((row, store.to_json(new)))
     return result

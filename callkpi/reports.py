@@ -99,8 +99,8 @@ class Reports:
             self._add(groups, query, row)
         await self._add_extra(db, query, groups)
         formula = self._settings.tenants[query.tenant].service_level_formula
-        if query.by == "queue":
-            groups.pop("", None)
+        if query.by == "queue" and query.grain is not Grain.HANDLE:
+            groups.pop("", None)  # what is in no queue is no stay; of agents' work it is a part
         total = Figures()
         for group in groups.values():
             total.merge(group.figures)
@@ -281,9 +281,10 @@ def is_meant(names: Names, query: Query, place: Mapping[str, Any]) -> bool:
 def _called(names: Names, tenant: str, name: str, place: Mapping[str, Any]) -> set[str]:
     """What one dimension of a place may be called: its id, its shown name."""
     value = place["agent" if name == "team" else name]
-    shown = {names.show(tenant, name, value)}
     if name == "team":
-        return shown
+        team = names.team(tenant, value)
+        return {*names.team_names(tenant, team)} if team else {team}
+    shown = {names.show(tenant, name, value)}
     return shown | ({value, agent_id(value)} if name == "agent" else {value})
 
 

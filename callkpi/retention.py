@@ -27,6 +27,8 @@ log = structlog.get_logger()
 EVERY_SECONDS = 600.0
 #: Longer than any batch of the projector, and than any process believes an old horizon.
 SETTLE = timedelta(minutes=10)
+#: How often months whose numbers were replaced are looked at again: a backfill brings numbers into them.
+LOOK_AGAIN = timedelta(days=1)
 _KEYS_AT_A_TIME = 20_000
 
 
@@ -63,12 +65,16 @@ async def run(settings: config.Settings, dsn: str) -> None:
 
 
 async def _keep(pool: asyncpg.Pool, settings: config.Settings, health: Health) -> None:
+    looked_at: datetime | None = None
     while True:
+        now = datetime.now(UTC)
+        again = looked_at is None or now - looked_at >= LOOK_AGAIN
         try:
             async with pool.acquire() as lock:
                 if await lock.fetchval(store.query("retention", "try_lock")):
                     try:
-                        done = await enforce(pool, settings.retention, datetime.now(UTC))
+                        done = await enforce(pool, settings.retention, now, again=again)
+                        looked_at = now if again else looked_at
                         health.count("retention_partitions", len(done.dropped))
                         health.count("retention_calls_pseudonymised", done.pseudonymised)
                     finally:
@@ -79,8 +85,13 @@ async def _keep(pool: asyncpg.Pool, settings: config.Settings, health: Health) -
         await asyncio.sleep(EVERY_SECONDS)
 
 
-async def enforce(pool: asyncpg.Pool, kept: config.Retention, now: datetime, settle: timedelta = SETTLE) -> Done:
-    """One round: move the horizons, and remove what lies behind those that are settled."""
+async def enforce(
+    pool: asyncpg.Pool, kept: config.Retention, now: datetime, settle: timedelta = SETTLE, *, again: bool = False
+) -> Done:
+    """One round: move the horizons, and remove what lies behind those that are settled.
+
+    *again*: look for numbers in months that are done as well: history may have been read into them since.
+    """
     for what, before in horizons(kept, now).items():
         if what != "numbers" and not await _is_behind(pool, before):
             await pool.execute(store.query("retention", "set_horizon"), what, before)
@@ -98,7 +109,8 @@ async def enforce(pool: asyncpg.Pool, kept: config.Retention, now: datetime, set
         await pool.execute(store.query("retention", "forget_rejected"), now - timedelta(days=kept.rejected_days))
     if kept.audit_months:
         await _forget_audit(pool, months_before(now, kept.audit_months))
-    return Done(tuple(dropped), await _pseudonymise(pool, kept, now, {row["what"]: row["before"] for row in rows}))
+    known = {} if again else {row["what"]: row["before"] for row in rows}
+    return Done(tuple(dropped), await _pseudonymise(pool, kept, now, known))
 
 
 async def _is_behind(pool: asyncpg.Pool, before: datetime) -> bool:

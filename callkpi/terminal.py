@@ -14,6 +14,7 @@ from callkpi import audit, config
 from callkpi.config.shift_checks import parse_day
 from callkpi.daemon import Failed
 from callkpi.maintenance import database
+from callkpi.names import Names
 from callkpi.phone import mask
 from callkpi.reporting import periods, rosters
 from callkpi.reporting.statistics import BadQuestion, Question, Statistics
@@ -125,7 +126,7 @@ def _question(name: str, tenant: config.Tenant, asked: Asked, now: datetime) -> 
 
 def _statistics_text(answer: Mapping[str, Any]) -> str:
     zone, before = ZoneInfo(answer["timezone"]), answer["compared_with"]
-    lines = [f"{answer['tenant']}, {_span(answer['period'], zone)}; counts {answer['counts']}"]
+    lines = [f"{answer['tenant']}, {_span(answer['period'], zone)}; counts {answer['counts']}{_of_shift(answer)}"]
     if before is not None:
         lines.append(f"compared with {_span(before, zone)}")
     kind = {"queue entries": "queue", "handles of agents": "agent", "calls": "line"}[answer["counts"]]
@@ -156,6 +157,14 @@ def _goal_text(label: str, goal: Mapping[str, Any]) -> str:
     text = f"goal of {label}: {goal['kpi'].replace('_', ' ')} {goal['direction'].replace('_', ' ')}"
     text += f" {shown(goal['target'])}: {shown(goal['fact'])}, {word}"
     return text if goal["pace"] is None or goal["elapsed_share"] == 1 else f"{text}; at this pace {shown(goal['pace'])}"
+
+
+def _of_shift(answer: Mapping[str, Any]) -> str:
+    """Of which team and in which queues a shift counts, where no filter says otherwise."""
+    period, only = answer["period"], answer["only"]
+    team = f" of team {period['team']}" if period.get("team") and "team" not in only else ""
+    queues = f" in {', '.join(period['queues'])}" if period.get("queues") and "queue" not in only else ""
+    return team + queues
 
 
 _SHARES = ("missed_share", "answer_rate", "abandon_rate", "service_level")
@@ -236,7 +245,7 @@ async def audited(settings: config.Settings, wanted: AuditQuery) -> None:
          " ".join(f"{name}={value}" for name, value in row["details"].items())]
         for row in rows
     ]  # fmt: skip
-    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told))
+    print(_grid(["at (UTC)", "who", "role", "action", "tenant", "subject", "details"], told, whole=True))
 
 
 async def import_roster(settings: config.Settings, tenant: str, file: tuple[str, str], window: tuple[str, str]) -> None:
@@ -244,20 +253,20 @@ async def import_roster(settings: config.Settings, tenant: str, file: tuple[str,
     name = one_tenant(settings, tenant)
     own = settings.tenants[name]
     first, last = _day(window[0], "--from"), _day(window[1], "--to")
-    try:
-        roster = rosters.read(file[1], file[0], own, (first, last), datetime.now(own.zone).date())
-    except rosters.BadRoster as error:
-        raise Failed(f"{file[0]}: {error}") from None
     async with database(settings) as pool:
+        known = await Names(settings).seen(pool, name)
+        try:
+            roster = rosters.read(file[1], file[0], own, (first, last), datetime.now(own.zone).date(), known)
+        except rosters.BadRoster as error:
+            raise Failed(f"{file[0]}: {error}") from None
         await rosters.save(pool, name, roster)
     begin, end = roster.begin.astimezone(own.zone), roster.end.astimezone(own.zone)
     people = {planned.agent for planned in roster.planned}
-    strangers = sorted(people - own.agents.keys()) if own.agents else []
     print(
         f"{len(roster.planned)} planned times of {len(people)} agents, from {begin:%Y-%m-%d} to before {end:%Y-%m-%d}"
     )
-    if strangers:
-        print(f"not in tenants.{name}.agents: {', '.join(strangers[:20])}")
+    if not (known or own.agents or own.people):
+        print("no agent is known yet: they are kept as the file calls them")
 
 
 def _day(text: str, option: str) -> date | None:
@@ -271,7 +280,8 @@ def one_tenant(settings: config.Settings, name: str) -> str:
     """The tenant that is meant; the only one where none is named."""
     chosen = name or (next(iter(settings.tenants)) if len(settings.tenants) == 1 else "")
     if chosen not in settings.tenants:
-        raise Failed(f"--tenant: {chosen!r} is none of {', '.join(settings.tenants)}")
+        told = f"{chosen!r} is none of" if chosen else "is required; write one of"
+        raise Failed(f"--tenant: {told} {', '.join(settings.tenants)}")
     return chosen
 
 
@@ -296,8 +306,12 @@ def _table(by: str, rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> st
     return _grid(head, [*(line(row[by], row) for row in rows), line("total", total)])
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+#: A longer name is cut, so that its figures stand beside it; --json has it whole.
+_NAME = 40
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: bool = False) -> str:
+    lines = [list(head), *([str(cell) if whole else _cut(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
         "  ".join(
@@ -305,6 +319,10 @@ def _grid(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         )
         for line in lines
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _NAME else text[: _NAME - 1] + "…"
 
 
 def _percent(share: float | None) -> str:

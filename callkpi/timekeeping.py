@@ -408,6 +408,40 @@ async def people(
     return result
 
 
+class Stretches(NamedTuple):
+    """When an agent was at work, in order: [begin, end) in milliseconds since 1970."""
+
+    logged_in: list[tuple[int, int]]  #: as his source says
+    on_phone: list[tuple[int, int]]  #: talk, hold and after-call work while it does not say so
+
+
+async def stretches_between(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, begin: datetime, end: datetime
+) -> dict[str, Stretches]:
+    """What every agent did in the quarters of [begin, end), by key."""
+    found: dict[str, Stretches] = {}
+    for row in await db.fetch(store.query("agents", "spans_between"), tenant, kpi.quarter(begin), end):
+        of = found.setdefault(agent_key(row["source"], row["agent"]), Stretches([], []))
+        at = to_ms(row["at"])
+        for since, until, base, phone, _ in orjson.loads(row["spans"]):
+            if base or phone != "ringing":
+                known = of.logged_in if base else of.on_phone
+                first = known.pop()[0] if known and known[-1][1] == at + since else at + since
+                known.append((first, at + until))
+    return found
+
+
+async def telling(
+    db: asyncpg.Pool | asyncpg.Connection, tenant: str, begin: datetime, end: datetime, *, journal: bool
+) -> frozenset[str]:
+    """Sources that tell who is logged in and that spoke in [begin, end): of these silence is an answer.
+
+    Where the *journal* of that time is no longer kept, a source spoke if anything is known of its agents.
+    """
+    rows = await db.fetch(store.query("agents", "telling"), tenant, begin, end, journal)
+    return frozenset(row["source"] for row in rows)
+
+
 async def _spans_of(
     db: asyncpg.Pool | asyncpg.Connection, tenant: str, several: Sequence[_Of], inner: tuple[datetime, datetime]
 ) -> Sequence[asyncpg.Record]:

@@ -9,6 +9,7 @@ from callkpi.config import ServiceLevelFormula
 from callkpi.kpi import Figures
 from callkpi.reporting.summary import (
     CALLS,
+    Adherence,
     AgentLine,
     Before,
     CallBack,
@@ -18,9 +19,11 @@ from callkpi.reporting.summary import (
     Interval,
     Note,
     Peak,
+    PersonsPlan,
     QueueLine,
     Reason,
     Span,
+    StaffStep,
     State,
     Summary,
 )
@@ -66,6 +69,38 @@ def interval(hour: int, offered: int, missed: int, **told: Any) -> Interval:
     return Interval(**{**plain, **told})
 
 
+def plans() -> Adherence:
+    """Five were planned: one was late and left early, one never came, of one nobody tells; one had no plan."""
+
+    def line(agent: str, planned: float, there: float | None, *parts: float, absences: int = 0) -> PersonsPlan:
+        late, early, away, absent, beyond = parts or (None,) * 5
+        share = there / planned if there is not None and planned else None
+        return PersonsPlan(
+            agent=agent, planned_seconds=planned, in_plan_seconds=there, adherence=share, late_start_seconds=late,
+            early_end_seconds=early, away_seconds=away, absent_seconds=absent,
+            unknown_seconds=planned if there is None else 0.0, beyond_plan_seconds=beyond,
+            stints=int(planned > 0), absences=None if there is None else absences,
+        )  # fmt: skip
+
+    whole = 43200.0
+    return Adherence(
+        planned_people=5, came=3, absent=1, unknown=1, unplanned=1, late=2, latest_start_seconds=1500.0, early=1,
+        earliest_end_seconds=2400.0, planned_seconds=5 * whole, in_plan_seconds=3 * whole - 4500, adherence=0.724,
+        people=(
+            line("Дана Әбілқасым", whole, 39300.0, 1500.0, 2400.0, 0.0, 0.0, 0.0),
+            line("Ержан", whole, whole - 600, 600.0, 0.0, 0.0, 0.0, 1800.0),
+            line("Игорь", whole, whole, 0.0, 0.0, 0.0, 0.0, 0.0),
+            line("Марат", whole, 0.0, 0.0, 0.0, 0.0, whole, 0.0, absences=1),
+            line("Портал", whole, None), line("Фарида", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3600.0),
+        ),
+        steps=tuple(
+            StaffStep(begin=BEGIN + n * HOUR, end=BEGIN + (n + 1) * HOUR, planned=5.0, in_plan=2.5 if n == 0 else 3.0,
+                      beyond_plan=float(n == 2), unknown=1.0)
+            for n in range(12)
+        ),
+    )  # fmt: skip
+
+
 def a_night() -> Summary:
     """A night with something of everything."""
     told = figures(
@@ -101,6 +136,7 @@ def a_night() -> Summary:
             waiting_customers=5, of_this_period=4, oldest_missed_at=END - 2 * HOUR - timedelta(minutes=10),
             still_waiting=1,
         ),
+        adherence=plans(),
         notes=(
             Note(doubt=Doubt.SILENT, source="pbx", begin=BEGIN + HOUR, end=BEGIN + 2 * HOUR),
             Note(doubt=Doubt.LATE, count=21),

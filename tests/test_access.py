@@ -170,6 +170,8 @@ async def test_who_opens_a_page_without_a_token_is_asked_for_one_and_gets_that_p
         assert (asked.status, asked.content_type) == (401, "text/html")
         assert "form-action 'self'" in asked.headers["Content-Security-Policy"] and "<script" not in page
         assert 'action="/signin?next=%2Fread%3Fx%3D1"' in page
+        russian = await (await http.get("/read", headers={**PAGE, "Accept-Language": "ru-RU,ru;q=0.9"})).text()
+        assert 'lang="ru"' in russian and "Ваш токен" in russian
         wrong = await http.post("/signin?next=%2Fread", data={"token": "wrong"}, headers=PAGE)
         assert wrong.status == 401 and "Nobody has this token" in await wrong.text()
         opened = await http.post("/signin?next=%2Fread%3Fx%3D1", data={"token": WALL}, headers=PAGE)

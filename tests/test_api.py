@@ -319,6 +319,8 @@ async def test_a_file_is_masked_marked_and_separated_as_asked(world: World) -> N
         assert raw.startswith(b"\xef\xbb\xbf")
         rows = lines(raw.decode("utf-8-sig"), ";")
         assert {row["customer"] for row in rows} == {"+770•••0001", "+770•••0002"}
+        # Where cells are told apart by semicolons 6.12 is the 6th of December.
+        assert rows[0]["wait_seconds"].replace(",", "").isdigit() and "," in rows[0]["wait_seconds"]
         async with client.http.head(path, headers=headers) as answer:
             assert answer.status == 200 and "Content-Disposition" in answer.headers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -166,6 +167,23 @@ async def test_a_late_event_makes_a_correction_that_says_what_changed(world: Wor
     assert await states(world) == [(1, "sent", ""), (2, "sent", "")]
 
 
+async def test_another_name_of_a_queue_is_no_correction(world: World) -> None:
+    await a_night(world)
+    box = Box()
+    await steps(courier_of(world, box), SETTLED)
+    named = with_report(world.settings)
+    own = replace(named.tenants["acme"], queues={"sales": config.Queue(name="Продажи")})
+    courier = Courier(world.pool, replace(named, tenants={"acme": own}), world.health, lambda name, report: box)
+    times = [SETTLED + timedelta(minutes=minutes) for minutes in (10, 20, 30, 40, 50)]
+    await steps(courier, *times)
+    assert len(box.messages) == 1
+
+    await world.send_json("native", *call("late", END - timedelta(hours=1), "+77010000009"))
+    await world.project()
+    await steps(courier, *[at + timedelta(hours=1) for at in times])
+    assert "• Offered: 3 → 4 (native/late)" in box.messages[1].text
+
+
 async def test_what_changes_back_is_no_correction_and_what_goes_on_changing_waits(world: World) -> None:
     await a_night(world)
     box = Box()
@@ -224,6 +242,17 @@ async def test_what_does_not_go_is_tried_again_with_growing_pauses(world: World)
     assert box.messages == []
     await steps(courier, SETTLED + timedelta(seconds=170))
     assert len(box.messages) == 1
+
+
+@pytest.mark.parametrize("asked", [1e30, math.inf, 3e7])
+async def test_who_asks_for_a_pause_of_years_gets_a_day(world: World, asked: float) -> None:
+    """The courier must not die of it, and somebody has to hear of it."""
+    await a_night(world)
+    box = Box()
+    box.troubles = [Temporary("busy", asked)]
+    await steps(courier_of(world, box), SETTLED)
+    assert await states(world) == [(1, "waiting", "busy")]
+    assert await world.pool.fetchval("SELECT next_at FROM deliveries") == SETTLED + timedelta(days=1)
 
 
 async def test_after_a_day_it_is_given_up_and_told(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import hashlib
 import hmac
@@ -64,7 +65,12 @@ class Mailbox:
         self.mails.append(email.message_from_bytes(envelope.content))
         return "250 OK"
 
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        return self.refuses.get("QUIT", "221 Bye")
+
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+        if "AUTH" in self.refuses:
+            return AuthResult(success=False, handled=False, message=self.refuses["AUTH"])
         right = (data.login, data.password) == (b"reports", b"right password")
         return AuthResult(success=right, handled=False)
 
@@ -133,6 +139,26 @@ async def test_4xx_is_not_now_and_5xx_is_never(
         await MailWay(settings, trusted).send(TO, MESSAGE)
 
 
+@pytest.mark.parametrize("goodbye", ["421 too long", "250 hm"])
+async def test_what_was_taken_was_taken_whatever_the_server_says_at_the_end(
+    mail: tuple[Mailbox, config.Mail, ssl.SSLContext], goodbye: str
+) -> None:
+    """A mail that arrived must neither come again nor be told as refused."""
+    box, settings, trusted = mail
+    box.refuses["QUIT"] = goodbye
+    await MailWay(settings, trusted).send(TO, MESSAGE)
+    assert len(box.mails) == 1
+
+
+async def test_a_server_that_can_not_look_passwords_up_now_is_tried_again(
+    mail: tuple[Mailbox, config.Mail, ssl.SSLContext],
+) -> None:
+    box, settings, trusted = mail
+    box.refuses["AUTH"] = "454 4.7.0 temporary authentication failure"
+    with pytest.raises(Temporary, match="454"):
+        await MailWay(settings, trusted).send(TO, MESSAGE)
+
+
 async def test_a_certificate_that_nobody_vouches_for_is_refused(
     mail: tuple[Mailbox, config.Mail, ssl.SSLContext],
 ) -> None:
@@ -187,6 +213,29 @@ async def test_a_connection_that_breaks_is_in_doubt_and_none_at_all_is_not(serve
             await way.send(Receiver("webhook", server.url), MESSAGE)
         with pytest.raises(Temporary, match="no connection"):
             await way.send(Receiver("webhook", "http://127.0.0.1:1/"), MESSAGE)
+
+
+async def test_who_does_not_take_the_connection_has_got_nothing() -> None:
+    """A wall that drops packets: a message that may not be repeated can go again all the same."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, contextlib.ExitStack() as others:
+        for _ in range(4):
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(deaf.getsockname())
+        port = deaf.getsockname()[1]
+        async with session(connect_seconds=0.3) as http:
+            way = TelegramWay(http, config.Telegram(token="1:A", api_url=f"http://127.0.0.1:{port}"))
+            with pytest.raises(Temporary, match="no connection"):
+                await way.send(CHAT, MESSAGE)
+
+
+@pytest.mark.parametrize("asked", ["9" * 30, "-5", "²", "soon"])
+async def test_a_pause_that_nobody_can_mean_is_none(server: Server, asked: str) -> None:
+    server.answer = lambda path: web.Response(status=503, headers={"Retry-After": asked})
+    async with webhook() as way:
+        with pytest.raises(Temporary) as caught:
+            await way.send(Receiver("webhook", server.url), MESSAGE)
+    assert caught.value.wait_seconds == 0
 
 
 def test_an_address_on_the_web_is_told_by_its_host_alone() -> None:

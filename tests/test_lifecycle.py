@@ -16,7 +16,8 @@ import asyncpg
 import pytest
 from hypothesis import given, settings
 
-from callkpi import store
+from callkpi import config, maintenance, store
+from callkpi.daemon import Failed
 from callkpi.funnel import Contact, fates
 from callkpi.model import CallEvent, Direction, Fate
 from callkpi.projector import Projector
@@ -191,6 +192,31 @@ def test_an_error_of_the_command_line_is_one_line_and_status_2(arguments: list[s
     done = callkpi(*arguments)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["erase", "+77011234567"], ["report", "send", "--dry-run"]])
+def test_of_several_tenants_one_has_to_be_named(arguments: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "callkpi.toml"
+    file.write_text("[tenants.north]\n[tenants.south]\n")
+    done = callkpi(*arguments, "--config", str(file))
+    assert (done.returncode, done.stderr) == (2, "callkpi: --tenant: is required; write one of north, south\n")
+
+
+async def test_a_database_that_goes_away_under_a_command_is_told_in_one_line(dsn: str) -> None:
+    given = config.Settings(database=config.Database(url=dsn))
+
+    async def ask(pool: asyncpg.Pool) -> None:
+        await pool.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(Failed, match=r"the database went away \(\w+\); start the same command again"):
+        async with maintenance.database(given) as pool:
+            await ask(pool)
+    with pytest.raises(Failed, match="the database went away"):
+        async with maintenance.database(given) as pool, asyncio.TaskGroup() as group:
+            group.create_task(ask(pool))
+    with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
+        async with maintenance.database(given):
+            Path("nothing.csv").read_text()
 
 
 async def test_an_operators_day(data_dir: Path, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_the_31st_is_compared_with_all_of_a_shorter_month() -> None:
         ("2026-11-15..2026-11-01", "period: '2026-11-01' is before '2026-11-15'"),
         ("2026-11-15..tomorrow", "period: 'tomorrow' is no date; write 2026-11-01..2026-11-15"),
         ("last_0_days", "period: last_0_days; 1 to 3660 can be asked"),
+        ("last_99999_days", "period: last_99999_days; 1 to 3660 can be asked"),
         ("", "period: '' is none; write shift:night@"),
     ],
 )

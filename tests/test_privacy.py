@@ -7,14 +7,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callkpi import maintenance, privacy
+from callkpi.config import ReportField
 from callkpi.phone import normalise
 from callkpi.projector import Projector
-from tests.world import World, capture_lines
+from tests.world import World, capture_lines, test_settings
 
 NUMBER = "+77011234567"
 DAY = datetime(2026, 11, 20, 5, tzinfo=UTC)
@@ -111,6 +113,28 @@ async def test_nothing_is_left_of_the_number_and_the_figures_stay(world: World) 
     assert await world.figures("queue", *window) == before
     assert before["rows"][0]["reached_after_miss"] == 1
     assert await world.findings() == []
+
+
+async def test_ids_that_sources_make_of_numbers_stay_and_values_of_fields_do_not(pool: asyncpg.Pool) -> None:
+    """A PBX may call a call by the number; and a field that reports split by may hold it."""
+    world = World(pool, test_settings(fields={"callback": ReportField()}))
+    await world.clear()
+    async with world.running():
+        for call_id, told in (("77011234567-1", "8 701 123-45-67"), ("77011234567-2", "7011234567"), ("3", "")):
+            await world.send_json("native", *call(call_id, DAY, NUMBER, fields={"callback": told}))
+        await world.project()
+        assert (await privacy.look_for(pool, world.settings, "acme", NUMBER)).ids == 2
+
+        done = await privacy.erase(pool, world.settings, "acme", NUMBER)
+
+        assert (done.calls, done.ids) == (3, 2)
+        assert await world.findings() == []
+        rows = await pool.fetch("SELECT call_id, body ->> 'call_id' AS own FROM calls")
+        assert all(row["call_id"] == row["own"] for row in rows) and len(rows) == 3
+        values = await pool.fetch(
+            "SELECT value, sum(offered) FROM day_rollups WHERE grain = 'call' AND field <> '' GROUP BY 1"
+        )
+        assert {row["value"]: row["sum"] for row in values} == {done.pseudonym: 2, "": 1}
 
 
 async def test_a_rebuild_gives_the_same_tables(world: World) -> None:

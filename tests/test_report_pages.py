@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -21,8 +22,12 @@ import pytest
 from pypdf import PdfReader
 
 from callkpi import embedded, replay, store
+from callkpi.reporting.reader import Reader
+from callkpi.reporting.renderers.html import render
+from callkpi.reporting.summary import QueueLine
 from tests.browser import CHROMIUM, browser
 from tests.daemon import Daemon, daemon
+from tests.summaries import a_night, figures
 from tests.test_crash import projected
 from tests.world import capture_lines
 
@@ -76,6 +81,15 @@ class Centre:
         async with self.http.get(urljoin(f"{self.daemon.url}/", path), params=query or None, headers=headers) as answer:
             return answer.status, (await answer.read()).decode(errors="replace")
 
+    async def command(self, *arguments: str) -> tuple[str, str]:
+        """What ``callkpi`` with these arguments says, and complains of, beside the daemon."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "callkpi", *arguments, "--config", str(self.daemon.config),
+            env=self.daemon.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        said, complained = await process.communicate()
+        return said.decode(), complained.decode()
+
     async def page(self, path: str, token: str = ADMIN, **query: str) -> str:
         status, text = await self.get(path, token, **query)
         assert status == 200, text
@@ -113,11 +127,7 @@ async def test_one_figure_on_the_page_in_the_api_in_the_terminal_and_in_sql(cent
         ("made", "Outbound made"),
     ):
         assert re.search(rf'<th scope="row">{label}</th><td class="number"><a [^>]*>{told[name]}</a>', page), name
-    command = [sys.executable, "-m", "callkpi", "summary", "night@2026-11-23", "--tenant", "acme"]
-    process = await asyncio.create_subprocess_exec(
-        *command, "--config", str(centre.daemon.config), env=centre.daemon.environment, stdout=subprocess.PIPE
-    )
-    terminal = (await process.communicate())[0].decode()
+    terminal = (await centre.command("summary", "night@2026-11-23", "--tenant", "acme"))[0]
     assert f"{told['offered']} calls were offered: {told['answered']} answered" in terminal
     assert re.search(rf"^Missed +{told['missed']} ", terminal, re.MULTILINE)
     server = await asyncio.to_thread(embedded.start, centre.daemon.directory / "data")
@@ -185,7 +195,21 @@ async def test_what_can_not_be_answered_says_what_to_write(centre: Centre) -> No
     ):
         status, text = await centre.get(path)
         assert (status, said in text) == (400, True), text
-    assert (await centre.get("reports/call/pbx/nobody?tenant=acme"))[0] == 404
+    for nobody in ("pbx/nobody", "pbx/%00", "%00/1"):
+        assert (await centre.get(f"reports/call/{nobody}?tenant=acme"))[0] == 404, nobody
+    status, text = await centre.get("reports/shift/acme/night/2026-11-23.doc")
+    assert (status, "see /api/v1/docs, /reports" in text) == (404, True)
+
+
+async def test_who_reads_pages_gets_a_page_that_says_why_there_is_none(centre: Centre) -> None:
+    headers = {"Authorization": f"Bearer {ADMIN}", "Accept": "text/html", "Accept-Language": "ru"}
+    address = f"{centre.daemon.url}/reports/period/acme/month:2026-13%3Cb%3E"
+    async with centre.http.get(address, headers=headers) as answer:
+        text = await answer.text()
+        assert (answer.status, answer.content_type) == (400, "text/html")
+    assert "write month:2026-11" in text and "2026-13&lt;b&gt;" in text
+    (back,) = re.findall(r'href="([^"]*/reports[^"]*)"', text)
+    assert urljoin(address, back) == f"{centre.daemon.url}/reports?lang=ru"
 
 
 async def test_neighbours_periods_and_files_are_there(centre: Centre) -> None:
@@ -197,6 +221,33 @@ async def test_neighbours_periods_and_files_are_there(centre: Centre) -> None:
     assert week["figures"]["offered"] == 300
     assert len(week["intervals"]) == 7
     assert "Night, 23 Nov 2026" in await centre.page("reports", tenant="acme")
+
+
+ROSTER = """agent,begin,end
+Dana,2026-11-23 22:30,2026-11-24 01:30
+Aigerim,2026-11-23 23:00,2026-11-24 03:00
+{late},2026-11-23 23:00,2026-11-24 02:00
+"""
+
+
+async def test_an_imported_roster_stands_beside_the_time_at_work(centre: Centre, tmp_path: Path) -> None:
+    assert json.loads(await centre.page(f"{NIGHT}.json"))["adherence"] is None
+    assert "Planned and worked" not in await centre.page(NIGHT)
+    file = tmp_path / "plan.csv"
+    file.write_text(ROSTER.format(late="Aygerim"))
+    _, complained = await centre.command("roster", "import", str(file), "--tenant", "acme")
+    assert "line 4: agent: 'Aygerim' is nobody of agents or people (did you mean 'Aigerim'?)" in complained
+    file.write_text(ROSTER.format(late="Bolat"))
+    said, _ = await centre.command("roster", "import", str(file), "--tenant", "acme")
+    assert said == "3 planned times of 3 agents, from 2026-11-23 to before 2026-11-24\n"
+    told = json.loads(await centre.page(f"{NIGHT}.json"))["adherence"]
+    people = {line["agent"]: line for line in told["people"]}
+    dana = people["Dana"]
+    assert dana["planned_seconds"] == 3 * 3600 and 0 < dana["adherence"] < 1 and dana["late_start_seconds"] > 1800
+    page, stranger = await centre.page(NIGHT), await centre.page(NIGHT, VIEWER)
+    assert "Planned and worked" in page and "3 people were planned" in page
+    assert "3 people were planned" in stranger and "Planned and worked" not in stranger and "Dana" not in stranger
+    assert "3 people were planned" in (await centre.command("summary", "night@2026-11-23", "--tenant", "acme"))[0]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -225,3 +276,17 @@ async def test_in_a_browser_it_fits_the_screen_and_the_paper(centre: Centre, lan
         await page.script("document.querySelector('dl.tiles a').click()")
         await page.until("location.pathname === '/reports/calls'")
         assert page.complaints == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_figures_stand_beside_the_longest_names(language: str, tmp_path: Path) -> None:
+    names = ("x" * 200, "Очередь поддержки клиентов юридических лиц города Алматы")
+    lines = tuple(QueueLine(queue=name, figures=figures(offered=987, answered=864, missed=123)) for name in names)
+    told = render(replace(a_night(), queues=lines), language, Reader(numbers=True, agents=True))
+    (tmp_path / "page.html").write_bytes(told)
+    async with browser() as page:
+        await page.resize(1200, 900)
+        await page.go((tmp_path / "page.html").as_uri())
+        hidden = "[...document.querySelectorAll('.wide')].filter(each => each.scrollWidth > each.clientWidth).length"
+        assert await page.script(hidden) == 0

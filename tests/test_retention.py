@@ -150,6 +150,23 @@ async def test_numbers_of_old_months_are_replaced_once(world: World) -> None:
     assert customers["m9"].startswith("999") and customers["m10"] == "+77010000010"
 
 
+async def test_numbers_that_a_backfill_brings_into_an_old_month_are_replaced_too(world: World) -> None:
+    await three_months(world)
+    await retention.enforce(world.pool, kept(numbers_months=1), NOW, AT_ONCE)
+    old = datetime(2026, 8, 15, tzinfo=UTC)
+    told = {"call_id": "backfilled", "direction": "inbound", "customer": "+77017778899", "queue": "sales"}
+    await world.send_json(
+        "native", {**told, "kind": "queued", "at": old.isoformat()},
+        {**told, "kind": "ended", "at": (old + timedelta(minutes=1)).isoformat()},
+    )  # fmt: skip
+    await world.project()
+
+    assert (await retention.enforce(world.pool, kept(numbers_months=1), NOW, AT_ONCE, again=True)).pseudonymised == 1
+    customer = await world.pool.fetchval("SELECT customer FROM calls WHERE call_id = 'backfilled'")
+    assert customer.startswith("999")
+    assert await world.findings() == []
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [

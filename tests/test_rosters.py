@@ -8,16 +8,20 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from callkpi.config import Named, ShiftPlan, Tenant
+from callkpi.config import Agent, Person, ShiftPlan, Tenant
 from callkpi.reporting import rosters
 from tests.world import World
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TENANT = Tenant(
     timezone="Europe/Berlin",
-    agents={"1001": Named("Dana"), "1002": Named("Erik")},
+    agents={"1001": Agent("Dana"), "1002": Agent("Erik"), "1009": Agent("Gita"), "1010": Agent("Kim")},
+    people={"hanna": Person("Hanna Berg", ids=("pbx:58", "portal:7")), "kim": Person("Kim Lee", ids=("pbx:60",))},
     shifts={"night": ShiftPlan(hours="20:00-08:00")},
 )
+#: Whom the store knows.
+SEEN = {"native:f": "Fay", "pbx:1001": "Dana", "pbx:70": "70", "portal:70": "70 (portal)", "portal:71": "Igor"}
+SEEN |= {"pbx:80": "Olga", "portal:80": "Oleg"}
 TODAY = date(2026, 10, 20)
 WEEKLY = """BEGIN:VCALENDAR
 VERSION:2.0
@@ -43,7 +47,8 @@ DTSTART:20261024T180000Z
 DTEND:20261025T070000Z
 SUMMARY:Long night
 ATTENDEE;CN=Dana:mailto:dana@example.com
-ATTENDEE:mailto:guest@example.com
+ATTENDEE;CUTYPE=ROOM;CN=Room 4:mailto:room4@example.com
+ATTENDEE;CN=igor:mailto:igor@example.com
 END:VEVENT
 BEGIN:VEVENT
 UID:cancelled
@@ -64,7 +69,7 @@ def told(roster: rosters.Roster) -> list[str]:
 
 
 def read(text: str, name: str = "plan.csv") -> rosters.Roster:
-    return rosters.read(text, name, TENANT, (None, None), TODAY)
+    return rosters.read(text, name, TENANT, (None, None), TODAY, SEEN)
 
 
 def test_a_table_names_times_hours_or_shifts() -> None:
@@ -75,7 +80,8 @@ def test_a_table_names_times_hours_or_shifts() -> None:
         "Fay;;;late;2026-10-25 18:00;2026-10-25T23:00+01:00\n"
     )
     assert told(roster) == [
-        "1001 10-24 20:00 - 10-25 08:00 night", "1002 10-25 09:00 - 10-25 17:00", "Fay 10-25 18:00 - 10-25 23:00 late",
+        "1001 10-24 20:00 - 10-25 08:00 night", "1002 10-25 09:00 - 10-25 17:00",
+        "native:f 10-25 18:00 - 10-25 23:00 late",
     ]  # fmt: skip
     assert roster.planned[0].end - roster.planned[0].begin == timedelta(hours=13), "the clocks are changed that night"
     assert (roster.begin, roster.end) == (
@@ -88,7 +94,7 @@ def test_a_calendar_repeats_with_exceptions_by_the_clock() -> None:
     roster = read(WEEKLY, "plan.ics")
     assert told(roster) == [
         "1001 10-19 20:00 - 10-20 08:00", "1001 10-24 20:00 - 10-25 08:00 Long night",
-        "guest@example.com 10-24 20:00 - 10-25 08:00 Long night", "1001 11-02 22:00 - 11-03 08:00",
+        "portal:71 10-24 20:00 - 10-25 08:00 Long night", "1001 11-02 22:00 - 11-03 08:00",
         "1001 11-09 20:00 - 11-10 08:00",
     ]  # fmt: skip
 
@@ -103,6 +109,11 @@ def test_a_calendar_repeats_with_exceptions_by_the_clock() -> None:
         ("agent,begin,end\n,2026-10-24 09:00,2026-10-24 18:00\n", "line 2: names no agent"),
         ("agent,date,hours\n1001,2026-10-24,09:00-17:00\nDana,2026-10-24,09:00-18:00\n",
          "plan.csv: 1001 is planned twice from 2026-10-24 09:00"),
+        ("agent,date,hours\n1001,2026-10-24,09:00-17:00\nHana Berg,2026-10-24,09:00-18:00\n",
+         "line 3: agent: 'Hana Berg' is nobody of agents or people (did you mean 'Hanna Berg'?)"),
+        ("agent,date,hours\nkim,2026-10-24,09:00-17:00\n", "line 2: agent: 'kim' may be 1010 or pbx:60; write that"),
+        ("agent,date,hours\n80,2026-10-24,09:00-17:00\n", "line 2: agent: '80' may be pbx:80 or portal:80"),
+        (WEEKLY.replace("CN=igor", "CN=Guest"), "event 'Long night' of 2026-10-24 20:00: agent: 'Guest' is nobody"),
         ("BEGIN:VCALENDAR\nnonsense", "no calendar that can be read"),
     ],
 )  # fmt: skip
@@ -110,6 +121,29 @@ def test_what_cannot_be_read_is_told_with_its_line(text: str, said: str) -> None
     with pytest.raises(rosters.BadRoster) as refused:
         read(text)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "agent"),
+    [
+        ("1001", "1001"), ("dana", "1001"), ("pbx:1001", "1001"), ("hanna", "pbx:58"), ("HANNA BERG", "pbx:58"),
+        ("portal:7", "pbx:58"), ("f", "native:f"), ("native:f", "native:f"), ("Igor", "portal:71"), ("71", "portal:71"),
+        ("portal:70", "portal:70"), ("70", "pbx:70"), ("70 (portal)", "portal:70"),
+    ],
+)  # fmt: skip
+def test_an_agent_is_named_by_any_id_by_name_or_by_a_persons_key(told: str, agent: str) -> None:
+    assert [each.agent for each in read(f"agent,date,hours\n{told},2026-10-24,09:00-17:00\n").planned] == [agent]
+
+
+def test_two_ids_of_a_person_are_one_person_in_a_roster() -> None:
+    with pytest.raises(rosters.BadRoster, match="pbx:58 is planned twice"):
+        read("agent,date,hours\nhanna,2026-10-24,09:00-17:00\nportal:7,2026-10-24,09:00-18:00\n")
+
+
+def test_where_nobody_is_known_yet_agents_are_called_as_the_file_calls_them() -> None:
+    table = "agent,date,hours\nDana,2026-10-24,09:00-17:00\n"
+    roster = rosters.read(table, "plan.csv", Tenant(timezone="Europe/Berlin"), (None, None), TODAY)
+    assert [each.agent for each in roster.planned] == ["Dana"]
 
 
 async def test_read_again_a_roster_replaces_the_time_that_it_covers(world: World, pool: asyncpg.Pool) -> None:
@@ -121,4 +155,3 @@ async def test_read_again_a_roster_replaces_the_time_that_it_covers(world: World
     assert told(rosters.Roster(tuple(kept), begin, end)) == [
         "1002 10-20 14:00 - 10-20 20:00", "1001 10-22 08:00 - 10-22 16:00",
     ]  # fmt: skip
-    assert rosters.spans_of(kept, begin, end) == {"1002": [(datetime(2026, 10, 20, 12, tzinfo=UTC), end)]}

@@ -298,6 +298,24 @@ async def test_what_cannot_be_asked_is_told(
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("by", ["queue", "agent", "line"])
+async def test_a_goal_of_the_whole_is_judged_the_same_however_it_is_split(pool: asyncpg.Pool, by: str) -> None:
+    """One call that met two queues is one missed call, and two missed stays."""
+    goals = {"misses": Goal("missed", 1, GoalDirection.AT_MOST, period="month")}
+    async with centre(pool, goals=goals) as world:
+        lost = call(1, "2026-10-05T10:00", answered=False)
+        second = {**lost[0], "kind": "queued", "queue": "support", "at": "2026-10-05T10:00:20+05:00"}
+        await world.send_json("native", *lost, second, *call(2, "2026-10-05T11:00", answered=True))
+        await world.project()
+        now = datetime(2026, 11, 16, tzinfo=UTC)
+        month = periods.parse(world.settings.tenants["acme"], "acme", "month:2026-10", now)
+        total = (await ask(world, month, by))["total"]
+        judged = {goal["id"]: (goal["fact"], goal["reached"]) for goal in total["goals"]}
+        assert judged["misses"] == (1, True) and judged["targets.missed_share"] == (0.5, False)
+        if by == "queue":
+            assert total["figures"]["missed"] == 2
+
+
 async def test_the_terminal_prints_a_period_beside_the_one_before(
     pool: asyncpg.Pool, dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -381,3 +381,7 @@ async def test_goals_of_the_whole_of_a_queue_and_of_an_agent(pool: asyncpg.Pool)
             ("missed", "vip", ""): (1, False),
             ("handled", "", "Dana"): (2, False),
         }
+        running = await shift(world, "night", "2026-11-23", at + timedelta(hours=1))
+        told = {(goal.figure, goal.agent): (goal.value, goal.is_reached) for goal in running.goals}
+        assert told["answered", ""] == (2, True) and told["service_level", ""] == (2 / 3, False)
+        assert told["handled", "Dana"] == (2, None)

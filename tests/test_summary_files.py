@@ -8,6 +8,7 @@ import json
 import re
 import zipfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -16,9 +17,9 @@ from pypdf import PdfReader
 
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS
-from callkpi.reporting.summary import QueueLine, Summary
+from callkpi.reporting.summary import AgentLine, QueueLine, Summary
 from callkpi.reporting.words import sentences
-from tests.summaries import a_night, figures
+from tests.summaries import HOUR, a_night, figures, interval, night
 
 STRANGER, MANAGER = Reader(), Reader(numbers=True, agents=True, root="https://kpi.example")
 
@@ -52,6 +53,33 @@ def test_a_pdf_is_the_same_bytes_again_and_says_what_it_is() -> None:
     told = PdfReader(io.BytesIO(rendered("pdf"))).metadata
     assert told is not None and told.title == "Итоги смены: Night, 23.11.2026"
     assert told.subject == a_night().fingerprint
+
+
+@pytest.mark.parametrize("form", ["txt", "html", "xlsx", "pdf"])
+def test_the_hour_that_comes_twice_is_told_apart(form: str) -> None:
+    begin = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    span = night(kind="day", begin=begin, end=begin + 25 * HOUR, timezone="Europe/Berlin")
+    hours = tuple(interval(0, 4, 1, begin=begin + n * HOUR, end=begin + (n + 1) * HOUR) for n in range(25))
+    raw = rendered(form, "en", told=replace(a_night(), period=span, intervals=hours))
+    if form == "xlsx":
+        text = zipfile.ZipFile(io.BytesIO(raw)).read("xl/sharedStrings.xml").decode()
+    else:
+        text = pdf_text(raw) if form == "pdf" else raw.decode()
+    assert "02:00 +02:00" in text and "02:00 +01:00" in text
+
+
+def test_a_long_name_breaks_no_number() -> None:
+    """Half of a number looks like another one: names and heads give way."""
+    lines = [
+        QueueLine(queue=name, figures=figures(offered=987, answered=864, missed=123, longest_wait_seconds=4321.0))
+        for name in ("x" * 200, "Очередь поддержки клиентов юридических лиц и индивидуальных предпринимателей города")
+    ]
+    busy = AgentLine(agent="y" * 180, figures=figures(handled=975, answered=642), by_queue={"x" * 200: 642})
+    raw = rendered("pdf", told=replace(a_night(), queues=tuple(lines), agents=(busy,)))
+    words = [word for page in PdfReader(io.BytesIO(raw)).pages for word in page.extract_text().split()]
+    assert {"987", "864", "123", "1:12:01", "975", "+77011234567"} <= set(words)
+    text = rendered("txt", told=replace(a_night(), queues=tuple(lines))).decode()
+    assert max(len(line) for line in text.splitlines()) < 250 and f"{'x' * 39}…" in text
 
 
 def test_a_long_pdf_repeats_the_head_of_its_table_and_numbers_its_pages() -> None:
@@ -100,6 +128,42 @@ def test_csv_has_raw_numbers_under_heads_of_the_language() -> None:
     told = {row[0]: row[1] for row in rows[begin + 2 : begin + 12]}
     assert rows[begin + 1][:2] == ["Показатель", "Значение"]
     assert (told["Поступило"], told["Уровень сервиса"], told["Среднее ожидание ответа"]) == ("120", "0.742", "18.0")
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_planned_and_worked_time_is_in_every_form_and_names_nobody_to_a_stranger(form: str) -> None:
+    def text(reader: Reader) -> str:
+        raw = rendered(form, "en", reader)
+        if form == "xlsx":
+            raw = zipfile.ZipFile(io.BytesIO(raw)).read("xl/sharedStrings.xml")
+        return pdf_text(raw) if form == "pdf" else raw.decode()
+
+    told = text(MANAGER)
+    assert all(name in told for name in ("Ержан", "Марат", "Портал", "Фарида"))
+    for words in ("5 people were planned, 3 came, 1 never came", "not known", "worked without a plan"):
+        assert words in re.sub(r"\s+", " ", told)
+    stranger = text(STRANGER)
+    assert "5 people were planned" in re.sub(r"\s+", " ", stranger)
+    assert not any(name in stranger for name in ("Ержан", "Марат", "Портал", "Фарида"))
+
+
+def test_what_is_not_known_of_a_person_is_no_number() -> None:
+    rows = list(csv.reader(io.StringIO(rendered("csv", "en").decode("utf-8-sig"))))
+    begin = rows.index(["# Planned and worked"])
+    told = {row[0]: row[1:] for row in rows[begin + 2 : begin + 8]}
+    assert rows[begin + 1] == [
+        "Agent", "Planned", "There by plan", "Adherence", "Late start", "Early end", "Did not come", "Beyond the plan",
+        "Note",
+    ]  # fmt: skip
+    assert told["Портал"] == ["43200.0", "not known", "not known", "", "", "", "", ""]
+    assert told["Марат"] == ["43200.0", "0.0", "0.0", "0.0", "0.0", "43200.0", "0.0", "never came"]
+    assert told["Фарида"] == ["", "", "", "", "", "", "3600.0", "worked without a plan"]
+    begin = rows.index(["# People over time"])
+    assert [row[2:] for row in rows[begin + 2 : begin + 6]] == [
+        ["5.0", "2.5", "0.0", "1.0"], ["5.0", "3.0", "0.0", "1.0"], ["5.0", "3.0", "1.0", "1.0"],
+        ["5.0", "3.0", "0.0", "1.0"],
+    ]  # fmt: skip
+    assert json.loads(rendered("json"))["adherence"]["people"][4]["adherence"] is None
 
 
 def test_json_has_the_documented_keys_and_the_sentences() -> None:

@@ -10,6 +10,7 @@ from callkpi.config.report_checks import report_problems
 from callkpi.config.same_call_checks import same_call_problems
 from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
+from callkpi.config.team_checks import team_problems
 from callkpi.config.tree import Api, Server, Settings, Tenant
 from callkpi.config.words import NAME, guess, is_zone
 
@@ -61,7 +62,7 @@ def _retention_problems(settings: Settings) -> Iterator[str]:
 
 
 def _people_problems(where: str, tenant: Tenant, sources: Collection[str]) -> Iterator[str]:
-    """Each id is one person's and in one team, and names a source that there is."""
+    """Each id is one person's, and names a source that there is."""
     owners: dict[str, str] = {}
     named = [(f"people.{name}.ids", f"people.{name}", key) for name, who in tenant.people.items() for key in who.ids]
     named += [(f"agents.{key}", f"agents.{key}", key) for key in tenant.agents]
@@ -72,18 +73,7 @@ def _people_problems(where: str, tenant: Tenant, sources: Collection[str]) -> It
             yield f"{where}.{place}: {key!r} must be SOURCE:ID with a source of this tenant ({known}), or ID alone"
         if owners.setdefault(key, owner) != owner:
             yield f"{where}.{place}: {key!r} is in {owners[key]} too; name each id once"
-    teams: dict[str, str] = {}
-    for name, team in tenant.teams.items():
-        for key in team.agents:
-            if teams.setdefault(key, name) != name:
-                yield f"{where}.teams.{name}.agents: {key!r} is in teams.{teams[key]} too; one team each"
-    for table, entries in (("people", tenant.people), ("agents", tenant.agents)):
-        for name, entry in entries.items():
-            chosen = getattr(entry, "team", "")
-            if chosen and chosen not in tenant.teams:
-                known = ", ".join(tenant.teams) or "none"
-                add = f"[{where}.teams.{chosen}]"
-                yield f"{where}.{table}.{name}.team: {chosen!r} is none of the teams ({known}); add {add}"
+    yield from team_problems(where, tenant)
 
 
 def _server_problems(server: Server) -> Iterator[str]:

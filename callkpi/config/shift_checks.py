@@ -24,6 +24,11 @@ RATIO_KPIS = (
     "missed_share", "answer_rate", "abandon_rate", "service_level", "asa_seconds", "aht_seconds",
     "longest_wait_seconds",
 )  # fmt: skip
+#: KPIs of agents and teams: missed calls and waits are those of queues.
+HANDLE_KPIS = (
+    "contacts", "answered", "handled", "made", "reached", "not_reached", "talk_seconds", "hold_seconds", "wrap_seconds",
+    "aht_seconds", "ring_no_answer", "transferred",
+)  # fmt: skip
 PERIOD_KINDS = ("shift", "day", "week", "month", "quarter", "year")
 _DAY_MINUTES = 24 * 60
 
@@ -72,6 +77,11 @@ def _goal_problems(where: str, goal: Goal, tenant: Tenant) -> Iterator[str]:
         yield f'{where}.shift: is for period = "shift"'
     if goal.shift and goal.shift not in (tenant.shifts or ("day",)):
         yield f"{where}.shift: {goal.shift!r} is none of {', '.join(tenant.shifts) or 'day'}"
+    plan = tenant.shifts.get(goal.shift)
+    of_team = goal.team or (plan is not None and plan.team and not (goal.queue or goal.agent or goal.line))
+    whose = "team" if of_team else "agent" if goal.agent else ""
+    if whose and goal.kpi in known and goal.kpi not in HANDLE_KPIS:
+        yield f"{where}.kpi: no {whose} has {goal.kpi}, queues and calls have; write one of {', '.join(HANDLE_KPIS)}"
     scopes = [key for key in ("queue", "team", "agent", "line") if getattr(goal, key)]
     if len(scopes) > 1:
         yield f"{where}: is for {' and '.join(scopes)}; write one of them"

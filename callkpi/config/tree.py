@@ -77,7 +77,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Agent(Named):
-    team: str = setting("", "key of the agent's team")
+    team: str = setting("", "key or name of the agent's team")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Person:
 
     name: str = setting("", "shown everywhere; the table's own key where absent")
     ids: tuple[str, ...] = setting((), 'of every source: "pbx:58" is id 58 of source pbx, "1003" that of any source')
-    team: str = setting("", "key of the person's team")
+    team: str = setting("", "key or name of the person's team")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class ShiftPlan:
     special_days: dict[str, str] = setting({}, 'dates with other hours, "2026-12-31" = "10:00-15:00"; "closed": none')
     on_holidays: OnHolidays = setting(OnHolidays.CLOSED, "closed or works, on the tenant's holidays and special days")
     queues: tuple[str, ...] = setting((), "the queues it is about; none: all")
-    team: str = setting("", "the team it is about; empty: all")
+    team: str = setting("", "the team it is about, by key or name; empty: all")
     since: str = setting("", "its first day; empty: always was")
     until: str = setting("", "its last day; empty: goes on")
 
@@ -159,7 +159,7 @@ class Goal:
     )
     shift: str = setting("", "only for shifts of this id")
     queue: str = setting("", "only for this queue")
-    team: str = setting("", "only for this team")
+    team: str = setting("", "only for this team, by key or name")
     agent: str = setting("", "only for this agent")
     line: str = setting("", "only for this line")
     since: str = setting("", "first day of the periods that it is for; empty: always was")

@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -60,7 +60,19 @@ WRITE_SECONDS, STANDBY_SECONDS = 2.0, 15.0
 #: A row that nobody has written for this long tells of a holder that is gone.
 STALE_SECONDS = 60.0
 
+#: A shorter time without a word is no outage.
+OUTAGE = timedelta(seconds=1)
+
 _DATABASE = store.FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which nothing was heard, and why it began."""
+
+    begins: datetime  #: the last that was heard
+    ends: datetime  #: read again from here on
+    reason: Reason
 
 
 class Status:
@@ -77,6 +89,7 @@ class Status:
         self.heard_at = heard_at
         self.changed = asyncio.Event()
         self.ups = 0
+        self.outages: list[Outage] = []  #: that are not written yet
         self._on_up = on_up
 
     def heard(self) -> None:
@@ -84,9 +97,15 @@ class Status:
         if self.connected:
             self.heard_at = datetime.now(UTC)
 
-    def up(self) -> None:
-        """Connected, logged in, and what is read from now on is complete."""
+    def up(self, *, reads_on: bool = False) -> None:
+        """Connected, logged in, and what is read from now on is complete.
+
+        With *reads_on* what was said meanwhile is read now: nothing was missed.
+        """
         now = datetime.now(UTC)
+        if self.heard_at is not None and now - self.heard_at >= OUTAGE and not reads_on:
+            reason = Reason.STOPPED if self.reason is Reason.NEVER else self.reason
+            self.outages.append(Outage(self.heard_at, now, reason))
         self._on_up((now - self.heard_at).total_seconds() if self.heard_at else 0.0)
         self.ups += 1
         self._set(True, Reason.NONE, "")
@@ -234,8 +253,15 @@ class Keeper:
     async def _write(self, session: asyncpg.Connection, status: Status) -> None:
         problem = status.problem.replace("\x00", "").encode("utf-8", "replace").decode()[:300]
         row = (self._name, status.connected, status.changed_at, status.heard_at, status.reason, problem)
+        outages = list(status.outages)
+        columns = (
+            [each.begins for each in outages],
+            [each.ends for each in outages],
+            [each.reason for each in outages],
+        )
         async with asyncio.timeout(10):
-            await session.execute(store.query("connections", "write"), *row)
+            await session.execute(store.query("connections", "write"), *row, *columns)
+        del status.outages[: len(outages)]
 
 
 async def _close(session: asyncpg.Connection) -> None:

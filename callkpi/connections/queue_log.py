@@ -60,7 +60,7 @@ class QueueLogLink:
                     continue
                 absent_seconds = 0.0
                 if not status.connected:
-                    status.up()
+                    status.up(reads_on=True)
                 status.heard()
                 if follower.gaps > gaps:
                     gaps = follower.gaps

@@ -38,7 +38,7 @@ from callkpi.health import Health
 from callkpi.names import Names
 from callkpi.reporting.assemble import summarise_period
 from callkpi.reporting.periods import Period, parse
-from callkpi.reporting.summary import Summary, from_data, to_data
+from callkpi.reporting.summary import Summary, from_data, is_renamed, to_data
 
 log = structlog.get_logger()
 
@@ -173,7 +173,8 @@ class Courier:
         tenant, place = row["tenant"], (row["tenant"], row["report"], row["period"], row["edition"])
         period = parse(self._settings.tenants[tenant], tenant, row["period"], now)
         summary = await summarise_period(self._pool, self._settings, self._names, tenant, period, now)
-        found = "" if summary.fingerprint == row["fingerprint"] else summary.fingerprint
+        same = summary.fingerprint == row["fingerprint"] or is_renamed(from_data(orjson.loads(row["summary"])), summary)
+        found = "" if same else summary.fingerprint
         if found != row["drifted_to"]:
             await self._pool.execute(store.query("delivery", "drifted"), *place, found, now if found else None)
         elif found and now >= row["drifted_at"] + STEADY:
@@ -225,18 +226,20 @@ class Courier:
     async def _try(
         self, row: asyncpg.Record, report: config.Report, receiver: Receiver, way: Way, now: datetime
     ) -> Outcome:
-        editions = await self._editions(row)
         try:
+            editions = await self._editions(row)
             message = letter.write(*editions, report, receiver, self._settings.server.public_url)
             await way.send(receiver, message)
         except Permanent as error:
             return Outcome("failed", str(error))
         except Temporary as error:
-            return _later(row, str(error), now, timedelta(seconds=error.wait_seconds))
+            return _later(row, str(error), now, error.wait_seconds)
         except InDoubt as error:
             if way.knows_repetitions:
                 return _later(row, str(error), now)
             return Outcome("in_doubt", str(error))
+        except store.FAILURES:
+            raise
         except Exception as error:
             # One report that can't be written must not keep the others from being sent.
             log.exception("delivery.unforeseen", report=row["report"], period=row["period"], way=row["way"])
@@ -253,11 +256,12 @@ class Courier:
         return _edition(own), _edition(earlier) if earlier is not None else None
 
 
-def _later(row: asyncpg.Record, error: str, now: datetime, asked: timedelta = timedelta()) -> Outcome:
-    """Again after a pause that doubles, with jitter; after a day nobody tries any more."""
+def _later(row: asyncpg.Record, error: str, now: datetime, asked_seconds: float = 0.0) -> Outcome:
+    """Again after a pause that doubles, with jitter; after a day nobody tries any more, whatever was asked for."""
     if now > row["made_at"] + GIVE_UP:
         return Outcome("failed", f"given up after {row['attempts'] + 1} attempts: {error}")
     pause = min(FIRST_PAUSE * 2 ** min(row["attempts"], 10), LONGEST_PAUSE)
+    asked = timedelta(seconds=min(max(asked_seconds, 0.0), GIVE_UP.total_seconds()))
     return Outcome("waiting", error, max(asked, pause * random.uniform(0.8, 1.2)))
 
 

@@ -9,6 +9,7 @@ from html import escape
 
 from callkpi import config
 from callkpi.delivery.message import Attachment, Message, Receiver
+from callkpi.kpi import Grain
 from callkpi.phone import mask
 from callkpi.reporting import links, words
 from callkpi.reporting.language import Language, language
@@ -63,7 +64,7 @@ def write(
     found: list[str] = []
     if earlier is not None:
         title = f"{_TEXTS[told.code][0]}: {title}"
-        found = _corrections(changes(earlier.summary, summary), told)
+        found = _corrections(changes(earlier.summary, summary), told, of_team=summary.team is not None)
     stem = _stem(edition)
     return Message(
         key=edition.key(receiver),
@@ -100,17 +101,19 @@ def _files(summary: Summary, report: config.Report, stem: str, public_url: str) 
     ]
 
 
-def _corrections(found: Sequence[Change], told: Language) -> list[str]:
+def _corrections(found: Sequence[Change], told: Language, *, of_team: bool) -> list[str]:
     """``Missed: 24 → 23 (pbx/17…)``, the headline first."""
-    ordered = sorted(found, key=lambda change: change.place.grain != "call")
-    lines = [_correction(change, told) for change in ordered[:NAMED_CHANGES]]
+    ordered = sorted(found, key=lambda change: change.place.name != "")
+    lines = [_correction(change, told, of_team=of_team) for change in ordered[:NAMED_CHANGES]]
     if len(ordered) > NAMED_CHANGES:
         lines.append(_TEXTS[told.code][2].format(n=told.number(len(ordered) - NAMED_CHANGES)))
     return lines
 
 
-def _correction(change: Change, told: Language) -> str:
-    where = f"{change.place.name}: " if change.place.name else ""
+def _correction(change: Change, told: Language, *, of_team: bool) -> str:
+    """Of a team's shift the headline is the team's: what came into its queues is told apart from it."""
+    name = change.place.name or (told.text("queues") if of_team and change.place.grain == Grain.ENTRY else "")
+    where = f"{name}: " if name else ""
     calls = ", ".join(change.calls[:NAMED_CALLS]) + (", …" if len(change.calls) > NAMED_CALLS else "")
     line = f"{where}{told.text(change.figure)}: {_value(change, change.old, told)} → {_value(change, change.new, told)}"
     return f"{line} ({calls})" if calls else line

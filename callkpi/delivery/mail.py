@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import smtplib
 import ssl
 from email.message import EmailMessage
@@ -28,10 +29,15 @@ class MailWay:
     def _send(self, mail: EmailMessage) -> None:
         handed_over = False
         try:
-            with self._connected() as server:
-                handed_over = True
+            server = self._connected()
+            handed_over = True
+            try:
                 server.send_message(mail)
+            finally:
+                _part(server)
         except smtplib.SMTPAuthenticationError as error:
+            if 400 <= error.smtp_code < 500:
+                raise Temporary(f"the server can't check mail.user now ({error.smtp_code})") from None
             raise Permanent(f"the server refuses mail.user and mail.password ({error.smtp_code})") from None
         except smtplib.SMTPNotSupportedError:
             raise Permanent(f"the server does not do what mail.security = {self._settings.security} wants") from None
@@ -65,6 +71,15 @@ class MailWay:
             server.close()
             raise
         return server
+
+
+def _part(server: smtplib.SMTP) -> None:
+    """Say good-bye. Whatever the server says to that, what it has taken it has."""
+    try:
+        with contextlib.suppress(smtplib.SMTPException, OSError):
+            server.docmd("QUIT")
+    finally:
+        server.close()
 
 
 def _refused(code: int, what: str) -> Temporary | Permanent:

@@ -11,12 +11,14 @@ from typing import Any
 import asyncpg
 
 from callkpi import config, hours, store
+from callkpi.config.shift_checks import COUNTED_KPIS
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
+from callkpi.people import team_names
 from callkpi.presence import Times
-from callkpi.reporting import goals, periods, silences, slots, sums
+from callkpi.reporting import adherence, attendance, goals, outages, periods, silences, slots, sums, teams
 from callkpi.reporting.behind import (
     FATES,
     Window,
@@ -32,6 +34,8 @@ from callkpi.reporting.steps import steps
 from callkpi.reporting.summary import (
     CALLS,
     ENTRIES,
+    HANDLES,
+    Adherence,
     AgentLine,
     Before,
     CallBack,
@@ -110,10 +114,11 @@ async def summarise_period(
 def span_of(own: config.Tenant, period: Period) -> Span:
     """A period as a summary tells it."""
     shift, local = period.shift, period.begin.astimezone(own.zone)
+    queues = [own.queues[id].name or id if id in own.queues else id for id in (shift.queues if shift else ())]
     return Span(
         kind=period.kind, id=shift.id if shift else period.kind, name=shift.name if shift else period.name,
         text=period.text, day=shift.day.isoformat() if shift else local.date().isoformat(), begin=period.begin,
-        end=period.end, timezone=own.timezone, queues=shift.queues if shift else (), team=shift.team if shift else "",
+        end=period.end, timezone=own.timezone, queues=tuple(dict.fromkeys(queues)), team=shift.team if shift else "",
     )  # fmt: skip
 
 
@@ -172,6 +177,8 @@ class _Assembly:
 
     # -- the whole -------------------------------------------------------------------------------------
     async def summary(self, before: Period | None) -> Summary:
+        if self.period.team:
+            return await self._of_team(before)
         reports = Reports(self.db, self.settings, self.names)
         headline = await reports.figures(self.query("direction"))
         figures = headline["total"]
@@ -200,44 +207,107 @@ class _Assembly:
             goals=self._goals(figures, queues, agents),
             service_level_seconds=self._service_level_seconds(("", *self.own.queues)),
             service_level_formula=self.own.service_level_formula.value,
+            adherence=await self._adherence([row["agent"] for row in agents]),
             ledger=await self._ledger() if self.reads_calls and self.with_ledger else None,
         )
 
-    async def _before(self, reports: Reports, before: Period | None) -> Before | None:
+    async def _of_team(self, before: Period | None) -> Summary:
+        """A shift about a team: what its people did; and what came into the shift's queues where it names some."""
+        reports = Reports(self.db, self.settings, self.names)
+        team = teams.Team(self.names, self.tenant, self.period)
+        people = await teams.people(reports, team)
+        entries = await reports.figures(self.query("queue")) if self.only else {"rows": [], "total": {}}
+        intervals = await self._intervals() if self.only else []
+        callbacks = await self._callbacks() if self.only else ()
+        handover = await self._handover() if self.only else await self._handover_of(team)
+        doubts = entries["total"] or await teams.without_end(self.db, team)
+        formula = self.own.service_level_formula
+        return Summary(
+            tenant=self.tenant,
+            period=self.period,
+            as_of=self.as_of,
+            counts=HANDLES,
+            figures=people.figures,
+            fates={name: sum(row[name] for row in entries["rows"]) for name in FATES} if self.only else {},
+            reasons=_reasons(entries["total"]) if self.only else (),
+            intervals=tuple(intervals),
+            busiest=_busiest(intervals),
+            most_waiting=await self._most_waiting() if self.only and self.reads_calls else None,
+            queues=tuple(self._queue_line(row) for row in entries["rows"]),
+            agents=tuple(_agent_line(row, people.answered.get(row["agent"], {})) for row in people.rows),
+            callbacks=callbacks,
+            handover=handover,
+            notes=tuple([note async for note in self._notes(doubts, callbacks)]),
+            before=await self._before(reports, before, team),
+            goals=self._goals(people.figures, entries["rows"], people.rows),
+            service_level_seconds=self._service_level_seconds(("", *self.own.queues)) if self.only else None,
+            service_level_formula=formula.value,
+            adherence=await self._adherence([row["agent"] for row in people.rows]),
+            ledger=await self._ledger(team) if self.reads_calls and self.with_ledger else None,
+            team=await teams.work(self.db, self.own, team, people, entries["total"] or None, _agent_line),
+        )
+
+    async def _handover_of(self, team: teams.Team) -> HandOver:
+        """What a team leaves: its calls that went on. No customer waits for a team."""
+        at = self.told_until
+        bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
+        calls = [store.call_from_body(row["body"]) for row in bodies]
+        open_calls = [self._open_call(call, at) for call in calls if self._went_on(call, at) and team.holds(call, at)]
+        return HandOver(
+            waiting_customers=None, of_this_period=None, oldest_missed_at=None, still_waiting=None,
+            open_calls=tuple(open_calls),
+        )  # fmt: skip
+
+    async def _before(self, reports: Reports, before: Period | None, team: teams.Team | None = None) -> Before | None:
         """The comparable period, up to the point that this one has come to."""
         if before is None:
             return None
         span = replace(span_of(self.own, before), end=before.until)
         if span.begin >= span.end:
             return None
-        query = Query(self.tenant, span.begin, span.end, "direction", self.only)
-        return Before(period=span, figures=(await reports.figures(query))["total"])
+        query = Query(self.tenant, span.begin, span.end, "direction", team.only if team else self.only)
+        total = (await reports.figures(query))["total"]
+        return Before(period=span, figures=teams.of_handles(total) if team else total)
 
     def _goals(
         self, figures: Mapping[str, Any], queues: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str, Any]]
     ) -> tuple[Goal, ...]:
         """The goals of the whole, of each queue and of each agent, as the settings have them."""
-        whole = self._scope("queue", self.period.queues[0]) if len(self.period.queues) == 1 else {}
-        found = [self._goal(goal, figures) for goal in self._wanted(whole)]
+        limits = goals.scope_of_shift(self._limits)
+        whole: dict[str, tuple[str, ...]] = {}
+        for kind, told in limits.items():
+            whole |= self._scope(kind, *told)
+        found = [self._goal(goal, figures) for goal in self._wanted(whole, of_whole_shift=bool(limits))]
         for kind, rows in (("queue", queues), ("agent", agents)):
             for row in rows:
                 wanted = self._wanted(self._scope(kind, row[kind]))
                 found += [self._goal(goal, row, **{kind: row[kind]}) for goal in wanted]
         return tuple(found)
 
-    def _scope(self, kind: str, shown: str) -> dict[str, tuple[str, ...]]:
-        return {kind: (shown, *self.names.ids(self.tenant, kind, shown))}
+    @property
+    def _limits(self) -> dict[str, tuple[str, ...]]:
+        told = {"queue": self.period.queues, "team": (self.period.team,) if self.period.team else ()}
+        return {name: values for name, values in told.items() if values}
 
-    def _wanted(self, scope: Mapping[str, tuple[str, ...]]) -> list[config.Goal]:
+    def _scope(self, kind: str, *told: str) -> dict[str, tuple[str, ...]]:
+        """One or more of a kind by all that they are called."""
+        if kind == "team":
+            return {kind: tuple(name for each in told for name in team_names(self.own, each))}
+        return {kind: tuple(name for each in told for name in self.names.called(self.tenant, kind, each))}
+
+    def _wanted(self, scope: Mapping[str, tuple[str, ...]], *, of_whole_shift: bool = False) -> list[config.Goal]:
         period = self.period
         shift = period.id if period.kind == "shift" else ""
-        subject = goals.Subject(period.kind, date.fromisoformat(period.day), shift, scope, None)
+        subject = goals.Subject(period.kind, date.fromisoformat(period.day), shift, scope, None, of_whole_shift)
         return [goal for _, goal in goals.of(self.own, subject)]
 
     def _goal(self, goal: config.Goal, figures: Mapping[str, Any], queue: str = "", agent: str = "") -> Goal:
         at_least = goal.direction is config.GoalDirection.AT_LEAST
         value = figures.get(goal.kpi)
-        return Goal(figure=goal.kpi, queue=queue, agent=agent, target=goal.target, at_least=at_least, value=value)
+        return Goal(
+            figure=goal.kpi, queue=queue, agent=agent, target=goal.target, at_least=at_least, value=value,
+            is_growing=goal.kpi in COUNTED_KPIS and self.as_of < self.period.end,
+        )  # fmt: skip
 
     # -- queues and agents -----------------------------------------------------------------------------
     def _service_level_seconds(self, ids: Iterable[str]) -> float | None:
@@ -252,6 +322,17 @@ class _Assembly:
         ids = self.names.ids(self.tenant, "queue", name)
         known = [id for id in ids if id in self.own.queues] or [name]
         return QueueLine(queue=name, figures=figures, service_level_seconds=self._service_level_seconds(known))
+
+    async def _adherence(self, helped: Sequence[str]) -> Adherence | None:
+        """Planned time beside time at work, where a roster covers the period."""
+        period = self.period
+        called = (period.id, period.name) if period.kind == "shift" else ()
+        whose = attendance.Whose(self.tenant, called, period.team, bool(self.only), helped)
+        window = adherence.Window(begin=period.begin, end=period.end, now=self.as_of)
+        found = await attendance.of(self.db, self.settings, self.names, whose, window, journal=self._has("journal"))
+        if found is None:
+            return None
+        return attendance.summed(*found, steps(period.begin, period.end, self.own.zone))
 
     # -- over time -------------------------------------------------------------------------------------
     async def _intervals(self) -> list[Interval]:
@@ -273,10 +354,12 @@ class _Assembly:
             asa_seconds=figures.asa_seconds, longest_wait_seconds=figures.longest_wait_ms / 1000,
         )  # fmt: skip
 
-    async def _ledger(self) -> tuple[Counted, ...]:
+    async def _ledger(self, team: teams.Team | None = None) -> tuple[Counted, ...]:
         counted: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for row, fact in await facts_in(self.db, self.tenant, Window(self.period.begin, self.period.end)):
             if self.only and not (fact.key.queue and self.is_meant(fact.key.queue)):
+                continue
+            if team is not None and not team.is_told(fact):
                 continue
             raw = fact.to_json()
             shown = {"queue": self.queue(fact.key.queue), "agent": self.agent(fact.key.agent)}
@@ -389,7 +472,7 @@ class _Assembly:
                 store.query("summary", "heard"), self.tenant, self._sources, *window, LATE.total_seconds()
             )
             late = silences.late(heard)
-            for note in self._silences(heard):
+            for note in await self._unheard(heard):
                 yield note
         found = await self._calls_in("reconciled_in", window)
         doubtful = await self._calls_in("conflicting_in", window)
@@ -408,8 +491,15 @@ class _Assembly:
     def _sources(self) -> list[str]:
         return [name for name, source in self.settings.sources.items() if source.tenant == self.tenant]
 
+    async def _unheard(self, heard: Iterable[Mapping[str, Any]]) -> list[Note]:
+        """Connections that were lost, and sources that told nothing for longer than they may, within business hours."""
+        connected = [name for name in self._sources if name in self.settings.connected]
+        window = (self.period.begin, self.told_until)
+        lost = await outages.notes(self.db, self.tenant, connected, *window) if connected else []
+        limit = timedelta(minutes=self.own.targets.silent_minutes)
+        return [*lost, *outages.without_outages(self._silences(heard), lost, self.told_until, limit)]
+
     def _silences(self, heard: Iterable[Mapping[str, Any]]) -> Iterator[Note]:
-        """Sources that told nothing for longer than they may, within business hours."""
         begin, end = self.period.begin, self.told_until
         limit = timedelta(minutes=self.own.targets.silent_minutes)
         open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []

@@ -166,8 +166,8 @@ async def calls_behind(
 ) -> Behind:
     """What *figure* of a tenant's *window* counts: the same as :meth:`Reports.figures` with the same filters.
 
-    *only* filters by queue, agent, line, direction or outcome, by id or shown name; with a queue the stays in it, with
-    an agent his handles, else calls. *now* decides what is written off. Raises Unknown.
+    *only* filters by queue, agent, team, line, direction or outcome, by id or shown name; with a queue the stays in
+    it, with an agent or a team their handles, else calls. *now* decides what is written off. Raises Unknown.
     """  # fmt: skip
     if figure not in FIGURES:
         raise Unknown(f"figure: {figure[:40]!r} is none of {', '.join(FIGURES)}")

@@ -15,6 +15,7 @@ from datetime import date, datetime, time, timedelta
 from callkpi.config import OnHolidays, ShiftPlan, Tenant, hours_of, parse_hours
 from callkpi.config.shift_checks import CLOSED, plan_hours
 from callkpi.hours import instants
+from callkpi.people import shown_team
 
 #: The shift of a call centre that has none configured.
 DAY = "day"
@@ -34,7 +35,12 @@ class Shift:
     begin: datetime  #: UTC
     end: datetime  #: UTC, the first instant after it
     queues: tuple[str, ...] = ()  #: the queues it is about; none: all
-    team: str = ""  #: the team it is about; "": all
+    team: str = ""  #: the team it is about, by its shown name; "": all
+
+    @property
+    def limits(self) -> dict[str, tuple[str, ...]]:
+        """What it is about, as filters of figures."""
+        return _limits(self.queues, self.team)
 
     @property
     def length(self) -> timedelta:
@@ -56,6 +62,11 @@ def shift_name(config: Tenant, id: str) -> str:
     """What people call a shift; its id where it has no name."""
     plan = config.shifts.get(id)
     return plan.name if plan is not None and plan.name else id
+
+
+def limits(config: Tenant, plan: ShiftPlan) -> dict[str, tuple[str, ...]]:
+    """What a shift is about, as filters of figures."""
+    return _limits(plan.queues, shown_team(config, plan.team) if plan.team else "")
 
 
 def shifts_between(config: Tenant, tenant: str, begin: datetime, end: datetime) -> list[Shift]:
@@ -91,7 +102,8 @@ def shift_of(config: Tenant, tenant: str, id: str, day: date) -> Shift | None:
     if begin >= end:
         return None
     plan = plan or ShiftPlan()
-    return Shift(tenant, id, shift_name(config, id), day, begin, end, plan.queues, plan.team)
+    team = shown_team(config, plan.team) if plan.team else ""
+    return Shift(tenant, id, shift_name(config, id), day, begin, end, plan.queues, team)
 
 
 def running(config: Tenant, tenant: str, now: datetime) -> list[Shift]:
@@ -131,6 +143,11 @@ def previous(config: Tenant, shift: Shift) -> Shift | None:
         if found is not None:
             return found
     return None
+
+
+def _limits(queues: tuple[str, ...], team: str) -> dict[str, tuple[str, ...]]:
+    told = {"queue": queues, "team": (team,) if team else ()}
+    return {name: values for name, values in told.items() if values}
 
 
 def _planned(config: Tenant, plan: ShiftPlan, day: date) -> tuple[time, time] | None:

@@ -7,12 +7,12 @@ keeps it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
-from callkpi.reporting.summary import Interval, Summary
+from callkpi.reporting.summary import Interval, Summary, TeamInterval, TeamWork
 
 WIDTH, HEIGHT = 720.0, 150.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 8.0, 26.0, 22.0
@@ -58,18 +58,32 @@ class Chart:
 
 def charts(summary: Summary, code: str) -> list[Chart]:
     """The charts of a period with calls in it; none of one interval."""
+    if summary.team is not None:
+        return list(_of_team(summary, summary.team, code))
     if len(summary.intervals) < 2 or not any(interval.offered for interval in summary.intervals):
         return []
     maker = _Maker(summary, language(code))
     return [maker.calls(), maker.service_level(), maker.waits()]
 
 
-class _Maker:
-    def __init__(self, summary: Summary, language: Language) -> None:
-        self._summary, self._language = summary, language
+def _of_team(summary: Summary, team: TeamWork, code: str) -> Iterator[Chart]:
+    """What a team did; then the charts of its shift's queues, whoever took the calls."""
+    told, customers = language(code), summary.of_customers
+    if len(team.intervals) > 1 and any(interval.answered or interval.made for interval in team.intervals):
+        maker = _MakerOfTeam(summary, team, told)
+        yield from (maker.calls(), maker.talk())
+    if customers is not None:
+        for chart in charts(customers, code):
+            yield replace(chart, title=told.text("t_chart_of_queues", title=chart.title))
+
+
+class _Frame:
+    """The place that a chart is drawn in, and what stands around it."""
+
+    def __init__(self, summary: Summary, language: Language, steps: Sequence[Interval | TeamInterval]) -> None:
+        self._summary, self._language, self._steps = summary, language, steps
         self._zone = ZoneInfo(summary.period.timezone)
-        self._intervals = summary.intervals
-        self._step = (WIDTH - _LEFT - _RIGHT) / len(self._intervals)
+        self._step = (WIDTH - _LEFT - _RIGHT) / len(steps)
 
     def _x(self, index: float) -> float:
         return _LEFT + index * self._step
@@ -79,24 +93,77 @@ class _Maker:
         """The height of a share of the greatest value."""
         return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
+    def _bars(self, rows: Sequence[tuple[Sequence[tuple[str, int]], str]], top: int) -> Iterator[Shape]:
+        """A bar a step, its parts upon each other; and what it says to a pointer."""
+        gap = min(self._step * 0.15, 4.0)
+        for index, (parts, title) in enumerate(rows):
+            base = 0
+            for style, count in parts:
+                if count > 0:
+                    upper = self._y((base + count) / top)
+                    height = self._y(base / top) - upper
+                    yield Box(style, self._x(index) + gap / 2, upper, self._step - gap, height, title)
+                    base += count
+
+    def _grid(self, marks: Sequence[tuple[float, str]]) -> Iterator[Shape]:
+        """Lines with their values, and the times below."""
+        for share, shown in marks:
+            y = self._y(share)
+            yield Line("grid", ((_LEFT, y), (WIDTH - _RIGHT, y)))
+            yield Text("label", _LEFT - 5, y + 3.5, shown, "end")
+        every = max(1, ceil(len(self._steps) / 12))
+        for index in range(0, len(self._steps), every):
+            yield Text("label", self._x(index), HEIGHT - 7, self._when(self._steps[index]), "middle")
+
+    def _curve(self, style: str, values: Sequence[float | None]) -> Iterator[Shape]:
+        """A line through what is known, broken where nothing is; a lonely value is a dot."""
+        run: list[tuple[float, float]] = []
+        for index, value in enumerate([*values, None]):
+            if value is not None:
+                run.append((self._x(index + 0.5), self._y(value)))
+                continue
+            if len(run) > 1:
+                yield Line(style, tuple(run))
+            for x, y in run:
+                yield Box("dot", x - 2, y - 2, 4, 4)
+            run = []
+
+    def _legend(self, entries: Sequence[tuple[str, str]]) -> Iterator[Shape]:
+        x = _LEFT
+        for style, text in entries:
+            if style in ("line", "goal"):
+                yield Line(style, ((x, 9.0), (x + 16, 9.0)))
+            else:
+                yield Box(style, x, 4, 16, 10)
+            yield Text("legend", x + 21, 13, text)
+            x += 21 + 6.4 * len(text) + 18
+
+    def _when(self, interval: Interval | TeamInterval) -> str:
+        if (interval.end - interval.begin).total_seconds() > 2 * 3600:
+            local = interval.begin.astimezone(self._zone)
+            return f"{self._language.weekday(interval.begin, self._zone)} {local.day}"
+        return self._language.time(interval.begin, self._zone)
+
+
+class _Maker(_Frame):
+    def __init__(self, summary: Summary, language: Language) -> None:
+        super().__init__(summary, language, summary.intervals)
+        self._intervals = summary.intervals
+
     # -- charts ----------------------------------------------------------------------------------------
     def calls(self) -> Chart:
         text = self._language.text
         top = _round_up(max(interval.offered for interval in self._intervals))
         shapes: list[Shape] = [*self._grid([(value / top, self._language.number(value)) for value in _marks(top)])]
-        gap = min(self._step * 0.15, 4.0)
-        for index, interval in enumerate(self._intervals):
-            parts = (
-                ("answered", interval.answered), ("missed", interval.missed),
-                ("rest", interval.offered - interval.answered - interval.missed),
-            )  # fmt: skip
-            base, title = 0.0, self._title(interval)
-            for style, count in parts:
-                if count > 0:
-                    upper = self._y((base + count) / top)
-                    height = self._y(base / top) - upper
-                    shapes.append(Box(style, self._x(index) + gap / 2, upper, self._step - gap, height, title))
-                    base += count
+        rows = [
+            (
+                (("answered", each.answered), ("missed", each.missed),
+                 ("rest", each.offered - each.answered - each.missed)),
+                self._title(each),
+            )
+            for each in self._intervals
+        ]  # fmt: skip
+        shapes += self._bars(rows, top)
         legend = [("answered", text("answered")), ("missed", text("missed"))]
         if any(each.offered > each.answered + each.missed for each in self._intervals):
             legend.append(("rest", text("legend_rest")))
@@ -138,49 +205,44 @@ class _Maker:
         )
         return Chart("waits", text("chart_waits"), told, tuple(shapes))
 
-    # -- parts -----------------------------------------------------------------------------------------
-    def _grid(self, marks: Sequence[tuple[float, str]]) -> Iterator[Shape]:
-        """Lines with their values, and the times below."""
-        for share, shown in marks:
-            y = self._y(share)
-            yield Line("grid", ((_LEFT, y), (WIDTH - _RIGHT, y)))
-            yield Text("label", _LEFT - 5, y + 3.5, shown, "end")
-        every = max(1, ceil(len(self._intervals) / 12))
-        for index in range(0, len(self._intervals), every):
-            yield Text("label", self._x(index), HEIGHT - 7, self._when(self._intervals[index]), "middle")
-
-    def _curve(self, style: str, values: Sequence[float | None]) -> Iterator[Shape]:
-        """A line through what is known, broken where nothing is; a lonely value is a dot."""
-        run: list[tuple[float, float]] = []
-        for index, value in enumerate([*values, None]):
-            if value is not None:
-                run.append((self._x(index + 0.5), self._y(value)))
-                continue
-            if len(run) > 1:
-                yield Line(style, tuple(run))
-            for x, y in run:
-                yield Box("dot", x - 2, y - 2, 4, 4)
-            run = []
-
-    def _legend(self, entries: Sequence[tuple[str, str]]) -> Iterator[Shape]:
-        x = _LEFT
-        for style, text in entries:
-            if style in ("line", "goal"):
-                yield Line(style, ((x, 9.0), (x + 16, 9.0)))
-            else:
-                yield Box(style, x, 4, 16, 10)
-            yield Text("legend", x + 21, 13, text)
-            x += 21 + 6.4 * len(text) + 18
-
-    def _when(self, interval: Interval) -> str:
-        if (interval.end - interval.begin).total_seconds() > 2 * 3600:
-            local = interval.begin.astimezone(self._zone)
-            return f"{self._language.weekday(interval.begin, self._zone)} {local.day}"
-        return self._language.time(interval.begin, self._zone)
-
     def _title(self, interval: Interval) -> str:
         told = [f"{self._language.text(name)} {getattr(interval, name)}" for name in ("offered", "answered", "missed")]
         return f"{self._when(interval)}: {self._language.text('comma').join(told)}"
+
+
+class _MakerOfTeam(_Frame):
+    def __init__(self, summary: Summary, team: TeamWork, language: Language) -> None:
+        super().__init__(summary, language, team.intervals)
+        self._team = team
+
+    def calls(self) -> Chart:
+        """Calls that the team answered and made, and rings that it let pass, by when its phones began to ring."""
+        told = (("answered", "answered"), ("rest", "made"), ("missed", "ring_no_answer"))
+        text, intervals = self._language.text, self._team.intervals
+        sums = {figure: sum(getattr(each, figure) for each in intervals) for _, figure in told}
+        top = _round_up(max(sum(getattr(each, figure) for _, figure in told) for each in intervals))
+        shapes: list[Shape] = [*self._grid([(value / top, self._language.number(value)) for value in _marks(top)])]
+        rows = [([(style, getattr(each, figure)) for style, figure in told], self._title(each)) for each in intervals]
+        shapes += self._bars(rows, top)
+        shapes += self._legend([(style, text(figure)) for style, figure in told if sums[figure] or style == "answered"])
+        said = [f"{text(figure)} {self._language.number(count)}" for figure, count in sums.items()]
+        return Chart("team_calls", text("t_chart_calls"), text("comma").join(said), tuple(shapes))
+
+    def talk(self) -> Chart:
+        """How long the team talked in the calls that began in each step."""
+        text, intervals = self._language.text, self._team.intervals
+        top = _round_up_seconds(max(interval.talk_seconds for interval in intervals))
+        shapes: list[Shape] = [*self._grid([(part, self._language.clock(part * top)) for part in (0.0, 0.5, 1.0)])]
+        rows = [([("answered", round(each.talk_seconds))], self._title(each)) for each in intervals]
+        shapes += self._bars(rows, round(top))
+        shapes += self._legend([("answered", text("talk_seconds"))])
+        said = f"{text('talk_seconds')} {self._language.duration(self._summary.figures['talk_seconds'])}"
+        return Chart("team_talk", text("t_chart_talk"), said, tuple(shapes))
+
+    def _title(self, interval: TeamInterval) -> str:
+        counts = [f"{self._language.text(name)} {getattr(interval, name)}" for name in ("answered", "made")]
+        talk = f"{self._language.text('talk_seconds')} {self._language.clock(interval.talk_seconds)}"
+        return f"{self._when(interval)}: {self._language.text('comma').join([*counts, talk])}"
 
 
 def _round_up(value: int) -> int:

@@ -25,6 +25,17 @@ class Subject:
     scope: Mapping[str, tuple[str, ...]]  #: the one queue, team, agent or line that it is about, by all its names
     #: Of the period's working time, how much has passed: 0..1; None where it has none.
     elapsed: float | None
+    of_whole_shift: bool = False  #: all that its shift counts: what is wanted of that shift is wanted of it
+
+
+def scope_of_shift(limits: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """What the figures of a whole shift are about, by what it is limited to; of several queues nothing in particular.
+
+    A team within some queues is about two things: its goals are of all that it does, so none of them is for it.
+    """
+    if "team" not in limits and len(limits.get("queue", ())) > 1:
+        return {}
+    return dict(limits)
 
 
 def of(tenant: Tenant, subject: Subject) -> Iterator[tuple[str, Goal]]:
@@ -47,6 +58,8 @@ def _is_for(goal: Goal, subject: Subject) -> bool:
     if not (goal.since or day) <= day <= (goal.until or day):
         return False
     wanted = {key: getattr(goal, key) for key in SCOPES if getattr(goal, key)}
+    if goal.shift and not wanted and subject.of_whole_shift:
+        return True
     return wanted.keys() == subject.scope.keys() and all(wanted[key] in subject.scope[key] for key in wanted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,23 @@ class Language:
             "date", d=str(local.day), dd=f"{local.day:02}", mm=f"{local.month:02}", y=str(local.year),
             month=months[local.month - 1] if months else "",
         )  # fmt: skip
+
+    def month(self, number: int) -> str:
+        """A month by itself, without a day: ``ноябрь``."""
+        return str(self._texts["month_names"][number - 1])
+
+    def dates(self, begin: datetime, end: datetime, zone: ZoneInfo) -> str:
+        """[begin, end) as people write it: its first and last day, or times where it does not lie between days."""
+        edges = [at.astimezone(zone) for at in (begin, end)]
+        if all((at.hour, at.minute, at.second) == (0, 0, 0) for at in edges) and begin < end:
+            first, last = self.date(begin, zone), self.date(edges[1] - timedelta(days=1), zone)
+            return first if first == last else f"{first} – {last}"
+        return f"{self.moment(begin, zone)} – {self.until(begin, end, zone)}"
+
+    def until(self, begin: datetime, end: datetime, zone: ZoneInfo) -> str:
+        """An end: without its date where the clocks have gone on for less than a day since the begin."""
+        gone = end.astimezone(zone).replace(tzinfo=None) - begin.astimezone(zone).replace(tzinfo=None)
+        return self.time(end, zone) if gone < timedelta(days=1) else self.moment(end, zone)
 
     def weekday(self, at: datetime, zone: ZoneInfo) -> str:
         return str(self._texts["weekdays"][at.astimezone(zone).weekday()])

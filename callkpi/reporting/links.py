@@ -16,7 +16,7 @@ def behind(
     summary: Summary, reader: Reader, figure: str, only: Mapping[str, str], begin: Any = None, end: Any = None
 ) -> str:
     """The address of the calls behind a figure; "" where there are none, too many, or the reader has no links."""
-    if reader.root is None or figure not in FIGURES or ("agent" in only and not reader.agents):
+    if reader.root is None or figure not in FIGURES or (only.keys() & {"agent", "team"} and not reader.agents):
         return ""
     period = summary.period
     if (end or period.end) - (begin or period.begin) > LONGEST:

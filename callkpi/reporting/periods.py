@@ -57,7 +57,7 @@ def parse(config: Tenant, tenant: str, text: str, now: datetime) -> Period:
         if word in _WORDS:
             kind, steps = _WORDS[word]
             found = _Maker(config, now).whole(kind, step(kind, first_of(kind, today), steps))
-        elif match := re.fullmatch(r"(?:last[_:]?)(\d{1,4})_?d(?:ays?)?", word):
+        elif match := re.fullmatch(r"(?:last[_:]?)(\d{1,9})_?d(?:ays?)?", word):
             found = _Maker(config, now).last_days(today, int(match[1]))
         elif ".." in written:
             found = _Maker(config, now).interval(*written.removeprefix("interval:").split("..", 1))

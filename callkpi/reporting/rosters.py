@@ -2,8 +2,9 @@
 
 A CSV file has a title for each column: ``agent`` and either ``begin`` and ``end`` (local times, or with an offset) or
 ``date`` and ``hours`` ("20:00-08:00") or ``date`` and ``shift`` (an id of the settings). An event of a calendar is one
-agent's time, or that of each of its attendees: an attendee's name, else the event's title, names the agent. Agents are
-known by id or by the name that the settings give them.
+agent's time, or that of each of its attendees (rooms are none): an attendee's name, else the event's title, names the
+agent. Agents are known by id, by name or by a person's key, as the settings give them or the sources told them; whom
+nobody knows is an error, not somebody new.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -20,7 +21,9 @@ import asyncpg
 
 from callkpi import config, store
 from callkpi.config.shift_checks import parse_day
+from callkpi.config.words import guess
 from callkpi.hours import instant, instants
+from callkpi.people import Ambiguous, Directory
 from callkpi.reporting import calendar
 
 LONGEST = timedelta(days=2)
@@ -51,19 +54,27 @@ class Roster:
     end: datetime
 
 
-def read(text: str, name: str, tenant: config.Tenant, window: tuple[date | None, date | None], today: date) -> Roster:
+def read(
+    text: str,
+    name: str,
+    tenant: config.Tenant,
+    window: tuple[date | None, date | None],
+    today: date,
+    seen: Mapping[str, str] | None = None,
+) -> Roster:
     """The roster in a file called *name*; *window* are the first and the last day that it is read for.
 
     Without a window a table covers the days that it names, a calendar the month before *today* and the three after it.
-    Raises BadRoster.
+    *seen* are the agents whom the store knows: key to shown name. Raises BadRoster.
     """
+    known = _agents(tenant, seen)
     first, last = window
     if name.lower().endswith((".ics", ".ical")) or text.lstrip().startswith("BEGIN:VCALENDAR"):
         first, last = first or today - 31 * _DAY, last or today + 92 * _DAY
         span = (instant(tenant.zone, first), instant(tenant.zone, last + _DAY))
-        planned = list(_from_calendar(text, tenant, span))
+        planned = list(_from_calendar(text, tenant, span, known))
     else:
-        planned = list(_from_table(text, tenant))
+        planned = list(_from_table(text, tenant, known))
         if not planned:
             raise BadRoster(f"{name}: has no rows")
         days = [each.begin.astimezone(tenant.zone).date() for each in planned]
@@ -79,14 +90,13 @@ def read(text: str, name: str, tenant: config.Tenant, window: tuple[date | None,
 # -- tables ------------------------------------------------------------------------------------------------
 
 
-def _from_table(text: str, tenant: config.Tenant) -> Iterator[Planned]:
+def _from_table(text: str, tenant: config.Tenant, known: _Known) -> Iterator[Planned]:
     sample = text.lstrip("\ufeff").splitlines()[:1]
     delimiter = max(",;\t", key=lambda sign: sample[0].count(sign)) if sample else ","
     table = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), delimiter=delimiter)
     titles = {str(title).strip().lower(): title for title in table.fieldnames or ()}
     if "agent" not in titles or not ({"begin", "end"} <= titles.keys() or "date" in titles):
         raise BadRoster("line 1: needs the columns agent, and begin and end, or date and hours, or date and shift")
-    known = _agents(tenant)
     for number, raw in enumerate(table, start=2):
         row = {key: str(raw.get(title) or "").strip() for key, title in titles.items()}
         if not any(row.values()):
@@ -97,7 +107,8 @@ def _from_table(text: str, tenant: config.Tenant) -> Iterator[Planned]:
             begin, end = _times(row, tenant)
         except ValueError as error:
             raise BadRoster(f"line {number}: {error}") from None
-        yield _planned(known(row["agent"]), begin, end, row.get("shift", ""), f"line {number}")
+        agent = known(row["agent"], f"line {number}")
+        yield _planned(agent, begin, end, row.get("shift", ""), f"line {number}")
 
 
 def _times(row: Mapping[str, str], tenant: config.Tenant) -> tuple[datetime, datetime]:
@@ -128,7 +139,9 @@ def _moment(text: str, tenant: config.Tenant) -> datetime:
 # -- calendars ---------------------------------------------------------------------------------------------
 
 
-def _from_calendar(text: str, tenant: config.Tenant, span: tuple[datetime, datetime]) -> Iterator[Planned]:
+def _from_calendar(
+    text: str, tenant: config.Tenant, span: tuple[datetime, datetime], known: _Known
+) -> Iterator[Planned]:
     """Every occurrence that begins in the span, repeated events with their exceptions included."""
     try:
         import icalendar
@@ -139,7 +152,6 @@ def _from_calendar(text: str, tenant: config.Tenant, span: tuple[datetime, datet
         events = recurring_ical_events.of(icalendar.Calendar.from_ical(text)).between(*span)
     except (ValueError, KeyError, TypeError) as error:
         raise BadRoster(f"no calendar that can be read: {str(error)[:200]}") from None
-    known = _agents(tenant)
     for event in events:
         if str(event.get("STATUS", "")).upper() == "CANCELLED":
             continue
@@ -148,13 +160,15 @@ def _from_calendar(text: str, tenant: config.Tenant, span: tuple[datetime, datet
         people = list(_attendees(event))
         for person in people or [title]:
             where = f"event {title[:40]!r} of {begin.astimezone(tenant.zone):%Y-%m-%d %H:%M}"
-            yield _planned(known(person), begin, end, title if people else "", where)
+            yield _planned(known(person, where), begin, end, title if people else "", where)
 
 
 def _attendees(event: Mapping[str, Any]) -> Iterator[str]:
     told = event.get("ATTENDEE", [])
     for attendee in told if isinstance(told, list) else [told]:
-        yield str(getattr(attendee, "params", {}).get("CN") or str(attendee).removeprefix("mailto:").strip())
+        parameters = getattr(attendee, "params", {})
+        if str(parameters.get("CUTYPE", "")).upper() not in ("ROOM", "RESOURCE"):
+            yield str(parameters.get("CN") or str(attendee).removeprefix("mailto:").strip())
 
 
 def _event_time(at: date, tenant: config.Tenant) -> datetime:
@@ -167,10 +181,27 @@ def _event_time(at: date, tenant: config.Tenant) -> datetime:
 # -- both --------------------------------------------------------------------------------------------------
 
 
-def _agents(tenant: config.Tenant) -> Callable[[str], str]:
-    """The id of an agent who is named by id or by name; whom nobody knows keeps what he is called."""
-    by_name = {agent.name.casefold(): id for id, agent in reversed(tenant.agents.items()) if agent.name}
-    return lambda told: told if told in tenant.agents else by_name.get(told.casefold(), told)
+#: Gives the id of whom a roster means; told where in the file, for an error.
+_Known = Callable[[str, str], str]
+
+
+def _agents(tenant: config.Tenant, seen: Mapping[str, str] | None) -> _Known:
+    """Finds agents; where neither the settings nor the store know anybody, each keeps what he is called."""
+    directory = Directory(tenant, seen)
+
+    def known(told: str, where: str) -> str:
+        if not told or not directory.names:
+            return told
+        try:
+            found = directory.find(told)
+        except Ambiguous as error:
+            raise BadRoster(f"{where}: agent: {error}") from None
+        if found is None:
+            near = f"{guess(told, directory.names)}; mend it, or add it to people"
+            raise BadRoster(f"{where}: agent: {told!r} is nobody of agents or people{near}")
+        return found
+
+    return known
 
 
 def _planned(agent: str, begin: datetime, end: datetime, shift: str, where: str) -> Planned:
@@ -191,22 +222,7 @@ async def save(pool: asyncpg.Pool, tenant: str, roster: Roster) -> None:
         await connection.execute(store.query("rosters", "add"), tenant, *columns)
 
 
-async def planned(pool: asyncpg.Pool, tenant: str, begin: datetime, end: datetime) -> list[Planned]:
+async def planned(db: asyncpg.Pool | asyncpg.Connection, tenant: str, begin: datetime, end: datetime) -> list[Planned]:
     """Who was planned to work in some part of [begin, end), by begin."""
-    rows = await pool.fetch(store.query("rosters", "planned"), tenant, begin, end)
+    rows = await db.fetch(store.query("rosters", "planned"), tenant, begin, end)
     return [Planned(row["begins"], row["ends"], row["agent"], row["shift"]) for row in rows]
-
-
-def spans_of(plans: Iterable[Planned], begin: datetime, end: datetime) -> dict[str, list[tuple[datetime, datetime]]]:
-    """The planned times of each agent within [begin, end), in order; times that touch or overlap are one."""
-    found: dict[str, list[tuple[datetime, datetime]]] = {}
-    for plan in sorted(plans):
-        first, last = max(plan.begin, begin), min(plan.end, end)
-        if first >= last:
-            continue
-        spans = found.setdefault(plan.agent, [])
-        if spans and first <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(spans[-1][1], last))
-        else:
-            spans.append((first, last))
-    return found

@@ -19,6 +19,7 @@ from callkpi.config.words import guess
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Direction
 from callkpi.names import OTHER, Names
+from callkpi.people import team_names
 from callkpi.reporting import calendar, goals, periods, slots, sums
 from callkpi.reporting.periods import Period
 from callkpi.reports import FATES, fate_counts
@@ -133,13 +134,15 @@ class Statistics:
     async def answer(self, question: Question) -> dict[str, Any]:
         """The figures as plain data.
 
-        ``period``, ``compared_with`` (null where nothing is): kind, text, name, begin, end, until, partial.
+        ``period``, ``compared_with`` (null where nothing is): kind, text, name, begin, end, until, partial;
+        of a shift also the queues and the team that it is about.
         ``counts``: what is counted; ``bases``: of what each share is one.
         ``rows``: each with ``key`` (by what is asked, in its order), ``begin`` of its time where time is split,
         ``counts``, ``figures``, ``share`` (of its own basis, 0..1), ``of_total`` (of the same figure of all rows),
         ``previous`` (figures, null without a comparison), ``change`` and ``change_ratio`` (to it; null where there
         was nothing), ``goals`` (see :func:`callkpi.reporting.goals.judged`).
-        ``total``: the same of all together. Raises BadQuestion or periods.BadPeriod.
+        ``total``: the same of all together; its goals are judged by calls, as in a summary.
+        Raises BadQuestion or periods.BadPeriod.
         """
         tenant = self._settings.tenants[question.tenant]
         check(tenant, question)
@@ -152,6 +155,11 @@ class Statistics:
             await sums.plan(connection)
             table = await self._table(connection, question, question.period)
             compared = await self._table(connection, question, before) if before is not None else None
+            judged = table.total
+            if table.total.grain is not Grain.CALL and not question.only:
+                # What is a goal for the whole counts calls, however the rows are split.
+                whole = Question(question.tenant, question.period)
+                judged = (await self._table(connection, whole, question.period)).total
         formula = tenant.service_level_formula
         olds = _by_place(compared, question) if compared is not None else {}
         total = table.total.told(formula)
@@ -178,7 +186,7 @@ class Statistics:
             "rows": rows,
             "total": {
                 **self._beside(table.total, all_old, total, compared is not None, formula),
-                "goals": self._goals(question, None, table.total, formula),
+                "goals": self._goals(question, None, judged, formula),
             },
         }
 
@@ -251,8 +259,8 @@ class Statistics:
                 continue
             if wanted_teams and self._shown(question.tenant, "team", record) not in wanted_teams:
                 continue
-            if "queue" in question.dimensions and not record["queue"]:
-                continue
+            if "queue" in question.dimensions and not record["queue"] and layer.grain is not Grain.HANDLE:
+                continue  # what is in no queue is no stay; of agents' work it is a part
             slot = layer.cut.slots[record["slot"] - 1]
             shown = {name: self._shown(question.tenant, name, record) for name in question.dimensions}
             row = table.rows.setdefault(_key(question, slot, shown), _Row(slot=slot, grain=layer.grain))
@@ -326,11 +334,18 @@ class Statistics:
         if key is not None:
             named.update({name: (value,) for name, value in zip(question.by, key, strict=True)})
         scope = {name: values for name, values in named.items() if name not in question.units}
-        if len(scope) > 1 or not scope.keys() <= set(goals.SCOPES):
+        limits = _limits_of(question, key, tenant)
+        is_whole = key is None or not question.dimensions
+        if is_whole:
+            scope = {**goals.scope_of_shift(limits), **scope}
+        elif "team" in limits and not scope.keys() & {"agent", "team"}:
+            return None  # what a team does in a queue is not that queue's goal
+        of_whole_shift = bool(limits) and is_whole and not question.only
+        if (len(scope) > 1 and not of_whole_shift) or not scope.keys() <= set(goals.SCOPES):
             return None
         for name, values in scope.items():
             known = [
-                team_names(tenant, v) if name == "team" else self.names.ids(question.tenant, name, v) for v in values
+                team_names(tenant, v) if name == "team" else self.names.called(question.tenant, name, v) for v in values
             ]
             scope[name] = tuple(id for ids in known for id in ids)
         kind, begin, end = period.kind, period.begin, period.end
@@ -343,7 +358,7 @@ class Statistics:
             if begin < period.begin or (end > period.end):
                 return None  # a part of a month has no goal of a month
         day = begin.astimezone(tenant.zone).date()
-        return goals.Subject(kind, day, shift, scope, self._elapsed(question, kind, begin, end))
+        return goals.Subject(kind, day, shift, scope, self._elapsed(question, kind, begin, end), of_whole_shift)
 
     def _elapsed(self, question: Question, kind: str, begin: datetime, end: datetime) -> float | None:
         until = min(max(question.period.until, begin), end)
@@ -360,22 +375,17 @@ def team_of(names: Names, tenant: str, agent: str) -> str:
     return names.team(tenant, agent)
 
 
-def team_names(tenant: config.Tenant, told: str) -> list[str]:
-    """A team's key and its name, of which *told* is one."""
-    return [
-        told,
-        *(name for key, team in tenant.teams.items() if told in (key, team.name) for name in (key, team.name) if name),
-    ]
-
-
 def _with_shift(only: Mapping[str, tuple[str, ...]], shift: calendar.Shift | None) -> dict[str, tuple[str, ...]]:
     """Filters, and what the shift is about; a filter that is there stays."""
-    limits = dict(only)
-    if shift is not None and shift.queues:
-        limits.setdefault("queue", shift.queues)
-    if shift is not None and shift.team:
-        limits.setdefault("team", (shift.team,))
-    return limits
+    return {**shift.limits, **only} if shift is not None else dict(only)
+
+
+def _limits_of(question: Question, key: Sequence[str] | None, tenant: config.Tenant) -> dict[str, tuple[str, ...]]:
+    """What the shift is about that a row is of; nothing of what is of no shift, or of one about everything."""
+    if key is None or "shift" not in question.units:
+        return question.period.shift.limits if question.period.shift is not None else {}
+    plan = tenant.shifts.get(key[question.by.index("shift")].partition("@")[0])
+    return calendar.limits(tenant, plan) if plan is not None else {}
 
 
 def _grain(question: Question, only: Mapping[str, Any]) -> Grain:
@@ -488,4 +498,5 @@ def _period_json(period: Period) -> dict[str, Any]:
         "end": period.end.isoformat(),
         "until": period.until.isoformat(),
         "partial": period.is_partial,
+        **({"queues": list(period.shift.queues), "team": period.shift.team} if period.shift is not None else {}),
     }

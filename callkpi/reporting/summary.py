@@ -24,7 +24,7 @@ from callkpi.kpi import Fact, Grain
 from callkpi.reporting.behind import FIGURES, NOTHING, Weight, weigh
 
 #: What a headline counts.
-CALLS, ENTRIES = "calls", "queue entries"
+CALLS, ENTRIES, HANDLES = "calls", "queue entries", "handles of agents"
 
 #: Grows when a key changes its meaning or goes; a new key does not count.
 SCHEMA = 1
@@ -47,7 +47,7 @@ class Span:
     end: datetime  #: UTC, not in it
     timezone: str  #: IANA zone of the call centre
     queues: tuple[str, ...] = ()  #: the queues it is about; none: all
-    team: str = ""  #: the team it is about; "": all
+    team: str = ""  #: the team it is about, by its shown name; "": all
 
 
 class State(StrEnum):
@@ -115,6 +115,56 @@ class AgentLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PersonsPlan:
+    """How one person kept to his plan, see :mod:`callkpi.reporting.adherence`; None where it is not known."""
+
+    agent: str  #: shown name
+    planned_seconds: float  #: 0 of who worked without a plan
+    in_plan_seconds: float | None  #: logged in while planned
+    adherence: float | None
+    late_start_seconds: float | None
+    early_end_seconds: float | None
+    away_seconds: float | None
+    absent_seconds: float | None
+    unknown_seconds: float  #: planned, and nobody could have told; in no share
+    beyond_plan_seconds: float | None
+    stints: int  #: how often he was to come
+    absences: int | None  #: how often of these he never came
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaffStep:
+    """How many people were planned and there in a step: means over the step, or what there is of it."""
+
+    begin: datetime
+    end: datetime
+    planned: float
+    in_plan: float  #: planned and logged in
+    beyond_plan: float  #: logged in and not planned
+    unknown: float  #: planned, and nobody says whether they were there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adherence:
+    """Planned time beside time at work, up to now where the period goes on."""
+
+    planned_people: int
+    came: int  #: of them, at least once
+    absent: int  #: of them, never
+    unknown: int  #: of them nobody says when they were there; they are in no share
+    unplanned: int  #: people who worked without a plan
+    late: int  #: who came and started late
+    latest_start_seconds: float
+    early: int
+    earliest_end_seconds: float
+    planned_seconds: float
+    in_plan_seconds: float | None
+    adherence: float | None  #: of those of whom it is known, all their time together
+    people: tuple[PersonsPlan, ...] = ()
+    steps: tuple[StaffStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
     """When most came, or when most waited."""
 
@@ -158,10 +208,11 @@ class OpenCall:
 class HandOver:
     """What the next shift takes over."""
 
-    waiting_customers: int  #: missed and not spoken to when the period ended, of this and earlier ones
-    of_this_period: int  #: of them, missed in this one
+    #: Missed and not spoken to when the period ended, of this and earlier ones; None where it tells of no customers.
+    waiting_customers: int | None
+    of_this_period: int | None  #: of them, missed in this one
     oldest_missed_at: datetime | None
-    still_waiting: int  #: of all of them, how many wait at ``as_of``
+    still_waiting: int | None  #: of all of them, how many wait at ``as_of``
     open_calls: tuple[OpenCall, ...] = ()
 
 
@@ -172,6 +223,7 @@ class Doubt(StrEnum):
     OPEN = "open"  #: calls that still go on count as offered, and as nothing else yet
     EXPIRED = "expired"  #: calls whose end never came
     REJECTED = "rejected"  #: payloads that could not be understood
+    DISCONNECTED = "disconnected"  #: a connected source was not heard; count: calls that ended unheard
     SILENT = "silent"  #: a source told nothing for long
     NEVER_SPOKE = "never_spoke"  #: a source told nothing at all in the period
     LATE = "late"  #: calls whose events came long after they happened
@@ -211,6 +263,7 @@ class Goal:
     at_least: bool
     value: Number
     agent: str = ""  #: shown name; "" where it is not of one
+    is_growing: bool = False  #: a count of a period that goes on: there will be more of it
 
     @property
     def is_of_all(self) -> bool:
@@ -218,10 +271,39 @@ class Goal:
 
     @property
     def is_reached(self) -> bool | None:
-        """None where there was nothing to judge."""
+        """None where there was nothing to judge, or where it is not decided yet."""
         if self.value is None:
             return None
+        if self.is_growing and (self.value < self.target if self.at_least else self.value <= self.target):
+            return None
         return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamInterval:
+    """A step of the period by the call centre's clock, and the handles of a team that began in it."""
+
+    begin: datetime
+    end: datetime
+    handled: int
+    answered: int
+    made: int
+    reached: int
+    ring_no_answer: int
+    talk_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamWork:
+    """What a team did in the shift that is about it."""
+
+    team: str  #: shown name
+    whole: AgentLine  #: all its people as one; their states are of the whole time, whatever queue they served
+    intervals: tuple[TeamInterval, ...]
+    busiest: Peak | None  #: the interval in which it handled most
+    queues: tuple[QueueLine, ...]  #: its handles in each queue; "" of those in none: direct and outbound calls
+    #: Stays in the shift's queues, whoever took them; None of a shift that names none.
+    in_queues: FigureRow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,14 +316,20 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One period, as it stood at ``as_of``."""
+    """One period, as it stood at ``as_of``.
+
+    Of a shift about a team the headline, the agents and what it is compared with are the team's handles, and ``team``
+    says more. Where such a shift names queues, too, all that is about customers (fates, reasons, intervals, peaks,
+    queues, call-backs) is of these queues, whoever took the calls; else it is empty.
+    """
 
     schema: int = SCHEMA
     tenant: str
     period: Span
     as_of: datetime  #: when it was computed, UTC
-    counts: str  #: what the headline counts: calls, or queue entries where the period is about some queues only
-    figures: FigureRow
+    #: What the headline counts: calls; queue entries where the period is about some queues, handles where about a team.
+    counts: str
+    figures: FigureRow  #: None is also what a handle has none of
     fates: Mapping[str, int]  #: missed calls by what became of their customers, at ``as_of``
     reasons: tuple[Reason, ...]  #: most first
     intervals: tuple[Interval, ...]
@@ -256,7 +344,31 @@ class Summary:
     goals: tuple[Goal, ...]
     service_level_seconds: float | None = None  #: T where all queues share it
     service_level_formula: str = "default"  #: which calls the service level is a share of
+    adherence: Adherence | None = None  #: None where no roster covers the period
     ledger: tuple[Counted, ...] | None = None  #: None of long periods: changes then name no calls
+    team: TeamWork | None = None  #: None of what is about no team
+
+    @property
+    def of_customers(self) -> Summary | None:
+        """What it tells of those who called: all, of a team's shift the part about its queues; None where it has none.
+
+        Figures of the part are stays in these queues, whoever took them.
+        """
+        if self.team is None:
+            return self
+        figures = self.team.in_queues
+        if figures is None:
+            return None
+        goals = tuple(goal for goal in self.goals if not goal.is_of_all)
+        return replace(self, counts=ENTRIES, figures=figures, team=None, before=None, goals=goals)
+
+    def goal_of(self, figure: str) -> Goal | None:
+        """The goal that the figure has in the headline: of several the first one."""
+        return next((goal for goal in self.goals if goal.figure == figure and goal.is_of_all), None)
+
+    @property
+    def has_begun(self) -> bool:
+        return self.as_of >= self.period.begin
 
     @property
     def has_ended(self) -> bool:
@@ -315,10 +427,24 @@ def changes(old: Summary, new: Summary) -> list[Change]:
     return found
 
 
+def is_renamed(old: Summary, new: Summary) -> bool:
+    """Whether the same figures only bear other names: somebody called a queue or an agent something else. Pure."""
+    return _nameless(old) == _nameless(new)
+
+
+def _nameless(summary: Summary) -> Counter[tuple[str, tuple[tuple[str, Number], ...]]]:
+    return Counter(
+        (place.grain, tuple(sorted((name, round(float(value), 6)) for name, value in row.items() if value)))
+        for place, row in _figures_of(summary).items()
+    )
+
+
 def _figures_of(summary: Summary) -> dict[Place, dict[str, Number]]:
     """Every figure that a correction can change."""
-    headline = Grain.CALL if summary.counts == CALLS else Grain.ENTRY
+    headline = {CALLS: Grain.CALL, ENTRIES: Grain.ENTRY, HANDLES: Grain.HANDLE}[summary.counts]
     told = {Place(headline.value, ""): summary.figures}
+    if summary.team is not None and summary.team.in_queues is not None:
+        told[Place(Grain.ENTRY.value, "")] = summary.team.in_queues
     told |= {Place(Grain.ENTRY.value, line.queue): line.figures for line in summary.queues}
     told |= {Place(Grain.HANDLE.value, line.agent): line.figures for line in summary.agents}
     return {place: {k: v for k, v in row.items() if k not in _FATES} for place, row in told.items()}

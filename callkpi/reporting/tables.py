@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,7 +12,18 @@ from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
-from callkpi.reporting.summary import AgentLine, CallBack, Goal, Interval, OpenCall, Summary
+from callkpi.reporting.summary import (
+    AgentLine,
+    CallBack,
+    Goal,
+    Interval,
+    OpenCall,
+    PersonsPlan,
+    StaffStep,
+    Summary,
+    TeamInterval,
+    TeamWork,
+)
 from callkpi.reporting.words import note_text, period_name
 
 #: Headline figures in the order in which they are read. The first ones are told always, the others where there are any.
@@ -34,6 +45,19 @@ AGENT_TIMES = (
     "occupancy", "utilisation",
 )  # fmt: skip
 _ALWAYS = ("handled", "answered")
+_ALWAYS_OF_TEAM = (*_ALWAYS, "ring_no_answer", "talk_seconds", "aht_seconds")
+#: Of a team's shift the headline, and what it did in each queue and over time; what nobody did is left out.
+HEADLINE_OF_TEAM = (
+    "handled", "answered", "made", "reached", "not_reached", "ring_no_answer", "talk_seconds", "aht_seconds",
+    "hold_seconds", "wrap_seconds", "transferred",
+)  # fmt: skip
+TEAM = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds", "aht_seconds")
+TEAM_OVER_TIME = ("handled", "answered", "made", "reached", "ring_no_answer", "talk_seconds")
+#: Of a person and his plan: told where there is any of it.
+PLAN_WHERE_ANY = (
+    "late_start_seconds", "early_end_seconds", "away_seconds", "absent_seconds", "unknown_seconds",
+    "beyond_plan_seconds",
+)  # fmt: skip
 
 
 _A_DAY = timedelta(hours=25)
@@ -44,8 +68,10 @@ class Kind(StrEnum):
     COUNT = "count"
     SHARE = "share"
     SECONDS = "seconds"
+    PEOPLE = "people"  #: a mean number of people: with a decimal where it is not whole
     MOMENT = "moment"
     TIME = "time"
+    ZONED = "zoned"  #: a time with its offset, of a night in which the clocks change
     DELTA = "delta"  #: a difference of counts
     POINTS = "points"  #: a difference of shares
     SECONDS_DELTA = "seconds_delta"
@@ -58,7 +84,7 @@ class Cell:
     value: Any
     kind: Kind = Kind.TEXT
     figure: str = ""  #: it opens to the calls of this figure …
-    only: Mapping[str, str] = field(default_factory=dict)  #: … of this queue, agent or outcome …
+    only: Mapping[str, str] = field(default_factory=dict)  #: … of this queue, agent, team or outcome …
     begin: datetime | None = None  #: … and of this window; else of the whole period
     end: datetime | None = None
     call: str = ""  #: it opens to this call
@@ -78,7 +104,7 @@ def kind_of(figure: str) -> Kind:
     """How the figure is written."""
     if figure.endswith("_seconds"):
         return Kind.SECONDS
-    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation")
+    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation", "adherence")
     return Kind.SHARE if figure in shares else Kind.COUNT
 
 
@@ -87,9 +113,26 @@ def tables(summary: Summary, code: str, reader: Reader) -> list[Table]:
     maker = _Maker(summary, language(code), reader)
     found = [maker.headline(), maker.queues(), maker.reasons(), maker.callbacks(), maker.open_calls()]
     if reader.agents:
-        found += [maker.agents(), maker.times()]
-    found += [maker.intervals(), maker.notes()]
+        found += [maker.agents(), maker.times(), maker.adherence()]
+    found += [maker.staff(), maker.intervals(), maker.notes()]
+    if summary.team is not None:
+        found = list(_of_team(summary, summary.team, language(code), reader))
     return [table for table in found if table.rows]
+
+
+def _of_team(summary: Summary, team: TeamWork, told: Language, reader: Reader) -> Iterator[Table]:
+    """What the team did; then what came into the shift's queues, whoever took it."""
+    maker, customers = _MakerOfTeam(summary, team, told, reader), summary.of_customers
+    yield maker.headline()
+    if reader.agents:
+        yield from (maker.agents(), maker.times(), maker.adherence())
+    yield from (maker.staff(), maker.by_queue(), maker.over_time())
+    if customers is not None:
+        of_queues = _Maker(customers, told, reader)
+        yield replace(of_queues.queues(), title=told.text("t_queues"))
+        yield from (of_queues.reasons(), of_queues.callbacks())
+        yield replace(of_queues.intervals(), title=told.text("t_queues_over_time"))
+    yield from (maker.open_calls(), maker.notes())
 
 
 def show(cell: Cell, language: Language, zone: ZoneInfo) -> str:
@@ -108,12 +151,16 @@ def _shown(cell: Cell, language: Language, zone: ZoneInfo) -> str:
         return str(value)
     if kind in (Kind.MOMENT, Kind.TIME):
         return language.moment(value, zone) if kind is Kind.MOMENT else language.time(value, zone)
+    if kind is Kind.ZONED:
+        offset = f"{value.astimezone(zone):%z}"
+        return f"{language.time(value, zone)} {offset[:3]}:{offset[3:5]}"
     if kind is Kind.SECONDS_DELTA:
         sign = "+" if value >= 0.5 else "−" if value <= -0.5 else ""
         return sign + language.clock(abs(value))
     writers: dict[Kind, Callable[[Any], str]] = {
         Kind.COUNT: language.number, Kind.SHARE: language.share, Kind.SECONDS: language.clock,
         Kind.DELTA: language.signed, Kind.POINTS: language.points,
+        Kind.PEOPLE: lambda value: language.number(value, 0 if round(value, 1) == round(value) else 1),
     }  # fmt: skip
     return writers[kind](value)
 
@@ -134,10 +181,11 @@ class _Maker:
 
     # -- the whole -------------------------------------------------------------------------------------
     def headline(self) -> Table:
-        figures, before = self._summary.figures, self._summary.before
-        names = [*HEADLINE, *(name for name in WHERE_ANY if figures[name])]
-        goals = {goal.figure: goal for goal in self._summary.goals if goal.is_of_all}
-        rows = [self._headline_row(name, before.figures if before else None, goals.get(name)) for name in names]
+        return self._headline([*HEADLINE, *(name for name in WHERE_ANY if self._summary.figures[name])])
+
+    def _headline(self, names: Sequence[str]) -> Table:
+        before, goal_of = self._summary.before, self._summary.goal_of
+        rows = [self._headline_row(name, before.figures if before else None, goal_of(name)) for name in names]
         heads = [self._text("figure"), self._text("value"), self._text("goal")]
         if before is None:
             rows = [row[:3] for row in rows]
@@ -171,11 +219,16 @@ class _Maker:
         return self._table("intervals", "over_time", heads, [self._interval(i, names) for i in _folded(self._summary)])
 
     def _interval(self, interval: Interval, names: Sequence[str]) -> tuple[Cell, ...]:
-        kind = Kind.MOMENT if self._summary.period.end - self._summary.period.begin > _A_DAY else Kind.TIME
+        kind = self._kind_of_times()
         figures = [
             Cell(getattr(interval, name), kind_of(name), name, begin=interval.begin, end=interval.end) for name in names
         ]
         return (Cell(interval.begin, kind), Cell(interval.end, kind), *figures)
+
+    def _kind_of_times(self) -> Kind:
+        period = self._summary.period
+        offsets = {at.astimezone(self._zone).utcoffset() for at in (period.begin, period.end)}
+        return Kind.MOMENT if period.end - period.begin > _A_DAY else Kind.ZONED if len(offsets) > 1 else Kind.TIME
 
     # -- queues and agents -----------------------------------------------------------------------------
     def queues(self) -> Table:
@@ -202,6 +255,49 @@ class _Maker:
         names = [name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)]
         rows = [(Cell(line.agent), *(Cell(getattr(line, name), kind_of(name)) for name in names)) for line in lines]
         return self._table("times", "times_in_state", [self._text(name) for name in ("agent", *names)], rows)
+
+    # -- planned and worked time -----------------------------------------------------------------------
+    def adherence(self) -> Table:
+        """Each person's plan beside what he was there of it."""
+        lines = self._summary.adherence.people if self._summary.adherence is not None else ()
+        known = [line for line in lines if line.in_plan_seconds is not None]
+        names = [name for name in PLAN_WHERE_ANY if any(getattr(line, name) for line in known)]
+        heads = ("agent", "planned_seconds", "in_plan_seconds", "adherence", *names, "note")
+        rows = [(Cell(line.agent), *self._kept(line, names), self._came(line)) for line in lines]
+        return self._table("adherence", "planned_and_worked", [self._text(head) for head in heads], rows)
+
+    def _kept(self, line: PersonsPlan, names: Sequence[str]) -> Iterator[Cell]:
+        known, planned = line.in_plan_seconds is not None, line.planned_seconds > 0
+        yield Cell(line.planned_seconds if planned else None, Kind.SECONDS)
+        for name in ("in_plan_seconds", "adherence"):
+            value = getattr(line, name) if planned else None
+            unknown = planned and (not known or line.unknown_seconds == line.planned_seconds)
+            yield Cell(self._text("not_known")) if unknown else Cell(value, kind_of(name))
+        for name in names:
+            value = getattr(line, name)
+            yield Cell(value if planned or name == "beyond_plan_seconds" else None, Kind.SECONDS)
+
+    def _came(self, line: PersonsPlan) -> Cell:
+        """What is to be said of somebody in words."""
+        if not line.planned_seconds:
+            return Cell(self._text("without_plan"))
+        if not line.absences:
+            return Cell("")
+        if line.absences < line.stints:
+            return Cell(self._language.counted("absences", line.absences), good=False)
+        return Cell(self._text("never_came" if self._summary.has_ended else "not_come_yet"), good=False)
+
+    def staff(self) -> Table:
+        """How many people were planned and there."""
+        steps = list(_alike(self._summary.adherence.steps)) if self._summary.adherence is not None else []
+        names = ["planned", "in_plan", "beyond_plan", *(["unknown"] if any(step.unknown for step in steps) else [])]
+        kind = self._kind_of_times()
+        rows = [
+            (Cell(step.begin, kind), Cell(step.end, kind), *(Cell(getattr(step, name), Kind.PEOPLE) for name in names))
+            for step in steps
+        ]
+        heads = ("from", "to", *(f"people_{name}" for name in names))
+        return self._table("staff", "people_over_time", [self._text(head) for head in heads], rows)
 
     def _by_queue(self, line: AgentLine) -> str:
         told = [f"{queue or self._text('no_queue')} {count}" for queue, count in sorted(line.by_queue.items())]
@@ -247,11 +343,74 @@ class _Maker:
         )  # fmt: skip
 
     def notes(self) -> Table:
-        rows = [(Cell(note_text(note, self._language, self._zone)),) for note in self._summary.notes]
+        rows = [(Cell(note_text(self._summary, note, self._language)),) for note in self._summary.notes]
         return self._table("notes", "data", [self._text("note")], rows)
 
     def _customer(self, number: str) -> str:
         return self._reader.customer(number) or self._text("hidden_number")
+
+
+class _MakerOfTeam(_Maker):
+    """Tables of what a team did. Its figures open to its own handles."""
+
+    def __init__(self, summary: Summary, team: TeamWork, language: Language, reader: Reader) -> None:
+        super().__init__(summary, language, reader)
+        self._team = team
+        self._only = {"team": team.team}
+
+    def headline(self) -> Table:
+        before, goals = self._summary.before, {goal.figure for goal in self._summary.goals if goal.is_of_all}
+        rows = [self._summary.figures, before.figures if before is not None else {}, dict.fromkeys(goals, 1)]
+        table = self._headline(self._done(HEADLINE_OF_TEAM, rows))
+        opened = tuple((row[0], replace(row[1], only=self._only), *row[2:]) for row in table.rows)
+        return replace(table, rows=opened)
+
+    @staticmethod
+    def _done(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """The figures that are told: the usual ones, and what there is some of."""
+        some = {name for row in rows for name, value in row.items() if value}
+        return [name for name in names if name in _ALWAYS_OF_TEAM or name in some]
+
+    def times(self) -> Table:
+        """The time of each who was logged in, and of all of them; work without a log-in is in no share."""
+        table, lines = super().times(), [line for line in self._summary.agents if line.logged_in_seconds]
+        if len(lines) < 2:
+            return table
+        total = [Cell(self._text("t_whole"))]
+        for name in (name for name in AGENT_TIMES if any(getattr(line, name) for line in lines)):
+            kind, whole = kind_of(name), getattr(self._team.whole, name)
+            value = whole if kind is Kind.SHARE else sum(getattr(line, name) or 0.0 for line in lines)
+            total.append(Cell(value, kind))
+        return replace(table, rows=(*table.rows, tuple(total)))
+
+    def by_queue(self) -> Table:
+        names = self._done(TEAM, (line.figures for line in self._team.queues))
+        rows = [
+            (
+                Cell(line.queue or self._text("no_queue")),
+                *(Cell(line.figures[name], kind_of(name), name, {**self._only, "queue": line.queue}) for name in names),
+            )
+            for line in self._team.queues
+        ]
+        return self._table("team_queues", "t_by_queue", [self._text(name) for name in ("queue", *names)], rows)
+
+    def over_time(self) -> Table:
+        long = self._summary.period.end - self._summary.period.begin > _A_DAY
+        kind = Kind.MOMENT if long else Kind.TIME
+        rows, names = [], self._done(TEAM_OVER_TIME, (self._summary.figures,))
+        for quiet, group in groupby(self._team.intervals, key=lambda interval: not _worked(interval)):
+            run = list(group)
+            for each in [replace(run[0], end=run[-1].end)] if quiet else run:
+                told = (
+                    Cell(getattr(each, name), kind_of(name), name, self._only, each.begin, each.end) for name in names
+                )
+                rows.append((Cell(each.begin, kind), Cell(each.end, kind), *told))
+        heads = [self._text(name) for name in ("from", "to", *names)]
+        return self._table("team_intervals", "t_over_time", heads, rows)
+
+
+def _worked(interval: TeamInterval) -> bool:
+    return any(getattr(interval, name) for name in TEAM_OVER_TIME)
 
 
 def _folded(summary: Summary) -> Iterator[Interval]:
@@ -259,6 +418,13 @@ def _folded(summary: Summary) -> Iterator[Interval]:
     for is_quiet, group in groupby(summary.intervals, key=lambda interval: not interval.offered):
         run = list(group)
         yield from [replace(run[0], end=run[-1].end)] if is_quiet else run
+
+
+def _alike(steps: Sequence[StaffStep]) -> Iterator[StaffStep]:
+    """The steps, those in a row with as many people as one."""
+    for _, group in groupby(steps, key=lambda step: (step.planned, step.in_plan, step.beyond_plan, step.unknown)):
+        run = list(group)
+        yield replace(run[0], end=run[-1].end)
 
 
 _CHANGES = {Kind.COUNT: Kind.DELTA, Kind.SHARE: Kind.POINTS, Kind.SECONDS: Kind.SECONDS_DELTA}

@@ -17,6 +17,7 @@ from aiohttp import web
 from callkpi import config
 from callkpi.web.access import PAGE_HEADERS, require
 from callkpi.web.api import BadQuery, tenant_of
+from callkpi.web.language import language_of
 from callkpi.web.problems import problem
 from callkpi.web.watch import Watch
 
@@ -73,7 +74,7 @@ class Board:
 
     async def page(self, request: web.Request, tenant: str) -> web.Response:
         """The page without a number in it; its language by ``lang=``, else as the browser wishes."""
-        language = _language(request, self._texts)
+        language = language_of(request, self._texts)
         # What a language lacks is said in the one that its readers know best.
         texts = {**self._texts["en"], **(self._texts["ru"] if language == "kk" else {}), **self._texts[language]}
         theme = request.query.get("theme", "")
@@ -146,18 +147,3 @@ class Board:
 async def _send(response: web.StreamResponse, data: bytes) -> None:
     async with asyncio.timeout(SEND_SECONDS):
         await response.write(data)
-
-
-def _language(request: web.Request, known: Mapping[str, object]) -> str:
-    """The first language that is asked for and known; English where none is."""
-    asked = [request.query.get("lang", "")]
-    weighted = []
-    for part in request.headers.get("Accept-Language", "").split(","):
-        name, _, quality = part.partition(";q=")
-        try:
-            weighted.append((-float(quality or 1), name))
-        except ValueError:
-            continue
-    asked += [name for _, name in sorted(weighted, key=lambda pair: pair[0])]
-    codes = (name.strip().lower().partition("-")[0] for name in asked)
-    return next((code for code in codes if code in known), "en")

@@ -66,12 +66,24 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return problem(error.status, error.reason, headers={k: v for k, v in error.headers.items() if k == "Allow"})
+        allowed = {key: value for key, value in error.headers.items() if key == "Allow"}
+        return problem(error.status, error.reason, _advice(request, error), headers=allowed)
     except (ConnectionResetError, ConnectionAbortedError):
         raise
     except Exception:
         log.exception("web.unforeseen", method=request.method, route=_route(request))
         return problem(500, "The daemon failed to answer", "It is in the log; nothing was acknowledged")
+
+
+def _advice(request: web.Request, error: web.HTTPException) -> str:
+    """What to do about an address or a method that there is not."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"{request.path[:100]} takes {', '.join(sorted(error.allowed_methods))}, not {error.method}"
+    if error.status != 404:
+        return ""
+    if request.path.startswith("/hooks"):
+        return "A source's door is POST /hooks/{source}, its name as in [sources.NAME]"
+    return f"Nothing is at {request.path[:100]}; see /api/v1/docs, /reports and /board"
 
 
 def _route(request: web.Request) -> str:

@@ -23,7 +23,7 @@ from callkpi.web.api.calls import WITHOUT_NUMBERS
 
 #: Rows that a page shows.
 MOST = 1000
-_HEADLINE = ("offered", "answered", "missed", "missed_share", "service_level", "asa_seconds")
+_HEADLINE = ("offered", "answered", "missed", "missed_share", "service_level", "asa_seconds", "handled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,13 @@ class Page:
             for code in LANGUAGES
         ]
         return f'<span class="right">{" · ".join(shown)}</span>'
+
+
+def refused(code: str, root: str, title: str, detail: str) -> str:
+    """Why there is no page, and the way back."""
+    reports = anchor(escape(language(code).text("reports")), f"{root}/reports?lang={code}")
+    body = f"<h1>{escape(title)}</h1>\n<p>{escape(detail)}</p>"
+    return document(title, code, body, f"<nav><span>{reports}</span></nav>\n")
 
 
 # -- which summaries there are ----------------------------------------------------------------------------
@@ -112,7 +119,8 @@ def calls(page: Page, behind: Behind, begin: Any, end: Any, only: Mapping[str, S
     name, value = told.text(behind.figure), Cell(behind.value, kind_of(behind.figure))
     heading = told.text("w_calls", figure=name)
     window = f"{told.moment(begin, page.zone)} – {told.moment(end, page.zone)}"
-    scope = told.text("comma").join(part for values in only.values() for part in values)
+    named = {**only, "queue": [part or told.text("no_queue") for part in only.get("queue", ())]}
+    scope = told.text("comma").join(part for values in named.values() for part in values)
     when = " · ".join(filter(None, (page.tenant, window, scope)))
     body = [
         f"<h1>{escape(heading)}</h1>", f'<p class="when">{escape(when)}</p>',

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 import asyncpg
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from callkpi import audit, config, store
 from callkpi.names import Names
@@ -19,17 +19,19 @@ from callkpi.reporting.onecall import read_call
 from callkpi.reporting.periods import BadPeriod, Period
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS, html
+from callkpi.reporting.teams import of_handles
 from callkpi.reports import Query, Reports
 from callkpi.web import access, report_pages
 from callkpi.web.access import PAGE_HEADERS, Right
 from callkpi.web.api import BadQuery, moment, tenant_of
+from callkpi.web.language import language_of
 from callkpi.web.problems import problem
 from callkpi.web.report_pages import Page
 
 #: How far back the overview lists shifts.
 _LISTED = timedelta(days=8)
 _OTHERS = ("today", "yesterday", "this_week", "last_week", "this_month", "last_month")
-_FILTERS = ("queue", "agent", "line", "direction", "outcome")
+_FILTERS = ("queue", "agent", "team", "line", "direction", "outcome")
 _HEADERS = MappingProxyType(
     {
         **PAGE_HEADERS,
@@ -64,9 +66,11 @@ class ReportPages:
             try:
                 return await answer(request)
             except (BadQuery, BadPeriod, Unknown) as error:
-                return problem(400, "A parameter can't be used", str(error))
+                return _refused(request, 400, "A parameter can't be used", str(error))
             except store.UNAVAILABLE as error:
-                return problem(503, "The database does not answer", type(error).__name__, headers={"Retry-After": "2"})
+                return _refused(
+                    request, 503, "The database does not answer", type(error).__name__, {"Retry-After": "2"}
+                )
 
         return handler
 
@@ -82,7 +86,7 @@ class ReportPages:
         )  # fmt: skip
         query = [(key, value) for key, value in request.query.items() if key not in ("lang", "token")]
         here = request.rel_url.with_query(query).raw_path_qs.lstrip("/")
-        return Page(tenant, _language(request), seen, self._settings.tenants[tenant].zone, here)
+        return Page(tenant, language_of(request, LANGUAGES), seen, self._settings.tenants[tenant].zone, here)
 
     def _tenant(self, request: web.Request) -> str:
         """The tenant of the path. Another one than the reader's does not exist for him."""
@@ -108,10 +112,11 @@ class ReportPages:
         reports = Reports(self._pool, self._settings, self._names)
         listed = []
         for shift in reversed(calendar.shifts_between(own, tenant, now - _LISTED, now)):
+            if shift.team and not page.reader.agents:
+                continue
             period = periods.parse(own, tenant, f"shift:{shift.key}", now)
-            only = {"queue": shift.queues} if shift.queues else {}
-            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", only))
-            listed.append((period, answer["total"]))
+            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits))
+            listed.append((period, of_handles(answer["total"]) if shift.team else answer["total"]))
         others = {word: periods.parse(own, tenant, word, now) for word in _OTHERS}
         return _html(report_pages.overview(page, listed, others, self._tenants(request)))
 
@@ -126,6 +131,8 @@ class ReportPages:
         """The summary as a page, or as the file that the address ends in."""
         own, now = self._settings.tenants[tenant], datetime.now(UTC)
         period = periods.parse(own, tenant, text, now)
+        if period.shift is not None and period.shift.team:
+            access.require(request, Right.AGENT_FIGURES, tenant)
         against = request.query.get("against", "previous")
         summary = await summarise_period(
             self._pool, self._settings, self._names, tenant, period, now, against, ledger=False
@@ -160,7 +167,7 @@ class ReportPages:
         if end - begin > LONGEST:
             raise BadQuery(f"from, to: at most {LONGEST.days} days at a time")
         only = {name: tuple(query.getall(name)) for name in _FILTERS if name in query}
-        if "agent" in only:
+        if only.keys() & {"agent", "team"}:
             access.require(request, Right.AGENT_FIGURES, tenant)
         figure = query.get("figure", "offered")
         await self._names.refresh(self._pool)
@@ -174,9 +181,11 @@ class ReportPages:
         """One call with its events."""
         tenant = tenant_of(request, self._settings)
         page, id = self._page(request, tenant, Right.NUMBERS, Right.AGENTS), request.match_info
-        found = await read_call(self._pool, tenant, id["source"], id["call_id"])
+        # No id has a NUL, and the database can't be asked for one.
+        possible = "\0" not in id["source"] + id["call_id"]
+        found = await read_call(self._pool, tenant, id["source"], id["call_id"]) if possible else None
         if found is None:
-            return problem(404, "No such call", "Its address is reports/call/{source}/{call id}")
+            return _refused(request, 404, "No such call", "Its address is reports/call/{source}/{call id}")
         raw = access.require(request, Right.FIGURES, tenant).may(Right.RAW, tenant)
         subject = f"{id['source']}/{id['call_id']}"
         if raw:
@@ -212,14 +221,16 @@ def _neighbours(own: config.Tenant, period: Period, now: datetime) -> tuple[str,
     return texts[0], texts[1] if period.end <= now else ""
 
 
-def _language(request: web.Request) -> str:
-    """The language that is asked for, else the browser's first one that we know, else English."""
-    asked = [request.query.get("lang", "")]
-    asked += [part.partition(";")[0] for part in request.headers.get("Accept-Language", "").split(",")]
-    codes = (name.strip().lower().partition("-")[0] for name in asked)
-    return next((code for code in codes if code in LANGUAGES), "en")
+def _html(text: str, status: int = 200, more: Mapping[str, str] = MappingProxyType({})) -> web.Response:
+    headers = {**_HEADERS, "Cache-Control": "no-store", **more}
+    return web.Response(text=text, status=status, content_type="text/html", headers=headers)
 
 
-def _html(text: str) -> web.Response:
-    headers = {**_HEADERS, "Cache-Control": "no-store"}
-    return web.Response(text=text, content_type="text/html", headers=headers)
+def _refused(
+    request: web.Request, status: int, title: str, detail: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> web.Response:
+    """What can't be shown: a page for who reads pages, a problem for programs."""
+    if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+        return problem(status, title, detail, headers=dict(headers))
+    root = "/".join([".."] * (request.rel_url.raw_path.count("/") - 1)) or "."
+    return _html(report_pages.refused(language_of(request, LANGUAGES), root, title, detail), status, headers)

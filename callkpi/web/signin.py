@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from callkpi.web.access import ACCESS, PAGE_HEADERS
 from callkpi.web.api.limits import Limits
+from callkpi.web.language import language_of
 from callkpi.web.problems import Problem
 
 _PATH = "/signin"
@@ -23,14 +24,20 @@ input, button { font: inherit; width: 100%; box-sizing: border-box; padding: .5r
 .wrong { color: #b3261e; }
 @media (prefers-color-scheme: dark) { body { background: #14181f; color: #dde3ec; } .wrong { color: #f2b8b5; } }
 """
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi: sign in</title>
+_PAGE = """<!doctype html><html lang="{code}"><meta charset="utf-8"><title>callkpi: {title}</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/{file}">
 <h1>callkpi</h1>{wrong}<form method="post" action="{action}">
-<label for="token">Your token</label>
+<label for="token">{label}</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>Open</button></form></html>
+<button>{button}</button></form></html>
 """
 
+
+_WORDS = {
+    "en": ("sign in", "Your token", "Open", "Nobody has this token."),
+    "ru": ("вход", "Ваш токен", "Открыть", "Такого токена ни у кого нет."),
+    "kk": ("кіру", "Токеніңіз", "Ашу", "Мұндай токен ешкімде жоқ."),
+}
 
 #: Tries a second from one address: enough for fingers, not for guessing.
 _TRIES = 2.0
@@ -60,7 +67,7 @@ async def middleware(
         if told.status != 401 or not is_page:
             raise
         query = [(name, value) for name, value in request.query.items() if name != "token"]
-        return _page(str(request.rel_url.with_query(query)), wrong="token" in request.query)
+        return _page(request, str(request.rel_url.with_query(query)), wrong="token" in request.query)
 
 
 async def _enter(request: web.Request) -> web.Response:
@@ -68,7 +75,7 @@ async def _enter(request: web.Request) -> web.Response:
     access, token, wanted = request.app[ACCESS], form.get("token", ""), request.query.get("next", "/")
     reader = access.by_token(token) if isinstance(token, str) else None
     if reader is None:
-        return _page(wanted, wrong=True)
+        return _page(request, wanted, wrong=True)
     moved = web.Response(status=303, headers={**_HEADERS, hdrs.LOCATION: _own(wanted)})
     access.set_cookie(request, moved, reader)
     return moved
@@ -78,12 +85,18 @@ async def _style(_request: web.Request) -> web.Response:
     return web.Response(text=_STYLE, content_type="text/css", headers=PAGE_HEADERS)
 
 
-def _page(wanted: str, *, wrong: bool) -> web.Response:
+def _page(request: web.Request, wanted: str, *, wrong: bool) -> web.Response:
+    code = language_of(request, _WORDS)
+    title, label, button, nobody = _WORDS[code]
     action = f"{_PATH}?next={quote(_own(wanted), safe='')}"
     shown = _PAGE.format(
         file=_FILE,
         action=html.escape(action),
-        wrong="<p class=wrong>Nobody has this token." if wrong else "",
+        wrong=f"<p class=wrong>{nobody}" if wrong else "",
+        code=code,
+        title=title,
+        label=label,
+        button=button,
     )
     return web.Response(text=shown, status=401, content_type="text/html", headers=_HEADERS)
 

@@ -1,5 +1,5 @@
 -- sums per month of the call centre, without lines: what months and years are read from
--- depends: 20261125_08_retention
+-- depends: 20261126_01_outages
 
 -- migrate: apply
 

@@ -135,6 +135,32 @@ FROM unnest($2::text[], $3::text[]) AS wanted (source, agent)
 JOIN agent_times q ON q.tenant = $1 AND q.source = wanted.source AND q.agent = wanted.agent
 WHERE q.at >= $4::timestamptz AND q.at < $5::timestamptz;
 
+-- name: spans_between
+-- What every agent id did in a time, quarter by quarter. Served by the primary key.
+SELECT source, agent, at, spans FROM agent_times
+WHERE tenant = $1 AND at >= $2::timestamptz AND at < $3::timestamptz
+ORDER BY source, agent, at;
+
+-- name: telling
+-- Sources that had said of anybody that he is logged in before $3, and told anything at all from $2 to $3: by the
+-- journal, or ($4 is false) by what is known of agents. Served by the keys of agent_states, agent_times and the journal.
+SELECT t.source FROM (SELECT DISTINCT source FROM agent_states WHERE tenant = $1) AS t
+WHERE EXISTS (
+    SELECT 1 FROM agent_states a CROSS JOIN LATERAL (
+        SELECT 1 FROM agent_times q
+        WHERE q.tenant = a.tenant AND q.source = a.source AND q.agent = a.agent AND q.at < $3::timestamptz
+            AND q.logged_in_ms > 0
+        LIMIT 1
+    ) AS once
+    WHERE a.tenant = $1 AND a.source = t.source
+) AND CASE WHEN $4 THEN EXISTS (
+    SELECT 1 FROM journal j
+    WHERE j.tenant = $1 AND j.source = t.source AND j.at >= $2::timestamptz AND j.at < $3::timestamptz
+) ELSE EXISTS (
+    SELECT 1 FROM agent_times q
+    WHERE q.tenant = $1 AND q.source = t.source AND q.at >= $2::timestamptz AND q.at < $3::timestamptz
+) END;
+
 -- name: ids
 -- Every agent id that has a state or a leg, for checking.
 SELECT tenant, agent_source AS source, agent FROM agent_legs

@@ -3,7 +3,13 @@
 SELECT pg_try_advisory_lock(hashtext('callkpi.connection'), hashtext($1));
 
 -- name: write
--- How a connection is now. A sentence of the same state changes nothing of since when it is so.
+-- How a connection is now, and when it was not heard: one statement, for who writes it may be cancelled at any time. A
+-- sentence of the same state changes nothing of since when it is so; an outage that is written again is the same one.
+WITH outages AS (
+    INSERT INTO connection_outages (source, begins, ends, reason)
+    SELECT $1, * FROM unnest($7::timestamptz[], $8::timestamptz[], $9::text[])
+    ON CONFLICT (source, ends) DO NOTHING
+)
 INSERT INTO connections AS c (source, connected, changed_at, heard_at, reason, problem)
 VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (source) DO UPDATE SET
@@ -11,6 +17,17 @@ ON CONFLICT (source) DO UPDATE SET
     changed_at = CASE WHEN c.connected = excluded.connected THEN c.changed_at ELSE excluded.changed_at END,
     seen_at = now(), heard_at = greatest(c.heard_at, excluded.heard_at), reason = excluded.reason,
     problem = excluded.problem;
+
+-- name: outages
+-- When some sources were not heard within [$2, $3); one that goes on has no end. Whose row nobody has written for $4
+-- seconds is not heard either. Served by the primary keys.
+SELECT source, begins, ends FROM connection_outages
+WHERE source = ANY ($1::text[]) AND ends > $2::timestamptz AND begins < $3::timestamptz
+UNION ALL
+SELECT source, heard_at, NULL FROM connections
+WHERE source = ANY ($1::text[]) AND heard_at < $3::timestamptz
+    AND (NOT connected OR seen_at < now() - make_interval(secs => $4::float8))
+ORDER BY source, begins;
 
 -- name: heard_at
 -- When a source was last heard, by this holder or an earlier one.

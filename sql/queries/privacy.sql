@@ -80,8 +80,8 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $
 WHERE (j.tenant, j.source, j.call_id, j.at, j.event_id) = (n.tenant, n.source, n.call_id, n.at, n.event_id);
 
 -- name: bodies_of
--- The calls as they are kept. Served by the primary key of one partition each.
-SELECT c.tenant, c.source, c.call_id, c.started_at, c.customer, c.body::text AS body
+-- The calls as they are kept, and what they add to the figures. Served by the primary key of one partition each.
+SELECT c.tenant, c.source, c.call_id, c.started_at, c.customer, c.body::text AS body, c.facts::text AS facts
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 CROSS JOIN LATERAL (
     SELECT * FROM calls k
@@ -111,3 +111,8 @@ SELECT id, payload FROM rejected WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT
 -- name: rewrite_rejected
 -- Put a pseudonym into a payload.
 UPDATE rejected SET payload = $2 WHERE id = $1;
+
+-- name: forget_values
+-- Values of custom fields that count no call any more. Reads all days of these tenants.
+DELETE FROM day_rollups d USING unnest($1::text[], $2::text[]) AS gone (tenant, value)
+WHERE (d.tenant, d.value) = (gone.tenant, gone.value) AND d.field <> '' AND d.contacts = 0;

@@ -1,3 +1,19 @@
+-- name: handles_without_end
+-- Rings and conversations of a window in calls that go on or expired. Found in calls_by_time alone.
+WITH endless AS MATERIALIZED (
+    SELECT DISTINCT started_at FROM calls
+    WHERE tenant = $1 AND started_at > $2::timestamptz - interval '2 days' AND started_at < $3::timestamptz
+        AND ended_at IS NULL
+)
+SELECT c.outcome, f.value ->> 'agent' AS agent, f.value ->> 'queue' AS queue, count(*) AS handles
+FROM endless CROSS JOIN LATERAL (
+    SELECT * FROM calls k WHERE k.tenant = $1 AND k.started_at = endless.started_at OFFSET 0
+) AS c
+CROSS JOIN LATERAL json_array_elements(c.facts) AS f (value)
+WHERE c.ended_at IS NULL AND f.value ->> 'grain' = 'handle' AND f.value ->> 'outcome' = 'open'
+    AND (f.value ->> 'at')::timestamptz >= $2::timestamptz AND (f.value ->> 'at')::timestamptz < $3::timestamptz
+GROUP BY 1, 2, 3;
+
 -- name: facts_of_calls
 -- What calls count as that went on in a window. Served by calls_by_time.
 SELECT source, call_id, started_at, customer, facts FROM calls_going($1, $2::timestamptz, $3::timestamptz)
@@ -104,3 +120,15 @@ SELECT c.body FROM going CROSS JOIN LATERAL (
 ) AS c
 WHERE (c.ended_at IS NULL OR c.ended_at > $2::timestamptz) AND c.direction IN ('inbound', 'outbound')
 ORDER BY c.started_at, c.source, c.call_id;
+
+-- name: unheard_in
+-- Calls of some sources of which an answer or the end was not heard, that may have ended from $3 to $4. Served by
+-- calls_doubtful; a call is at most two days long.
+SELECT source, call_id, coalesce(ended_at, last_event_at) AS at FROM calls
+WHERE tenant = $1 AND source = ANY ($2::text[])
+    AND greatest(started_at, started_at) > $3::timestamptz - interval '2 days'
+    AND greatest(started_at, started_at) < $4::timestamptz
+    AND started_at > $3::timestamptz - interval '2 days' AND started_at < $4::timestamptz
+    AND last_event_at >= $3::timestamptz
+    AND body::text NOT LIKE '%"flags":[]%' AND (body -> 'flags')::jsonb ? 'unheard'
+ORDER BY started_at, source, call_id;

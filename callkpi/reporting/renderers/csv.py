@@ -36,7 +36,7 @@ def render(summary: Summary, code: str, reader: Reader) -> bytes:
 def _value(cell: Cell, zone: ZoneInfo) -> Any:
     if cell.value is None:
         return ""
-    if cell.kind in (Kind.MOMENT, Kind.TIME):
+    if cell.kind in (Kind.MOMENT, Kind.TIME, Kind.ZONED):
         return cell.value.astimezone(zone).isoformat(timespec="seconds")
     return harmless(cell.value) if isinstance(cell.value, str) else cell.value
 

@@ -15,7 +15,7 @@ from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
 from callkpi.reporting.tables import Cell, Kind, Table, show, tables
-from callkpi.reporting.words import Sentence, sentences, title
+from callkpi.reporting.words import Sentence, counted, sentences, title
 
 STYLE = (Path(__file__).parent / "page.css").read_text("utf-8")
 #: Lets a Content-Security-Policy name the one style that a page of ours has.
@@ -54,41 +54,50 @@ def document(heading: str, code: str, body: str, navigation: str = "") -> str:
 def _head(summary: Summary, code: str) -> str:
     told, period = language(code), summary.period
     zone = ZoneInfo(period.timezone)
-    begin, end = told.moment(period.begin, zone), told.moment(period.end, zone)
-    if (period.end - period.begin).total_seconds() < 24 * 3600:
-        end = told.time(period.end, zone)
+    begin, end = told.moment(period.begin, zone), told.until(period.begin, period.end, zone)
     lines = [
         summary.tenant, f"{begin} – {end}", told.text("times_in", zone=period.timezone),
         told.text("as_of", at=told.moment(summary.as_of, zone)),
     ]  # fmt: skip
     if not summary.has_ended:
-        lines.append(told.text("running"))
-    if period.queues:
-        lines.append(told.text("counts_entries", queues=told.text("comma").join(period.queues)))
+        lines.append(told.text("running" if summary.has_begun else "not_begun"))
+    if scope := counted(summary, told):
+        lines.append(scope)
     return f'<h1>{escape(title(summary, code))}</h1>\n<p class="when">{escape(" · ".join(lines))}</p>'
 
 
-#: What a glance has to find.
+#: What a glance has to find; of a team's shift what its people did.
 _TILES = ("offered", "answered", "missed", "missed_share", "service_level", "asa_seconds")
+_TILES_OF_TEAM = ("handled", "answered", "made", "ring_no_answer", "talk_seconds", "aht_seconds")
 
 
 def _tiles(summary: Summary, code: str, reader: Reader) -> str:
     """The figures that are looked for first, great, with their goals and their change."""
     told, zone = language(code), ZoneInfo(summary.period.timezone)
     rows = {row[1].figure: row for row in tables(summary, code, reader)[0].rows}
-    if summary.before is not None and not summary.before.figures["offered"]:
+    names, before = (_TILES, "offered") if summary.team is None else (_TILES_OF_TEAM, "handled")
+    if summary.before is not None and not summary.before.figures[before]:
         # More than nothing says nothing.
         rows = {name: row[:3] for name, row in rows.items()}
-    tiles = [_tile(rows[name], told, zone, links.behind(summary, reader, name, {})) for name in _TILES]
-    waiting = told.number(summary.handover.waiting_customers)
-    tiles.append(f"<div><dt>{escape(told.text('waiting_customers'))}</dt><dd>{waiting}</dd></div>")
+    tiles = [
+        _tile(rows[name], told, zone, links.behind(summary, reader, name, rows[name][1].only))
+        for name in names if name in rows
+    ]  # fmt: skip
+    if summary.team is not None and summary.team.whole.occupancy is not None:
+        tiles.append(_plain_tile(told.text("occupancy"), told.share(summary.team.whole.occupancy)))
+    if (waiting := summary.handover.waiting_customers) is not None:
+        tiles.append(_plain_tile(told.text("waiting_customers"), told.number(waiting)))
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
+
+
+def _plain_tile(name: str, value: str) -> str:
+    return f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
 
 
 def _tile(row: Sequence[Cell], told: Language, zone: ZoneInfo, address: str) -> str:
     name, value, goal, *before = row
     shown = anchor(escape(show(value, told, zone)), address if value.value else "")
-    notes = [told.text("legend_goal", n=show(goal, told, zone))] if goal.good is not None else []
+    notes = [told.text("legend_goal", n=show(goal, told, zone))] if goal.kind is not Kind.TEXT else []
     notes += [show(before[1], told, zone)] if before and before[1].value else []
     small = f"<small>{escape(told.text('semicolon').join(notes))}</small>" if notes else ""
     named = f' class="{_goodness(goal)[0]}"' if goal.good is not None else ""

@@ -40,4 +40,5 @@ def seen(summary: Summary, reader: Reader) -> Summary:
         callbacks=tuple(replace(item, customer=reader.customer(item.customer)) for item in summary.callbacks),
         handover=replace(hand, open_calls=open_calls),
         agents=summary.agents if reader.agents else (),
+        adherence=replace(plans, people=()) if (plans := summary.adherence) and not reader.agents else plans,
     )

@@ -28,7 +28,7 @@ from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
 from callkpi.reporting.tables import Cell, Kind, Table, show, tables
-from callkpi.reporting.words import Part, period_name, sentences, title
+from callkpi.reporting.words import Part, counted, period_name, sentences, title
 
 _MARGIN, _FOOT = 14 * mm, 16 * mm
 _BREADTH = A4[0] - 2 * _MARGIN
@@ -78,6 +78,10 @@ _HEAD, _HEAD_NUMBER = (
 )
 
 
+#: What a column of text has at the least, where the page is narrow: room for a customer's number.
+_NARROW = 68.0
+
+
 class _Maker:
     def __init__(self, summary: Summary, code: str, reader: Reader) -> None:
         self._summary, self._code, self._reader = summary, code, reader
@@ -112,9 +116,9 @@ class _Maker:
         lines = [self._summary.tenant, f"{begin} – {end}", told.text("times_in", zone=period.timezone),
                  told.text("as_of", at=as_of)]  # fmt: skip
         if not self._summary.has_ended:
-            lines.append(told.text("running"))
-        if period.queues:
-            lines.append(told.text("counts_entries", queues=told.text("comma").join(period.queues)))
+            lines.append(told.text("running" if self._summary.has_begun else "not_begun"))
+        if scope := counted(self._summary, told):
+            lines.append(scope)
         return escape(" · ".join(lines))
 
     def _part(self, part: Part) -> str:
@@ -153,7 +157,9 @@ class _Maker:
     def _widths(self, table: Table) -> list[float]:
         """Columns as wide as what they hold, together not wider than the page; words are not broken where they fit."""
         columns = list(zip(*([show(cell, self._told, self._zone) for cell in row] for row in table.rows), strict=True))
-        least, wanted = [], []
+        least: list[float] = []
+        wanted: list[float] = []
+        floors: list[tuple[float, float]] = []
         for index, (head, texts) in enumerate(zip(table.heads, columns, strict=True)):
             font = _BOLD if index == 0 else _REGULAR
             words = [_width(word, _BOLD, 7.4) for word in head.split()]
@@ -163,13 +169,27 @@ class _Maker:
             parts = cells if whole else [_width(word, font, 7.8) for text in texts for word in text.split()]
             least.append(max([*words, *parts]) + 7.5)
             wanted.append(max(_width(head, _BOLD, 7.4) if not whole else 0, *cells, least[-1] - 7.5) + 7.5)
-        return _shared(least, wanted)
+            narrow = max(cells) + 7.5 if whole else min(least[-1], _NARROW)
+            floors.append((least[-1] if whole else narrow, narrow))
+        return _shared(least, wanted, *zip(*floors, strict=True))
 
 
-def _shared(least: Sequence[float], wanted: Sequence[float]) -> list[float]:
-    """What is left of the page beyond the least widths, by how much more each column wants."""
-    if sum(least) >= _BREADTH:
-        return [width * _BREADTH / sum(least) for width in least]
+def _shared(least: Sequence[float], wanted: Sequence[float], *floors: Sequence[float]) -> list[float]:
+    """What is left of the page beyond the least widths, by how much more each column wants.
+
+    Where the page is too narrow for the least widths, columns go down to the first of *floors* that fits: long words of
+    names are broken, then those of heads; a number last of all, as half of it looks like another one.
+    """
+    above = least
+    for floor in floors:
+        if sum(above) <= _BREADTH:
+            break
+        if sum(floor) <= _BREADTH:
+            part = (sum(above) - _BREADTH) / (sum(above) - sum(floor))
+            return [high - part * (high - low) for high, low in zip(above, floor, strict=True)]
+        above = floor
+    if sum(above) > _BREADTH:
+        return [width * _BREADTH / sum(above) for width in above]
     more = [max(want - need, 0.0) for want, need in zip(wanted, least, strict=True)]
     part = min(1.0, (_BREADTH - sum(least)) / sum(more)) if sum(more) else 0.0
     widths = [need + part * extra for need, extra in zip(least, more, strict=True)]

@@ -9,9 +9,10 @@ from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
 from callkpi.reporting.tables import Kind, Table, show, tables
-from callkpi.reporting.words import sentences, title
+from callkpi.reporting.words import counted, sentences, title
 
 _WIDTH = 100
+_NAME = 40
 
 
 def render(summary: Summary, code: str, reader: Reader) -> bytes:
@@ -20,7 +21,8 @@ def render(summary: Summary, code: str, reader: Reader) -> bytes:
     when = (
         f"{told.moment(summary.period.begin, zone)} – {told.moment(summary.period.end, zone)} {summary.period.timezone}"
     )
-    lines = [title(summary, code), f"{summary.tenant}, {when}", ""]
+    scope = counted(summary, told)
+    lines = [title(summary, code), f"{summary.tenant}, {when}", *([scope] if scope else []), ""]
     for sentence in sentences(summary, code):
         lines += textwrap.wrap(str(sentence), _WIDTH, initial_indent="* ", subsequent_indent="  ")
     for table in tables(summary, code, reader):
@@ -29,7 +31,10 @@ def render(summary: Summary, code: str, reader: Reader) -> bytes:
 
 
 def _lines(table: Table, told: Language, zone: ZoneInfo) -> list[str]:
-    grid = [list(table.heads), *([show(cell, told, zone) for cell in row] for row in table.rows)]
+    last = len(table.heads) - 1
+    shown = [[show(cell, told, zone) for cell in row] for row in table.rows]
+    short = [[_cut(text) if index < last else text for index, text in enumerate(row)] for row in shown]
+    grid = [list(table.heads), *short]
     widths = [max(len(row[index]) for row in grid) for index in range(len(table.heads))]
     return [
         "  ".join(
@@ -38,3 +43,8 @@ def _lines(table: Table, told: Language, zone: ZoneInfo) -> list[str]:
         ).rstrip()
         for row in grid
     ]
+
+
+def _cut(text: str) -> str:
+    """A name that leaves room for the figures beside it."""
+    return text if len(text) <= _NAME else text[: _NAME - 1] + "…"

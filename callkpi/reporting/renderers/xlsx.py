@@ -11,12 +11,13 @@ from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
 from callkpi.reporting.tables import Cell, Kind, Table, show, tables
-from callkpi.reporting.words import sentences, title
+from callkpi.reporting.words import counted, sentences, title
 
 _DAY = 86400
 _FORMATS = {
     Kind.TEXT: "@", Kind.COUNT: "#,##0", Kind.SHARE: "0.0%", Kind.SECONDS: "[h]:mm:ss", Kind.MOMENT: "yyyy-mm-dd hh:mm",
-    Kind.TIME: "hh:mm", Kind.DELTA: "+#,##0;-#,##0;0", Kind.POINTS: "+0.0%;-0.0%;0.0%", Kind.SECONDS_DELTA: "@",
+    Kind.TIME: "hh:mm", Kind.ZONED: "@", Kind.DELTA: "+#,##0;-#,##0;0", Kind.POINTS: "+0.0%;-0.0%;0.0%",
+    Kind.SECONDS_DELTA: "@", Kind.PEOPLE: "0.0",
 }  # fmt: skip
 _WIDEST = 46
 
@@ -49,9 +50,10 @@ class _Writer:
         sheet.set_column(0, 0, 110, self._book.add_format({"text_wrap": True, "valign": "top"}))
         period, as_of = self._summary.period, self._told.moment(self._summary.as_of, self._zone)
         begin, end = (self._told.moment(at, self._zone) for at in (period.begin, period.end))
+        scope = counted(self._summary, self._told)
         lines = [
             f"{self._summary.tenant}, {begin} – {end}", self._told.text("times_in", zone=period.timezone),
-            self._told.text("as_of", at=as_of), *map(str, sentences(self._summary, code)),
+            self._told.text("as_of", at=as_of), *([scope] if scope else []), *map(str, sentences(self._summary, code)),
             self._told.text("version", n=self._summary.fingerprint),
         ]  # fmt: skip
         sheet.write_string(0, 0, title(self._summary, code), self._bold)
@@ -73,8 +75,8 @@ class _Writer:
         form, value = self._formats[cell.kind], cell.value
         if value is None:
             sheet.write_blank(row, column, None, form)
-        elif cell.kind in (Kind.TEXT, Kind.SECONDS_DELTA):
-            # A negative time is none to Excel.
+        elif cell.kind in (Kind.TEXT, Kind.SECONDS_DELTA, Kind.ZONED):
+            # A negative time is none to Excel, and it knows no zones.
             sheet.write_string(row, column, show(cell, self._told, self._zone), form)
         elif cell.kind in (Kind.MOMENT, Kind.TIME):
             sheet.write_datetime(row, column, value.astimezone(self._zone).replace(tzinfo=None), form)

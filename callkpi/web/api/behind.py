@@ -14,7 +14,7 @@ from callkpi.reporting.behind import FIGURES, Item, Unknown, Window, calls_behin
 from callkpi.reports import Reports
 from callkpi.web.access import Right
 from callkpi.web.api.contract import WINDOW, Answer, Asked, BadQuery, Operation, Parameter, Seen, limit
-from callkpi.web.api.figures import FILTERS
+from callkpi.web.api.figures import FILTERS, TEAM
 from callkpi.web.api.schemas import ref
 
 #: Every call of the window is looked at.
@@ -29,9 +29,9 @@ def operations(pool: asyncpg.Pool, reports: Reports) -> Sequence[Operation]:
         begin, end = asked.window()
         if end - begin > _LONGEST:
             raise BadQuery(f"from, to: at most {_LONGEST.days} days at a time")
-        if asked["agent"] is not None:
+        if asked["agent"] is not None or asked["team"] is not None:
             asked.needs(Right.AGENT_FIGURES, "figures of agents")
-        only = {each.name: asked[each.name] for each in FILTERS if asked[each.name] is not None}
+        only = {each.name: asked[each.name] for each in (*FILTERS, TEAM) if asked[each.name] is not None}
         await reports.names.refresh(pool)
         try:
             found = await calls_behind(
@@ -56,7 +56,7 @@ def operations(pool: asyncpg.Pool, reports: Reports) -> Sequence[Operation]:
             name="behind",
             summary="What a figure counts, one by one; of a share also what was judged and did not count.",
             subject="Calls",
-            parameters=(*WINDOW, _FIGURE, *FILTERS, limit(most=10_000, default=1000)),
+            parameters=(*WINDOW, _FIGURE, *FILTERS, TEAM, limit(most=10_000, default=1000)),
             answer=behind,
             schema=ref("Behind"),
         )

@@ -67,7 +67,12 @@ class _Sent:
 _NUMBERS = choice("numbers", "full, or masked for a file that is passed on.", ("full", "masked"), "full")
 _OF_CSV = (
     flag("bom", "Begin with a byte order mark, by which Excel knows UTF-8."),
-    choice("separator", "Between cells; Excel in Russian wants a semicolon.", ("comma", "semicolon", "tab"), "comma"),
+    choice(
+        "separator",
+        "Between cells; Excel in Russian wants a semicolon: decimals then have a comma.",
+        ("comma", "semicolon", "tab"),
+        "comma",
+    ),
 )
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 

@@ -18,7 +18,7 @@ FILTERS = (
     choice("outcome", "Only calls that ended so.", list(Outcome)),
 )
 #: Of figures only: calls are not asked for by team.
-_TEAM = text("team", "Only this team, by its name.")
+TEAM = text("team", "Only this team, by its key or its name.")
 #: A window that ends now moves with the clock; what it says may stay the same.
 _CLOCK = frozenset({"to"})
 
@@ -28,7 +28,7 @@ def operations(reports: Reports) -> Sequence[Operation]:
         begin, end = asked.window()
         if asked["by"] in ("agent", "team") or asked["agent"] is not None or asked["team"] is not None:
             asked.needs(Right.AGENT_FIGURES, "figures of agents")
-        only = {each.name: asked[each.name] for each in (*FILTERS, _TEAM) if asked[each.name] is not None}
+        only = {each.name: asked[each.name] for each in (*FILTERS, TEAM) if asked[each.name] is not None}
         found = await reports.figures(Query(asked.tenant, begin, end, asked["by"], only))
         return Answer(found, volatile=frozenset() if asked["to"] else _CLOCK)
 
@@ -38,7 +38,7 @@ def operations(reports: Reports) -> Sequence[Operation]:
             name="kpi",
             summary="KPIs of a window, rows by one dimension; the others filter. Of agents: role manager.",
             subject="Figures",
-            parameters=(*WINDOW, choice("by", "What the rows are.", GROUPINGS, "queue"), *FILTERS, _TEAM),
+            parameters=(*WINDOW, choice("by", "What the rows are.", GROUPINGS, "queue"), *FILTERS, TEAM),
             answer=kpi,
             schema=ref("Kpi"),
         )

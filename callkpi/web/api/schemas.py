@@ -122,7 +122,10 @@ _REJECTED = {
     "id": COUNT, "source": TEXT, "received_at": TIME, "media_type": TEXT, "reason": TEXT,
     "replayed_at": maybe(TIME), "bytes": COUNT,
 }  # fmt: skip
-_PERIOD = thing(kind=TEXT, text=TEXT, name=TEXT, begin=TIME, end=TIME, until=TIME, partial=FLAG)
+_PERIOD = thing(
+    kind=TEXT, text=TEXT, name=TEXT, begin=TIME, end=TIME, until=TIME, partial=FLAG,
+    optional={"queues": listed(TEXT), "team": TEXT},
+)  # fmt: skip
 _OF_PERIOD = thing(contacts=COUNT, **_figures(), optional=_FATES)
 _NUMBERS = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
 _BESIDE = {
@@ -164,7 +167,10 @@ SCHEMAS: Mapping[str, Schema] = {
             notes=listed(_NOTE), **_CLAIM,
         )),
     ),
-    "Erasure": thing(pseudonym=TEXT, calls=COUNT, events=COUNT, rejected=COUNT, dry_run=FLAG),
+    "Erasure": thing(
+        pseudonym=TEXT, calls=COUNT, events=COUNT, rejected=COUNT, dry_run=FLAG,
+        ids={**COUNT, "description": "Calls whose own id holds the number, as the source made it: ids stay."},
+    ),
     "Work": thing(
         tenant=TEXT, call=TEXT, customer_masked=TEXT, hidden_number=FLAG, notes=listed(_NOTE),
         settlements=listed(thing(at=TIME, fate=one_of((Fate.REACHED, Fate.WRITTEN_OFF)), by=TEXT, reason=TEXT)),

@@ -29,7 +29,7 @@ SPLIT = Parameter(
 )
 _ONLY = (
     text("queue", "Only these queues, by id or name, separated by commas."),
-    text("team", "Only these teams."),
+    text("team", "Only these teams, by key or name."),
     text("agent", "Only these agents."),
     text("line", "Only these lines."),
     choice("direction", "Only calls of this direction.", list(Direction)),
@@ -64,12 +64,19 @@ def operations(pool: asyncpg.Pool, settings: config.Settings) -> Sequence[Operat
 async def answered(statistics: Statistics, asked: Asked, against: str = "") -> dict[str, Any]:
     """The figures that are asked for. Raises BadQuery, and Problem where the reader may not see people's."""
     question = _question(asked, against)
-    if _OF_PEOPLE & {*question.by, *question.only}:
+    if _OF_PEOPLE & {*question.by, *question.only} or _is_of_team(question, asked.zone):
         asked.needs(Right.AGENT_FIGURES, "figures of agents")
     try:
         return await statistics.answer(question)
     except (BadQuestion, BadPeriod) as error:
         raise BadQuery(str(error)) from None
+
+
+def _is_of_team(question: Question, tenant: config.Tenant) -> bool:
+    """Whether a shift in it is about a team: its figures are those of people then."""
+    shift = question.period.shift
+    by_shift = "shift" in question.by and any(plan.team for plan in tenant.shifts.values())
+    return by_shift or (shift is not None and shift.team != "")
 
 
 def period_of(asked: Asked) -> Period:

@@ -69,10 +69,15 @@ def local(at: str, zone: ZoneInfo) -> str:
 
 
 class Csv:
-    """Lines of CSV (RFC 4180), safe to open: no cell is a formula."""
+    """Lines of CSV (RFC 4180), safe to open: no cell is a formula.
+
+    Where cells are separated by semicolons decimals have a comma: who reads the one writes the other, and Excel makes
+    the 6th of December of 6.12.
+    """
 
     def __init__(self, columns: Sequence[str], separator: str) -> None:
         self._columns = columns
+        self._point = "," if separator == ";" else "."
         self._buffer = io.StringIO()
         self._writer = csv.writer(self._buffer, delimiter=separator, lineterminator="\r\n")
 
@@ -80,7 +85,7 @@ class Csv:
         return self._take([self._columns])
 
     def lines(self, rows: Iterable[Row]) -> bytes:
-        return self._take([_cell(row.get(name)) for name in self._columns] for row in rows)
+        return self._take([_cell(row.get(name), self._point) for name in self._columns] for row in rows)
 
     def _take(self, lines: Iterable[Sequence[str]]) -> bytes:
         self._writer.writerows(lines)
@@ -100,9 +105,11 @@ class JsonLines:
         return "".join(f"{store.to_json(row)}\n" for row in rows).encode()
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, point: str) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return str(value).replace(".", point)
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
