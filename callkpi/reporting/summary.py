@@ -12,9 +12,10 @@ import hashlib
 import types
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import orjson
@@ -494,7 +495,7 @@ def to_data(summary: Summary, *, ledger: bool = True) -> dict[str, Any]:
     Without its *ledger* it is small, but :func:`changes` can then name no calls.
     """
     shown = summary if ledger else replace(summary, ledger=None)
-    data: dict[str, Any] = _plain(asdict(shown))
+    data: dict[str, Any] = _plain(shown)
     return {**data, "fingerprint": summary.fingerprint}
 
 
@@ -506,7 +507,18 @@ def from_data(data: Mapping[str, Any]) -> Summary:
     return summary
 
 
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
+
+
 def _plain(value: Any) -> Any:
+    """As JSON has it. Not by asdict, which copies each value: a shift has thousands of customers."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    kind: Any = type(value)
+    if names := _field_names(kind):
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -29,12 +29,13 @@ def render(summary: Summary, code: str, reader: Reader) -> bytes:
 
 def page(summary: Summary, code: str, reader: Reader, navigation: str = "") -> str:
     """The page of a summary, with *navigation* (HTML) above it."""
+    told = tables(summary, code, reader)
     body = [
         _head(summary, code),
-        _tiles(summary, code, reader),
+        _tiles(summary, code, reader, told[0]),
         _sentences(summary, code, reader),
         *(_figure(chart) for chart in charts(summary, code)),
-        *(table_html(summary, table, code, reader) for table in tables(summary, code, reader)),
+        *(table_html(summary, table, code, reader) for table in told),
         _foot(summary, code),
     ]
     return document(title(summary, code), code, "\n".join(body), navigation)
@@ -71,10 +72,10 @@ _TILES = ("offered", "answered", "missed", "missed_share", "service_level", "asa
 _TILES_OF_TEAM = ("handled", "answered", "made", "ring_no_answer", "talk_seconds", "aht_seconds")
 
 
-def _tiles(summary: Summary, code: str, reader: Reader) -> str:
+def _tiles(summary: Summary, code: str, reader: Reader, headline: Table) -> str:
     """The figures that are looked for first, great, with their goals and their change."""
     told, zone = language(code), ZoneInfo(summary.period.timezone)
-    rows = {row[1].figure: row for row in tables(summary, code, reader)[0].rows}
+    rows = {row[1].figure: row for row in headline.rows}
     names, before = (_TILES, "offered") if summary.team is None else (_TILES_OF_TEAM, "handled")
     if summary.before is not None and not summary.before.figures[before]:
         # More than nothing says nothing.
