@@ -356,7 +356,8 @@ class _Assembly:
 
     async def _ledger(self, team: teams.Team | None = None) -> tuple[Counted, ...]:
         counted: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row, fact in await facts_in(self.db, self.tenant, Window(self.period.begin, self.period.end)):
+        window = Window(self.period.begin, self.period.end)
+        for row, fact in await facts_in(self.db, self.tenant, window, lambda row, fact: (row, fact)):
             if self.only and not (fact.key.queue and self.is_meant(fact.key.queue)):
                 continue
             if team is not None and not team.is_told(fact):

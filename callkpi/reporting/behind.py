@@ -6,23 +6,26 @@ and there are no others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 import orjson
 
 from callkpi import config, store
 from callkpi.config import ServiceLevelFormula
-from callkpi.kpi import Fact, Figures
-from callkpi.model import Direction, Fate, Outcome
+from callkpi.kpi import Fact, Figures, Grain
+from callkpi.model import MISSED_OUTCOMES, Direction, Fate, Outcome
 from callkpi.names import Names
 from callkpi.reports import Query, is_meant
 from callkpi.work import HIDDEN
+
+T = TypeVar("T")
 
 
 class Way(StrEnum):
@@ -37,6 +40,13 @@ class Way(StrEnum):
 
 #: The longest window whose calls are looked at one by one.
 LONGEST = timedelta(days=100)
+#: More calls are not looked at one by one.
+MOST_ITEMS = 300_000
+#: Figures of calls that only some outcomes have.
+_OF_OUTCOMES = frozenset({
+    "missed", "abandoned", "short_abandoned", "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected",
+    "failed", "exited", "voicemail", "open", "expired", "after_hours", "callback_requests",
+})  # fmt: skip
 #: Every figure that has calls behind it.
 FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _EMPTY = Figures()
@@ -176,30 +186,78 @@ async def calls_behind(
     if figure in FATES:
         return await _behind_fate(pool, asked, figure, now)
     grain = asked.query.grain.value
-    items = []
-    for row, fact in await facts_in(pool, tenant, window, grain):
-        if asked.means(fact.key._asdict()):
-            weight = weigh(figure, fact, asked.formula)
-            if weight != NOTHING:
-                items.append(asked.item(row, fact, weight))
-    kept = (await kept_since(pool)).get("calls")
+
+    def item(row: Mapping[str, Any], fact: Fact) -> Item | None:
+        if not asked.means(fact.key._asdict()):
+            return None
+        weight = weigh(figure, fact, asked.formula)
+        return asked.item(row, fact, weight) if weight != NOTHING else None
+
+    outcomes = _outcomes(figure) if grain == Grain.CALL and figure in _OF_OUTCOMES else None
+    async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
+        items = await facts_in(db, tenant, window, item, grain=grain, outcomes=outcomes, most=MOST_ITEMS)
+        kept = (await kept_since(db)).get("calls")
+    items.sort(key=lambda each: (each.started_at, each.source, each.call_id))
     found = _sorted(figure, _COUNTS[grain], items)
     return replace(found, kept_since=kept) if kept is not None and kept > window.begin else found
 
 
 async def facts_in(
-    db: asyncpg.Pool | asyncpg.Connection, tenant: str, window: Window, grain: str = ""
-) -> list[tuple[asyncpg.Record, Fact]]:
-    """What calls count as in a window, of one grain or of all, each beside its call, in the order of calls."""
+    db: asyncpg.Connection,
+    tenant: str,
+    window: Window,
+    keep: Callable[[Mapping[str, Any], Fact], T | None],
+    *,
+    grain: str = "",
+    outcomes: Sequence[str] | None = None,
+    most: int = 0,
+) -> list[T]:
+    """What *keep* makes of what calls count as in a window (of one *grain*, of calls of some *outcomes*).
+
+    Read a day at a time and beside the event loop: a month of a great centre is some hundred thousand calls. Raises
+    Unknown where more than *most* are kept.
+    """
+    found: list[T] = []
+    for part in _days_of(window):
+        query = store.query("summary", "facts_of_calls")
+        rows = await db.fetch(query, tenant, part.begin, part.end, outcomes)
+        found += await asyncio.to_thread(_kept, rows, part, keep, grain)
+        if most and len(found) > most:
+            raise Unknown(f"from, to: more than {most:,} count in this figure; ask for a shorter time")
+    return found
+
+
+def _days_of(window: Window) -> Iterator[Window]:
+    begin = window.begin
+    while begin < window.end:
+        end = min(begin + timedelta(days=1), window.end)
+        yield Window(begin, end)
+        begin = end
+
+
+def _kept(
+    rows: Iterable[Mapping[str, Any]], window: Window, keep: Callable[[Mapping[str, Any], Fact], T | None], grain: str
+) -> list[T]:
     found = []
-    for row in await db.fetch(store.query("summary", "facts_of_calls"), tenant, window.begin, window.end):
+    for row in rows:
         for raw in orjson.loads(row["facts"]):
             if grain and raw["grain"] != grain:
                 continue
             fact = Fact.from_json(raw)
-            if window.begin <= fact.key.at < window.end:
-                found.append((row, fact))
+            if window.begin <= fact.key.at < window.end and (item := keep(row, fact)) is not None:
+                found.append(item)
     return found
+
+
+@cache
+def _outcomes(figure: str) -> list[str]:
+    """The outcomes of the calls that a figure of _OF_OUTCOMES counts."""
+
+    def counts(outcome: Outcome, *, offered: int) -> int:
+        measures = {"contacts": 1, "offered": offered, "missed": offered * (outcome in MISSED_OUTCOMES)}
+        return _weigh(figure, ServiceLevelFormula.DEFAULT, outcome, measures, 0).part
+
+    return [each.value for each in Outcome if counts(each, offered=1) or counts(each, offered=0)]
 
 
 async def kept_since(db: asyncpg.Pool | asyncpg.Connection) -> dict[str, datetime]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -48,6 +49,8 @@ class ReportPages:
     def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
         self._pool, self._settings = pool, settings
         self._names = Names(settings)
+        #: One at a time, and beside the event loop, in which senders wait for their answer: a PDF may take seconds.
+        self._rendering = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
         ending = r"{ending:(\.(" + "|".join(FORMATS) + r"))?}"
@@ -143,11 +146,14 @@ class ReportPages:
         ending = request.match_info["ending"].lstrip(".")
         if not ending or ending == "html":
             navigation = page.navigation(*report_pages.around(page, period.text, *_neighbours(own, period, now)))
-            return _html(html.page(summary, page.code, page.reader, navigation))
+            async with self._rendering:
+                return _html(await asyncio.to_thread(html.page, summary, page.code, page.reader, navigation))
         form = FORMATS[ending]
         where = "inline" if ending in ("json", "txt", "pdf") else "attachment"
         # A file that is taken along has no page beside it: its links would lead nowhere.
-        body = form.render(summary, page.code, Reader(numbers=page.reader.numbers, agents=page.reader.agents))
+        reader = Reader(numbers=page.reader.numbers, agents=page.reader.agents)
+        async with self._rendering:
+            body = await asyncio.to_thread(form.render, summary, page.code, reader)
         headers = {"Content-Disposition": f'{where}; filename="{form.file_name(summary)}"', "Cache-Control": "no-store",
                    "X-Content-Type-Options": "nosniff"}  # fmt: skip
         charset = None if ending in ("pdf", "xlsx") else "utf-8"

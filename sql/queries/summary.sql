@@ -15,8 +15,9 @@ WHERE c.ended_at IS NULL AND f.value ->> 'grain' = 'handle' AND f.value ->> 'out
 GROUP BY 1, 2, 3;
 
 -- name: facts_of_calls
--- What calls count as that went on in a window. Served by calls_by_time.
+-- What calls (of some outcomes, or all) count as that went on in a window. Served by calls_by_time.
 SELECT source, call_id, started_at, customer, facts FROM calls_going($1, $2::timestamptz, $3::timestamptz)
+WHERE $4::text[] IS NULL OR outcome = ANY ($4)
 ORDER BY started_at, source, call_id;
 
 -- name: most_waiting
