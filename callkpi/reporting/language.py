@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date as Day
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ class Language:
         self._texts = {**all_texts["en"], **all_texts[_FALLBACK.get(code, code)], **all_texts[code]}
         #: Plural forms are those of the language that the text is in.
         self._forms = "ru" if code in ("ru", "kk") else "en"
+        self._dates: dict[Day, str] = {}
 
     def has(self, key: str) -> bool:
         return key in self._texts
@@ -58,6 +60,8 @@ class Language:
 
     # -- numbers ---------------------------------------------------------------------------------------
     def number(self, value: float, decimals: int = 0) -> str:
+        if decimals == 0 and isinstance(value, int) and 0 <= value < 1000:
+            return str(value)
         whole, _, part = f"{abs(value):,.{decimals}f}".partition(".")
         sign = "−" if value < 0 and float(f"{value:.{decimals}f}") else ""
         return sign + whole.replace(",", self.text("thousands")) + (self.text("decimal") + part if part else "")
@@ -105,15 +109,21 @@ class Language:
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
     def time(self, at: datetime, zone: ZoneInfo) -> str:
-        return f"{at.astimezone(zone):%H:%M}"
+        local = at.astimezone(zone)
+        return f"{local.hour:02}:{local.minute:02}"
 
     def date(self, at: datetime, zone: ZoneInfo) -> str:
-        local = at.astimezone(zone)
-        months = self._texts["months"]
-        return self.text(
-            "date", d=str(local.day), dd=f"{local.day:02}", mm=f"{local.month:02}", y=str(local.year),
-            month=months[local.month - 1] if months else "",
-        )  # fmt: skip
+        return self._date(at.astimezone(zone).date())
+
+    def _date(self, day: Day) -> str:
+        shown = self._dates.get(day)
+        if shown is None:
+            months = self._texts["months"]
+            shown = self._dates[day] = self.text(
+                "date", d=str(day.day), dd=f"{day.day:02}", mm=f"{day.month:02}", y=str(day.year),
+                month=months[day.month - 1] if months else "",
+            )  # fmt: skip
+        return shown
 
     def month(self, number: int) -> str:
         """A month by itself, without a day: ``ноябрь``."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from callkpi.reporting.language import Language, language
@@ -77,14 +78,16 @@ class Kind(StrEnum):
     SECONDS_DELTA = "seconds_delta"
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One value, not yet written in a language."""
+_ALL: Mapping[str, str] = MappingProxyType({})
+
+
+class Cell(NamedTuple):
+    """One value, not yet written in a language. A tuple: a shift's tables have tens of thousands."""
 
     value: Any
     kind: Kind = Kind.TEXT
     figure: str = ""  #: it opens to the calls of this figure …
-    only: Mapping[str, str] = field(default_factory=dict)  #: … of this queue, agent, team or outcome …
+    only: Mapping[str, str] = _ALL  #: … of this queue, agent, team or outcome …
     begin: datetime | None = None  #: … and of this window; else of the whole period
     end: datetime | None = None
     call: str = ""  #: it opens to this call
@@ -149,6 +152,10 @@ def _shown(cell: Cell, language: Language, zone: ZoneInfo) -> str:
         return language.text("none")
     if kind is Kind.TEXT:
         return str(value)
+    if kind is Kind.COUNT:
+        return language.number(value)
+    if kind is Kind.SECONDS:
+        return language.clock(value)
     if kind in (Kind.MOMENT, Kind.TIME):
         return language.moment(value, zone) if kind is Kind.MOMENT else language.time(value, zone)
     if kind is Kind.ZONED:
@@ -158,8 +165,7 @@ def _shown(cell: Cell, language: Language, zone: ZoneInfo) -> str:
         sign = "+" if value >= 0.5 else "−" if value <= -0.5 else ""
         return sign + language.clock(abs(value))
     writers: dict[Kind, Callable[[Any], str]] = {
-        Kind.COUNT: language.number, Kind.SHARE: language.share, Kind.SECONDS: language.clock,
-        Kind.DELTA: language.signed, Kind.POINTS: language.points,
+        Kind.SHARE: language.share, Kind.DELTA: language.signed, Kind.POINTS: language.points,
         Kind.PEOPLE: lambda value: language.number(value, 0 if round(value, 1) == round(value) else 1),
     }  # fmt: skip
     return writers[kind](value)
@@ -247,7 +253,7 @@ class _Maker:
     def _work(self, line: AgentLine, names: Sequence[str]) -> Iterator[Cell]:
         for name in names:
             cell = self._judged(line.figures, name, {"agent": line.agent})
-            yield replace(cell, figure="") if name == "pauses" else cell
+            yield cell._replace(figure="") if name == "pauses" else cell
 
     def times(self) -> Table:
         """How the time was spent of those whose states are told."""
@@ -362,7 +368,7 @@ class _MakerOfTeam(_Maker):
         before, goals = self._summary.before, {goal.figure for goal in self._summary.goals if goal.is_of_all}
         rows = [self._summary.figures, before.figures if before is not None else {}, dict.fromkeys(goals, 1)]
         table = self._headline(self._done(HEADLINE_OF_TEAM, rows))
-        opened = tuple((row[0], replace(row[1], only=self._only), *row[2:]) for row in table.rows)
+        opened = tuple((row[0], row[1]._replace(only=self._only), *row[2:]) for row in table.rows)
         return replace(table, rows=opened)
 
     @staticmethod
