@@ -247,6 +247,8 @@ async def test_a_call_that_goes_on_is_the_next_shifts(pool: asyncpg.Pool) -> Non
         assert told == [("native/1", "talking", "Dana", "answered"), ("native/2", "waiting", "", "abandoned")]
         assert summary.most_waiting is not None
         assert (summary.most_waiting.count, summary.most_waiting.begin) == (1, end - timedelta(seconds=50))
+        to_come = await shift(world, "day", "2026-11-24", end - timedelta(seconds=20))
+        assert to_come.handover.open_calls == ()
 
 
 async def test_most_waiting_counts_who_waited_at_once(pool: asyncpg.Pool) -> None:

@@ -457,11 +457,15 @@ async def test_what_a_team_did_is_for_those_who_see_figures_of_people(
     window = f"tenant=acme&from={team_traffic.DAY}&to=2026-11-24"
     asked = (
         PAGE, f"{PAGE}.json", f"api/v1/statistics?tenant=acme&period=shift:sales@{team_traffic.DAY}",
-        f"api/v1/statistics?tenant=acme&period=day:{team_traffic.DAY}&by=shift",
         f"reports/calls?{window}&figure=handled&team=Sales", f"api/v1/behind?{window}&figure=handled&team=sales",
     )  # fmt: skip
     for path in asked:
         assert [(await get(running, path, role))[0] for role in ("viewer", "manager")] == [403, 200], path
+    by_shift, told = f"api/v1/statistics?tenant=acme&period=day:{team_traffic.DAY}&by=shift", {}
+    for role in ("viewer", "manager"):
+        rows = json.loads((await get(running, by_shift, role))[1])["rows"]
+        told[role] = {row["key"]["shift"].partition("@")[0] for row in rows}
+    assert told == {"viewer": {"whole"}, "manager": {"whole", "sales", "named", "support", "within", "odd"}}
     whole = f"api/v1/statistics?tenant=acme&period=shift:whole@{team_traffic.DAY}"
     assert (await get(running, whole, "viewer"))[0] == 200
     assert b"Sellers" not in (await get(running, "reports?tenant=acme", "viewer"))[1]

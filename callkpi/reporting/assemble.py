@@ -250,8 +250,7 @@ class _Assembly:
     async def _handover_of(self, team: teams.Team) -> HandOver:
         """What a team leaves: its calls that went on. No customer waits for a team."""
         at = self.told_until
-        bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
-        calls = [store.call_from_body(row["body"]) for row in bodies]
+        calls = await self._calls_at(at)
         open_calls = [self._open_call(call, at) for call in calls if self._went_on(call, at) and team.holds(call, at)]
         return HandOver(
             waiting_customers=None, of_this_period=None, oldest_missed_at=None, still_waiting=None,
@@ -426,13 +425,19 @@ class _Assembly:
             store.query("summary", "waiting_at"), self.tenant, written_off_before(self.own, at), at, HIDDEN,
             self.period.begin, self._queue_ids, self.as_of, written_off_before(self.own, self.as_of),
         )  # fmt: skip
-        bodies = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
-        calls = [store.call_from_body(row["body"]) for row in bodies]
+        calls = await self._calls_at(at)
         return HandOver(
             waiting_customers=waiting["customers"], of_this_period=waiting["of_period"],
             oldest_missed_at=waiting["oldest"], still_waiting=waiting["still"],
             open_calls=tuple(self._open_call(call, at) for call in calls if self._went_on(call, at)),
         )  # fmt: skip
+
+    async def _calls_at(self, at: datetime) -> list[Call]:
+        """Calls that had begun and not ended; what goes on before a period is none of it."""
+        if at < self.period.begin:
+            return []
+        rows = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
+        return [store.call_from_body(row["body"]) for row in rows]
 
     def _went_on(self, call: Call, at: datetime) -> bool:
         """An expired call went on while its end was awaited; one of another queue is not ours."""

@@ -57,6 +57,7 @@ class Question:
     by: tuple[str, ...] = ()  #: DIMENSIONS, slots.UNITS, "shift", "field:…"
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: dimension -> values, by id or by name
     against: str = ""  #: what to compare with, of periods.AGAINST; "": nothing
+    tells_teams: bool = True  #: of shifts those about a team as well, whose figures are those of people
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -207,7 +208,7 @@ class Statistics:
             found = calendar.shifts_between(tenant, question.tenant, begin, until) if begin < until else []
             layers = []
             for id in calendar.shift_ids(tenant):
-                own = [shift for shift in found if shift.id == id]
+                own = [shift for shift in found if shift.id == id and (question.tells_teams or not shift.team)]
                 if own:
                     limits = _with_shift(only, own[0])
                     cut = slots.by_shift(tenant.zone, own, begin, until, question.units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -52,7 +53,7 @@ def operations(pool: asyncpg.Pool, settings: config.Settings) -> Sequence[Operat
             path="/api/v1/statistics",
             name="statistics",
             summary="Figures of a period, split as asked; `share` is of each figure's own basis (`bases`). By agent "
-            "or team: role manager.",
+            "or team, and of shifts about a team: role manager; by shift others do not see those.",
             subject="Figures",
             parameters=(*QUESTION, choice("against", "Compare with this period.", periods.AGAINST)),
             answer=answer,
@@ -64,19 +65,14 @@ def operations(pool: asyncpg.Pool, settings: config.Settings) -> Sequence[Operat
 async def answered(statistics: Statistics, asked: Asked, against: str = "") -> dict[str, Any]:
     """The figures that are asked for. Raises BadQuery, and Problem where the reader may not see people's."""
     question = _question(asked, against)
-    if _OF_PEOPLE & {*question.by, *question.only} or _is_of_team(question, asked.zone):
+    shift = question.period.shift
+    if _OF_PEOPLE & {*question.by, *question.only} or (shift is not None and shift.team):
         asked.needs(Right.AGENT_FIGURES, "figures of agents")
+    question = replace(question, tells_teams=asked.reader.may(Right.AGENT_FIGURES))
     try:
         return await statistics.answer(question)
     except (BadQuestion, BadPeriod) as error:
         raise BadQuery(str(error)) from None
-
-
-def _is_of_team(question: Question, tenant: config.Tenant) -> bool:
-    """Whether a shift in it is about a team: its figures are those of people then."""
-    shift = question.period.shift
-    by_shift = "shift" in question.by and any(plan.team for plan in tenant.shifts.values())
-    return by_shift or (shift is not None and shift.team != "")
 
 
 def period_of(asked: Asked) -> Period:
