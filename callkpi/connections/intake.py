@@ -85,7 +85,8 @@ class Intake:
                     await self._changed.wait_for(lambda: bool(self._held))
                 await self._write_group()
         finally:
-            with contextlib.suppress(Exception):
+            # Python before 3.11.3 ends a timeout within a cancelled task as cancelled.
+            with contextlib.suppress(Exception, asyncio.CancelledError):
                 async with asyncio.timeout(LAST_SECONDS):
                     while self.held:
                         await self._write_group()
