@@ -20,7 +20,7 @@ from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
 from callkpi.model import Kind, StreamKey
 from callkpi.phone import mask
-from callkpi.projector import Projector, asks_about, members_at
+from callkpi.projector import Projector, asks_about, members_at, restarts_after
 from callkpi.reporting import days
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
@@ -344,6 +344,7 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
         events += [store.event_from_row(record) for record in told]
     asked = asks_about(settings, StreamKey(*key), events)
     others = await members_at(connection, StreamKey(*key), asked)
+    others += (await restarts_after(connection, settings, {StreamKey(*key): events})).values()
     told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
     canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
     stored = await same_call_check.side_body(connection, settings, key)

@@ -19,6 +19,10 @@ UNHEARD = "unheard"
 
 #: Events that tell of an agent rather than of a call live in a stream of that agent.
 AGENT_STREAM = "agent:"
+#: What is of no single call: other calls read it where their reading depends on it.
+MARK_STREAM = "mark:"
+#: Restarts of a whole source: what went on before is over.
+RESTART_STREAM = MARK_STREAM + "restart"
 
 
 class Kind(StrEnum):

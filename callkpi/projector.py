@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,9 @@ from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
 from callkpi.model import (
     AGENT_STREAM,
+    MARK_STREAM,
     MISSED_OUTCOMES,
+    RESTART_STREAM,
     Call,
     CallEvent,
     Direction,
@@ -106,6 +109,10 @@ class _After:
     @property
     def key(self) -> StreamKey:
         return StreamKey(self.call.tenant, self.call.source, self.call.call_id)
+
+
+#: How far marks are from the lines that depend on them.
+_MARK_REACH = timedelta(seconds=5)
 
 
 class _MoreCalls(Exception):
@@ -211,13 +218,17 @@ class Projector:
             return 0
         agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
         worked = {key: span for key, span in spans.items() if key.source == work.SOURCE}
-        calls = {key: span for key, span in spans.items() if key not in agents and key not in worked}
+        marks = {key: span for key, span in spans.items() if key.call_id.startswith(MARK_STREAM)}
+        restarts = {key: span for key, span in marks.items() if key.call_id == RESTART_STREAM}
+        others = {*agents, *worked, *marks}
+        calls = {key: span for key, span in spans.items() if key not in others}
         for key in also:
             calls.setdefault(key, _NEVER)
         self._horizon = groups[0]["horizon"]
         known_days = await days.hold(connection, self._settings.tenants)
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
-        await connection.execute(store.query("projector", "lock_questions" if agents else "lock_questions_shared"))
+        lock = "lock_questions" if agents or restarts else "lock_questions_shared"
+        await connection.execute(store.query("projector", lock))
         after = await self._fold_calls(connection, calls) if calls else []
         if not all(group["counted"] for group in groups):
             live = _spans(group for group in groups if group["counted"]).keys()
@@ -231,6 +242,9 @@ class Projector:
         await _write_waits(connection, after)
         if agents:
             await self._write_agents(connection, agents)
+        if restarts:
+            since = [first for first, _ in restarts.values()]
+            await connection.execute(store.query("projector", "restarted"), *_key_columns(list(restarts))[:2], since)
         await write_work(connection, worked)
         await self._write_fates(connection, after, customers, worked)
         await self._add_rollups(connection, after)
@@ -247,11 +261,14 @@ class Projector:
     ) -> list[_After]:
         locked = await self._lock(connection, spans)
         events = await self._events(connection, locked)
-        parts = self._unsealed(_joined(locked, events, self._rules), locked)
+        kin = await self._kin(connection, locked, events)
+        parts = self._unsealed(_joined(locked, events, self._rules, kin), locked)
         alone = {key: state for key, state in locked.items() if self._rule_of(key) is None} if self._rules else locked
         before = await self._before(connection, alone)
         told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
         others = await self._ask(connection, told_of)
+        for root, restart in (await restarts_after(connection, self._settings, told_of)).items():
+            others.setdefault(root, []).append(restart)
         now = datetime.now(UTC)
         result, keys = [], []
         for root, members in parts.items():
@@ -353,6 +370,45 @@ class Projector:
             return {}
         await connection.execute(store.query("projector", "write_questions"), *map(list, zip(*rows, strict=True)))
         return {root: await members_at(connection, root, asks) for root, asks in asked.items() if asks}
+
+    async def _kin(
+        self,
+        connection: asyncpg.Connection,
+        locked: Mapping[StreamKey, _Locked],
+        events: Mapping[StreamKey, Sequence[CallEvent]],
+    ) -> list[tuple[StreamKey, StreamKey]]:
+        """Calls that are one although no id ties them. Raises _MoreCalls for one not locked that may be."""
+        named = await self._named_as_kin(connection, events)
+        missing = {other for others in named.values() for other in others if other not in locked}
+        if missing:
+            raise _MoreCalls(missing)
+        result = []
+        for key, others in named.items():
+            source = self._settings.sources[key.source]
+            is_one = SOURCE_TYPES[source.kind].is_one
+            result += [(key, o) for o in others if is_one(events.get(key, ()), events.get(o, ()), source)]
+        return result
+
+    async def _named_as_kin(
+        self, connection: asyncpg.Connection, events: Mapping[StreamKey, Sequence[CallEvent]]
+    ) -> dict[StreamKey, list[StreamKey]]:
+        """Calls that may be of these, by what they and the marks that they depend on say."""
+        told = {key: list(mine) for key, mine in events.items() if key.source in self._settings.sources}
+        asked = [
+            (key, key._replace(call_id=stream), at)
+            for key, mine in told.items()
+            for stream, at in SOURCE_TYPES[self._settings.sources[key.source].kind].marks(mine).items()
+        ]
+        if asked:
+            streams, times = sorted({stream for _, stream, _ in asked}), [at for _, _, at in asked]
+            marks = await marks_of(connection, streams, min(times) - _MARK_REACH, max(times) + _MARK_REACH)
+            for key, stream, _ in asked:
+                told[key] += marks[stream]
+        named = {
+            key: {key._replace(call_id=o) for o in SOURCE_TYPES[self._settings.sources[key.source].kind].kin(mine)}
+            for key, mine in told.items()
+        }
+        return {key: sorted(others - {key}) for key, others in named.items() if others}
 
     def _fold(
         self, root: StreamKey, events: Sequence[CallEvent], now: datetime, members: Sequence[CallEvent]
@@ -627,6 +683,7 @@ class Projector:
         first = min(span[0] for span in agents.values())
         last = max(span[1] for span in agents.values())
         await connection.execute(store.query("projector", "write_agent_states"), *columns, first, last)
+        await connection.execute(store.query("projector", "write_members_seen"), *columns, first, last)
         await connection.execute(store.query("projector", "write_agent_rollups"), *columns, first, last)
         await connection.execute(store.query("projector", "ask_again"), *columns, first, last)
 
@@ -671,6 +728,37 @@ async def members_at(
     columns = [[call.tenant] * len(asked), [call.source] * len(asked), [q for q, _ in asked], [at for _, at in asked]]
     rows = await connection.fetch(store.query("projector", "members_at"), *columns)
     return [store.event_from_row(row) for row in rows]
+
+
+async def marks_of(
+    connection: asyncpg.Connection, streams: Sequence[StreamKey], since: datetime, until: datetime
+) -> dict[StreamKey, list[CallEvent]]:
+    """What these streams of marks say in a span of time, in order."""
+    result: dict[StreamKey, list[CallEvent]] = defaultdict(list)
+    for row in await connection.fetch(store.query("projector", "events_of"), *_key_columns(streams), since, until):
+        result[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+    return {key: sorted(result[key], key=lambda event: event.order) for key in streams}
+
+
+async def restarts_after(
+    connection: asyncpg.Connection, settings: config.Settings, told_of: Mapping[StreamKey, Sequence[CallEvent]]
+) -> dict[StreamKey, CallEvent]:
+    """The first restart of its source after the last event of each call, for sources whose restarts end calls."""
+    last: dict[StreamKey, datetime] = {}
+    for root, events in told_of.items():
+        source = settings.sources.get(root.source)
+        if events and source is not None and SOURCE_TYPES[source.kind].ends_at_restart:
+            last[root] = max(event.at for event in events)
+    if not last:
+        return {}
+    streams = sorted({root._replace(call_id=RESTART_STREAM) for root in last})
+    marks = await marks_of(connection, streams, min(last.values()), datetime.max.replace(tzinfo=UTC))
+    result = {}
+    for root, at in last.items():
+        told = marks[root._replace(call_id=RESTART_STREAM)]
+        if (index := bisect_right(told, at, key=lambda event: event.at)) < len(told):
+            result[root] = told[index]
+    return result
 
 
 # -- plain helpers ----------------------------------------------------------------------------------------
@@ -721,6 +809,7 @@ def _joined(
     locked: Mapping[StreamKey, _Locked],
     events: Mapping[StreamKey, Sequence[CallEvent]],
     rules: Mapping[str, same_call.Rule],
+    kin: Iterable[tuple[StreamKey, StreamKey]],
 ) -> dict[StreamKey, list[StreamKey]]:
     """The calls of one source that are one, under the least of their keys. Raises _MoreCalls for one not locked."""
     leader = {key: key._replace(call_id=state.root) for key, state in locked.items()}
@@ -740,7 +829,7 @@ def _joined(
     missing = {other for _, other in links if other not in locked}
     if missing:
         raise _MoreCalls(missing)
-    for one, other in links:
+    for one, other in (*links, *kin):
         low, high = sorted((find(one), find(other)))
         leader[high] = low
     parts: dict[StreamKey, list[StreamKey]] = defaultdict(list)

@@ -10,7 +10,7 @@ from typing import Any
 
 from callkpi import config
 from callkpi.funnel import Thresholds, fold
-from callkpi.model import AGENT_STREAM, Call, CallEvent, LegEnd, Outcome
+from callkpi.model import AGENT_STREAM, MARK_STREAM, RESTART_STREAM, Call, CallEvent, Kind, LegEnd, Outcome
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context
 
@@ -54,13 +54,30 @@ def read(told: Iterable[Any], now: datetime, **settings: Any) -> tuple[list[Call
         streams[event.call_id].append(event)
     states = [e for call_id, stream in streams.items() if call_id.startswith(AGENT_STREAM) for e in stream]
     calls = []
-    for stream in _joined({key: told for key, told in streams.items() if not key.startswith(AGENT_STREAM)}):
-        root = min(event.call_id for event in stream)
-        calls.append(fold(root, ASTERISK.interpret(stream, source, states), Thresholds(TENANT), now))
+    restarts = sorted(streams.get(RESTART_STREAM, ()), key=lambda event: event.at)
+    told_of = {key: told for key, told in streams.items() if not key.startswith((AGENT_STREAM, MARK_STREAM))}
+    for stream in _joined(told_of, _kin(streams, source)):
+        root, last = min(event.call_id for event in stream), max(event.at for event in stream)
+        restart = [event for event in restarts if event.at > last][:1]
+        canonical = ASTERISK.interpret(stream, source, [*states, *restart])
+        if told := [event for event in canonical if event.kind is not Kind.SIGNAL]:
+            calls.append(fold(root, told, Thresholds(TENANT), now))
     return calls, states
 
 
-def _joined(streams: dict[str, list[CallEvent]]) -> list[list[CallEvent]]:
+def _kin(streams: dict[str, list[CallEvent]], source: config.Source) -> list[tuple[str, str]]:
+    """Ids that the source takes for one call, as the projector asks it."""
+    result = []
+    for key, mine in streams.items():
+        if key.startswith((AGENT_STREAM, MARK_STREAM)):
+            continue
+        told = [*mine, *(mark for stream in ASTERISK.marks(mine) for mark in streams.get(stream, ()))]
+        others = [other for other in ASTERISK.kin(told) if other != key and other in streams]
+        result += [(key, other) for other in others if ASTERISK.is_one(mine, streams[other], source)]
+    return result
+
+
+def _joined(streams: dict[str, list[CallEvent]], kin: Sequence[tuple[str, str]]) -> list[list[CallEvent]]:
     """Calls that say that they are one, as the projector joins them."""
     leader = {call_id: call_id for call_id in streams}
 
@@ -74,6 +91,9 @@ def _joined(streams: dict[str, list[CallEvent]]) -> list[list[CallEvent]]:
             if event.linked_to in leader:
                 low, high = sorted((find(event.call_id), find(event.linked_to)))
                 leader[high] = low
+    for one, other in kin:
+        low, high = sorted((find(one), find(other)))
+        leader[high] = low
     result: dict[str, list[CallEvent]] = defaultdict(list)
     for call_id, stream in streams.items():
         result[find(call_id)] += stream

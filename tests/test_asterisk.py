@@ -9,7 +9,7 @@ import pytest
 
 from callkpi import config, kpi
 from callkpi.funnel import Thresholds, fold
-from callkpi.model import Call, Direction, Kind, Outcome
+from callkpi.model import AGENT_STREAM, MARK_STREAM, Call, Direction, Kind, Outcome
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery, Malformed
 from tests.world import World
@@ -40,7 +40,8 @@ def calls_of(*stream: dict[str, str] | str, **settings: Any) -> dict[str, Call]:
     assert parsed.rejected == []
     by_call: dict[str, list[Any]] = {}
     for event in parsed.events:
-        by_call.setdefault(event.call_id, []).append(event)
+        if not event.call_id.startswith((AGENT_STREAM, MARK_STREAM)) and "half_of" not in event.detail:
+            by_call.setdefault(event.call_id, []).append(event)
     limits = Thresholds(config.Tenant(region="KZ"))
     return {key: fold(key, ASTERISK.interpret(told, source), limits, NOW) for key, told in by_call.items()}
 
@@ -283,7 +284,7 @@ def test_a_conversation_that_ends_as_the_next_stay_begins() -> None:
 
 def test_lines_that_concern_no_call_are_ignored_and_broken_ones_are_rejected() -> None:
     context = Context("pbx", "acme", SOURCE, NOW)
-    parsed = ASTERISK.parse([f"{int(T0)}|NONE|NONE|NONE|QUEUESTART|", f"{int(T0)}|1", "x|1.1|q|a|ABANDON|1"], context)
+    parsed = ASTERISK.parse([f"{int(T0)}|NONE|NONE|NONE|CONFIGRELOAD|", f"{int(T0)}|1", "x|1.1|q|a|ABANDON|1"], context)
     assert (parsed.ignored, len(parsed.events), len(parsed.rejected)) == (1, 0, 2)
 
 

@@ -21,13 +21,13 @@ What a forwarder may leave out, as tests/test_asterisk_forwarders.py measures it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Kind
+from callkpi.model import RESTART_STREAM, CallEvent, Kind
 from callkpi.sources import asterisk_ami, asterisk_calls, asterisk_cdr, asterisk_cel, asterisk_queue_log, base
 from callkpi.sources.base import Context, Delivery
 
@@ -40,12 +40,9 @@ class Asterisk(base.SourceType):
         return base.decode_json_or_lines(delivery.body, parse_float=str)
 
     def parse(self, payload: Any, context: Context) -> base.Parsed:
-        """What has no time of its own has the order of its delivery."""
+        """What has no time of its own has the order of its delivery, and so has what is of one second."""
         parsed = super().parse(payload, context)
-        parsed.events = [
-            replace(event, at=event.at + timedelta(microseconds=place)) if event.timeless else event
-            for place, event in enumerate(parsed.events)
-        ]
+        parsed.events = [_in_its_place(event, place) for place, event in enumerate(parsed.events)]
         return parsed
 
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
@@ -62,6 +59,17 @@ class Asterisk(base.SourceType):
         ami = [event for event in events if event.kind is Kind.SIGNAL and "Event" in event.detail]
         return asterisk_calls.asks_about(ami, settings) if ami else ()
 
+    ends_at_restart = True
+
+    def marks(self, events: Sequence[CallEvent]) -> Mapping[str, datetime]:
+        return asterisk_queue_log.marks(events)
+
+    def kin(self, events: Sequence[CallEvent]) -> Collection[str]:
+        return asterisk_queue_log.kin(events)
+
+    def is_one(self, events: Sequence[CallEvent], other: Sequence[CallEvent], settings: config.Source) -> bool:
+        return asterisk_queue_log.is_one(events, other, settings)
+
     def known_as(self, events: Sequence[CallEvent]) -> Collection[str]:
         """Uniqueids of its channels: connectors write one of them into a CRM, most of them the first."""
         created = (e.detail for e in events if e.detail.get("Event") == "Newchannel")
@@ -70,16 +78,24 @@ class Asterisk(base.SourceType):
     def interpret(
         self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
     ) -> Sequence[CallEvent]:
+        restart = next((event for event in members if event.call_id == RESTART_STREAM), None)
+        members = [event for event in members if event is not restart]
         told: dict[str, list[CallEvent]] = {"Event": [], "verb": [], "Cel": [], "Cdr": [], "": []}
         for event in events:
             told[next((key for key in told if key in event.detail), "")].append(event)
         result = [event for event in told[""] if event.kind is not Kind.SIGNAL]
         if ami := told["Event"]:
-            result += asterisk_calls.interpret(ami, settings, members)
+            result += asterisk_calls.interpret(ami, settings, members, restart)
         if lines := told["verb"]:
-            result += asterisk_queue_log.interpret(lines)
+            result += asterisk_queue_log.interpret(lines, restart)
         if ami or lines:
             return result  # what was heard is better than its records
         if cel := told["Cel"]:
             return [*result, *asterisk_calls.interpret(asterisk_cel.signals(cel), settings, members)]
         return [*result, *(asterisk_cdr.interpret(told["Cdr"], settings) if told["Cdr"] else [])]
+
+
+def _in_its_place(event: CallEvent, place: int) -> CallEvent:
+    later = timedelta(microseconds=place)
+    at = event.at + later if event.timeless else event.at
+    return replace(event, at=at, received_at=event.received_at + later)

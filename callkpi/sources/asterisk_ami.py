@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Kind
+from callkpi.model import AGENT_STREAM, RESTART_STREAM, AgentState, CallEvent, Kind
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
 
@@ -52,6 +53,8 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 #: Made by callkpi itself: see :mod:`.asterisk_resync`.
 RESYNC_CALL = "ResyncCall"
+#: These end everything that went on before.
+_RESTARTS = ("FullyBooted", "Shutdown")
 #: How members change: the state after it, and the word of queue_log for it.
 _MEMBER_EVENTS = {
     "QueueMemberAdded": (AgentState.AVAILABLE, "ADDMEMBER"),
@@ -74,7 +77,7 @@ _JOINING = {"AttendedTransfer", "BlindTransfer", "Pickup", "UnParkedCall"}
 _HEADERS = {
     name.lower(): name
     for name in (
-        "Event", "Timestamp", "received_at", "Result", "Paused", "PausedReason", "Status", "Wrapuptime",
+        "Event", "Timestamp", "received_at", "Result", "Paused", "PausedReason", "Status", "Uptime", "Wrapuptime",
         *_LINKED_IDS, "TargetLinkedid", "SecondTransfererLinkedid", "TransfereeLinkedid", "TransferTargetLinkedid",
         "RetrieverLinkedid", *(header for kept in _KEPT.values() for header in kept),
     )
@@ -95,6 +98,8 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
         raise Rejected("Event: is missing; an AMI event has a header Event")
     if name == RESYNC_CALL:
         return _resync(raw, context)
+    if name in _RESTARTS:
+        return _restart(name, raw, context)
     kept = _KEPT.get(name)
     if kept is None and name not in _MEMBER_EVENTS:
         return []
@@ -115,6 +120,16 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
     detail = {key: str(item[key])[:255] for key in kept if item.get(key) not in (None, "")}
     signal = _event(item, context, call_id=call_id, kind=Kind.SIGNAL, detail={"Event": name, **detail})
     return [signal, *_links(signal, call_id, sorted(set(linked) - {call_id}), name)]
+
+
+def _restart(name: str, raw: Mapping[str, Any], context: Context) -> list[CallEvent]:
+    """When Asterisk began anew, or ends. Each manager who logs in is told FullyBooted, too: Uptime says since when."""
+    item = {_HEADERS.get(key.lower(), key): value for key, value in raw.items()}
+    uptime = str(item.get("Uptime", ""))
+    if name == "FullyBooted" and not uptime.isdecimal():
+        return []
+    told = _event(item, context, call_id=RESTART_STREAM, kind=Kind.SIGNAL, detail={"Event": name})
+    return [replace(told, at=told.at - timedelta(seconds=int(uptime)))] if name == "FullyBooted" else [told]
 
 
 def _resync(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:

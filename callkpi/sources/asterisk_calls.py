@@ -59,9 +59,22 @@ _GIVEN_UP = {
 
 
 def interpret(
-    events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
+    events: Sequence[CallEvent],
+    settings: config.Source,
+    members: Sequence[CallEvent] = (),
+    restart: CallEvent | None = None,
 ) -> list[CallEvent]:
-    """All AMI events of one call as canonical events."""
+    """All AMI events of one call as canonical events. *restart*: the first one of the exchange after them."""
+    result = _interpreted(events, settings, members)
+    if restart is not None and not any(event.kind is Kind.ENDED and not event.leg for event in result):
+        # Nothing of it is there any more: as if Asterisk had been asked then and had named no channel.
+        nothing = {"Event": RESYNC_CALL, "Channels": "[]", "Waits": "[]", "Talks": "[]"}
+        gone = replace(restart, call_id=min(event.call_id for event in events), detail=nothing)
+        result = _interpreted([*events, gone], settings, members)
+    return result
+
+
+def _interpreted(events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent]) -> list[CallEvent]:
     scene = scene_of(events, settings, members)
     origin = origin_of(scene, settings)
     result = [_started(scene, origin)]

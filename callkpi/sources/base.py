@@ -132,6 +132,24 @@ class SourceType:
         """Queues and moments: what their members were doing then, the call alone does not tell."""
         return ()
 
+    #: Whether a restart of the source ends what went on before it: see :data:`callkpi.model.RESTART_STREAM`.
+    ends_at_restart = False
+
+    def marks(self, events: Sequence[CallEvent]) -> Mapping[str, datetime]:
+        """Streams of marks (:data:`callkpi.model.MARK_STREAM`) on which it depends whether others are of this call.
+
+        With the time about which the mark is.
+        """
+        return {}
+
+    def kin(self, events: Sequence[CallEvent]) -> Collection[str]:
+        """Ids of calls that may be one with the call of *events*, which are its own and the marks that it asked for."""
+        return ()
+
+    def is_one(self, events: Sequence[CallEvent], other: Sequence[CallEvent], settings: config.Source) -> bool:
+        """Whether two calls of which one named the other as kin are one call."""
+        return False
+
     def known_as(self, events: Sequence[CallEvent]) -> Collection[str]:
         """Ids besides the call's own by which another system may name this call."""
         return ()
@@ -141,7 +159,8 @@ class SourceType:
     ) -> Sequence[CallEvent]:
         """All events of one call in canonical kinds, from the whole call. Must not depend on the order.
 
-        *members*: the last states of the members of the queues that it asks about, at the moments.
+        *members*: the last states of the members of the queues that it asks about, at the moments; and the first
+        restart after the call's last event, where restarts end calls.
         """
         return events
 

@@ -63,12 +63,20 @@ SELECT tenant, agent_source, agent FROM agent_legs WHERE end_ms > $2;
 SELECT s.* FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
     AS wanted (tenant, source, agent, since, until)
 CROSS JOIN LATERAL (
-    SELECT wanted.tenant, wanted.source, wanted.agent, wanted.since, j.at, j.event_id,
+    SELECT wanted.tenant, wanted.source, wanted.agent, wanted.since, j.at,
+        to_char(j.received_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') || j.event_id AS event_id, -- their order
         coalesce(j.body ->> 'queue', '') AS queue, coalesce(j.body ->> 'state', '') AS state,
         coalesce(j.body ->> 'reason', '') AS reason, coalesce((j.body ->> 'wrap_ms')::bigint, 0) AS wrap
     FROM journal j
     WHERE j.tenant = wanted.tenant AND j.source = wanted.source AND j.call_id = 'agent:' || wanted.agent
-        AND j.at >= wanted.since AND j.at < wanted.until AND j.kind = 'agent_state' OFFSET 0
+        AND j.at >= wanted.since AND j.at < wanted.until AND j.kind = 'agent_state'
+        -- A ring says that its member is there, where nothing better has told of him for a shift.
+        AND (j.body ->> 'code' IS DISTINCT FROM 'SEEN' OR NOT EXISTS (
+            SELECT 1 FROM journal b
+            WHERE b.tenant = j.tenant AND b.source = j.source AND b.call_id = j.call_id AND b.kind = 'agent_state'
+                AND b.at > j.at - interval '12 hours' AND b.at <= j.at + interval '2 seconds'
+                AND b.body ->> 'queue' = j.body ->> 'queue' AND b.body ->> 'code' IS DISTINCT FROM 'SEEN'))
+    OFFSET 0
 ) AS s;
 
 -- name: legs_between

@@ -243,7 +243,8 @@ WHERE (m.started_at, m.customer, m.line, m.queue, m.outcome, m.fate, m.called_ba
                       excluded.fate, excluded.called_back_at, excluded.reached_at);
 
 -- name: write_agent_states
--- The latest state of each agent in each queue, from the events of a span, whatever their order of arrival.
+-- The latest state of each agent in each queue, from the events of a span, whatever their order of arrival. Of one
+-- moment (queue_log has whole seconds) it is the one that came last: it was written last.
 INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason)
 SELECT DISTINCT ON (j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''))
     j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at, j.event_id,
@@ -251,10 +252,28 @@ SELECT DISTINCT ON (j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 JOIN journal j USING (tenant, source, call_id)
 WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz AND j.kind = 'agent_state'
+    AND j.body ->> 'code' IS DISTINCT FROM 'SEEN'
+ORDER BY j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at DESC,
+    j.received_at DESC, j.event_id DESC
+ON CONFLICT (tenant, source, agent, queue) DO UPDATE SET
+    at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason
+WHERE s.at < excluded.at OR (s.at = excluded.at AND s.event_id <> excluded.event_id)
+    OR (s.event_id LIKE '%.SEEN' AND s.at < excluded.at + interval '12 hours');
+
+-- name: write_members_seen
+-- Members who were rung and of whom nothing else has told for a shift: the configuration alone put them into the queue.
+INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason)
+SELECT DISTINCT ON (j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''))
+    j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at, j.event_id,
+    j.body ->> 'state', ''
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+JOIN journal j USING (tenant, source, call_id)
+WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz AND j.kind = 'agent_state' AND j.body ->> 'code' = 'SEEN'
 ORDER BY j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at DESC, j.event_id DESC
 ON CONFLICT (tenant, source, agent, queue) DO UPDATE SET
     at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason
-WHERE (s.at, s.event_id) < (excluded.at, excluded.event_id);
+WHERE (s.event_id LIKE '%.SEEN' AND (s.at, s.event_id) < (excluded.at, excluded.event_id))
+    OR (s.event_id NOT LIKE '%.SEEN' AND s.at <= excluded.at - interval '12 hours');
 
 -- name: write_agent_rollups
 -- Count the quarters of an hour that the events of a span touch again, from the journal.
@@ -283,6 +302,19 @@ SELECT pg_advisory_xact_lock_shared(hashtext('callkpi.member_questions'));
 -- Wait until those who ask have written their questions down.
 SELECT pg_advisory_xact_lock(hashtext('callkpi.member_questions'));
 
+-- name: restarted
+-- Put up for folding again what went on in sources when they were restarted. Served by calls_open.
+INSERT INTO pending (tenants, sources, call_ids, first_at, last_at)
+SELECT array_agg(k.tenant), array_agg(k.source), array_agg(k.call_id), array_agg(k.first_at), array_agg(k.last_at)
+FROM (
+    SELECT DISTINCT c.tenant, c.source, c.call_id
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS restart (tenant, source, at)
+    JOIN calls c ON c.tenant = restart.tenant AND c.source = restart.source
+    WHERE c.outcome = 'open'
+) AS old
+JOIN call_keys k USING (tenant, source, call_id)
+HAVING count(*) > 0;
+
 -- name: members_at
 -- The last state of each member of these queues at a moment. Where the last one of all is not later, it is that one, or
 -- one behind it that is journalled and not projected yet. Served by the journal's primary key.
@@ -293,7 +325,7 @@ CROSS JOIN LATERAL (
     WHERE e.tenant = asked.tenant AND e.source = asked.source AND e.call_id = 'agent:' || s.agent
         AND e.at BETWEEN CASE WHEN s.at <= asked.at THEN s.at ELSE asked.at - interval '30 days' END AND asked.at
         AND e.kind = 'agent_state' AND e.body ->> 'queue' = asked.queue
-    ORDER BY e.at DESC, e.event_id DESC LIMIT 1
+    ORDER BY e.at DESC, e.received_at DESC, e.event_id DESC LIMIT 1
 ) AS m;
 
 -- name: write_questions
