@@ -46,7 +46,7 @@ async def load(settings: config.Settings, name: str, path: Path, progress: Progr
     if source is None or source.kind is not config.SourceKind.ASTERISK:
         raise Failed(f"--source: {name!r} is no source of kind asterisk; --file is for its CEL and CDR")
     try:
-        rows = list(read(path))
+        rows = asterisk_cel.tied(list(read(path)))
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise Failed(f"{path}: can't be read: {error}") from None
     async with database(settings, role="backfill") as pool:

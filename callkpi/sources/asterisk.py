@@ -41,7 +41,7 @@ class Asterisk(base.SourceType):
 
     def parse(self, payload: Any, context: Context) -> base.Parsed:
         """What has no time of its own has the order of its delivery, and so has what is of one second."""
-        parsed = super().parse(payload, context)
+        parsed = super().parse(asterisk_cel.tied(payload), context)
         parsed.events = [_in_its_place(event, place) for place, event in enumerate(parsed.events)]
         return parsed
 
