@@ -74,10 +74,12 @@ def interpret(records: Sequence[CallEvent], settings: config.Source) -> list[Cal
     for name in dict.fromkeys(_queue(r) for r in queued):
         mine = [r for r in queued if _queue(r) == name]
         result += _stay(name, mine)
-    result += [event for r in ordered if r not in queued for event in _dial(r, direction)]
+    result += [event for r in ordered if r not in queued for event in _dial(r, direction, _beaten(r, ordered))]
     cause = (
         "" if queued or any(_answered(r) for r in ordered) else _OUTCOMES.get(last.detail.get("disposition", ""), "")
     )
+    if any(r.detail.get("lastapp") == "VoiceMail" for r in ordered) and not any(_answered(r) for r in ordered):
+        cause = Outcome.VOICEMAIL
     return [*result, _tell(last, Kind.ENDED, ".call", at=_at(last, "end"), cause=cause)]
 
 
@@ -132,7 +134,17 @@ def _stay(queue: str, records: Sequence[CallEvent]) -> list[CallEvent]:
     ]
 
 
-def _dial(record: CallEvent, direction: Direction) -> list[CallEvent]:
+def _beaten(record: CallEvent, records: Sequence[CallEvent]) -> bool:
+    """Whether a phone was dialled together with that of a colleague, who was faster: each has a record."""
+    detail = record.detail
+    return any(
+        _answered(other) and other.at == record.at and other.detail.get("channel") == detail.get("channel")
+        for other in records
+        if other is not record and other.detail.get("lastdata") == detail.get("lastdata")
+    )
+
+
+def _dial(record: CallEvent, direction: Direction, is_beaten: bool) -> list[CallEvent]:
     """Who was dialled outside of a queue."""
     detail = record.detail
     if not detail.get("dstchannel"):
@@ -141,7 +153,7 @@ def _dial(record: CallEvent, direction: Direction) -> list[CallEvent]:
     who = {"agent": agent, "leg": detail["dstchannel"]}
     told = [_tell(record, Kind.RINGING, **who)]
     if not _answered(record):
-        end = _ENDS.get(detail.get("disposition", ""), LegEnd.NO_ANSWER)
+        end = LegEnd.CANCELLED if is_beaten else _ENDS.get(detail.get("disposition", ""), LegEnd.NO_ANSWER)
         return [*told, _tell(record, Kind.NOT_TAKEN, cause=end, at=_at(record, "end"), **who)]
     answer = _at(record, "answer") if "answer" in detail else record.at
     talk = 1000 * int(detail["billsec"]) if detail.get("billsec", "").isdigit() else None

@@ -32,7 +32,7 @@ from callkpi.sources import base, freeswitch_calls, freeswitch_esl
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import Facts, end_is_last
 from callkpi.sources.forms import parse_form
-from callkpi.sources.freeswitch_record import OUTCOMES, RANK_OUTSIDE, Record, decoded, profile_of
+from callkpi.sources.freeswitch_record import OUTCOMES, RANK_OUTSIDE, Record, decoded, heard_by_caller, profile_of
 
 
 class FreeSwitch(base.SourceType):
@@ -70,7 +70,7 @@ class FreeSwitch(base.SourceType):
         self, events: Sequence[CallEvent], settings: config.Source, members: Sequence[CallEvent] = ()
     ) -> Sequence[CallEvent]:
         signals = [event for event in events if event.kind is Kind.SIGNAL]
-        records = [event for event in events if event.kind is not Kind.SIGNAL]
+        records = heard_by_caller([event for event in events if event.kind is not Kind.SIGNAL])
         told = freeswitch_calls.interpret(signals, records, settings) if signals else records
         inbound = any(e.direction is Direction.INBOUND for e in told)
         return end_is_last([e for e in told if inbound or e.rank != RANK_OUTSIDE])

@@ -28,10 +28,9 @@ from callkpi import config
 from callkpi.model import UNHEARD, CallEvent, Direction, Kind, LegEnd, Outcome, millis
 from callkpi.sources.base import Rejected
 from callkpi.sources.freeswitch_esl import ASKED
-from callkpi.sources.freeswitch_record import CANCELLED, RANK_OUTSIDE, Record, ring_end
+from callkpi.sources.freeswitch_record import CANCELLED, RANK_OUTSIDE, TRANSFERS, Record, ring_end
 from callkpi.sources.freeswitch_scene import AT_ONCE, Channel, Offer, Scene, Stay, is_unheard, scene_of, talks
 
-TRANSFERS = {"BLIND_TRANSFER": "blind", "ATTENDED_TRANSFER": "attended"}
 #: mod_callcenter takes the time of a stay twice, in whole seconds, around the caller's answer.
 _SAME_STAY = timedelta(seconds=3)
 #: Causes of an offer to an agent whose phone did not ring.

@@ -6,7 +6,8 @@ Both are made of the same channel variables, so they are read by the same code.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
@@ -39,6 +40,8 @@ CANCELLED = {
     "BREAK_OUT": Outcome.ABANDONED, "TIMEOUT": Outcome.TIMED_OUT, "NO_AGENT_TIMEOUT": Outcome.LEFT_EMPTY,
     "EXIT_WITH_KEY": Outcome.EXITED, "NONE": Outcome.ABANDONED,
 }  # fmt: skip
+#: The cause with which an agent's channel ends who has transferred the call.
+TRANSFERS = {"BLIND_TRANSFER": "blind", "ATTENDED_TRANSFER": "attended"}
 #: Marks the leg of an outside number: an agent's mobile in a call to us, the customer himself in a call of ours.
 RANK_OUTSIDE = -1
 _RING_ENDS = {"NO_ANSWER", "NO_USER_RESPONSE", "ALLOTTED_TIMEOUT", "PROGRESS_TIMEOUT"}
@@ -114,6 +117,8 @@ class Record:
         if answered is None:
             return [*events, self.event(Kind.NOT_TAKEN, self.ended, cause=ring_end(self.cause), **common)]
         hold = self.facts.milliseconds("hold_accum_seconds")
+        if (how := TRANSFERS.get(self.cause)) is not None:
+            events.append(self.event(Kind.TRANSFERRED, self.ended, cause=how, leg=self.uuid, rank=rank))
         return [
             *events,
             self.event(Kind.ANSWERED, answered, **common),
@@ -237,3 +242,34 @@ class Record:
         if disposition.startswith("recv_"):
             return caller
         return called if disposition == "send_bye" and self.time("bridge") else ""
+
+
+def heard_by_caller(records: Sequence[CallEvent]) -> list[CallEvent]:
+    """The records of one call without answers that reached nobody.
+
+    A phone may be picked up when the caller has gone already, or the agent may not have confirmed: his own channel
+    was answered then, and the record of the caller's channel knows of no conversation, or ended before.
+    """
+    start = next((event for event in records if event.kind is Kind.STARTED), None)
+    if start is None:
+        return list(records)
+    own = [event for event in records if event.event_id.partition(".")[0] == start.event_id.partition(".")[0]]
+    talked = any(event.kind is Kind.ANSWERED for event in own)
+    over = min((event.at for event in own if event.kind is Kind.ENDED and not event.leg), default=None)
+    given_up = {event.queue: event.at for event in own if event.kind is Kind.LEFT_QUEUE}
+    late = {
+        event.leg
+        for event in records
+        if event.kind is Kind.ANSWERED and event not in own
+        if not talked or (over is not None and event.at > over) or event.at > given_up.get(event.queue, event.at)
+    }
+    return [told for event in records if (told := _unanswered(event, late)) is not None]
+
+
+def _unanswered(event: CallEvent, legs: Collection[str]) -> CallEvent | None:
+    """An event of a leg whose answer was none: it rang, and then stopped."""
+    if event.leg not in legs or event.kind is Kind.RINGING:
+        return event
+    if event.kind is Kind.ANSWERED:
+        return replace(event, kind=Kind.NOT_TAKEN, event_id=f"{event.event_id}.none", cause=LegEnd.CANCELLED)
+    return None
