@@ -198,6 +198,8 @@ class Ingest:
     async def _keep(
         self, parsed: Parsed, context: Context, source_type: SourceType, *, is_voice: bool = True, counted: bool = True
     ) -> Receipt:
+        for note in parsed.notes:
+            log.warning("ingest.guessed", source=context.source, note=note)
         if parsed.rejected:
             await self._reject(context, source_type.media_type, parsed.rejected)
         await self._forget(parsed, context.source)

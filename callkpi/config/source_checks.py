@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 
@@ -104,6 +105,8 @@ def _live_problems(where: str, source: Source) -> Iterator[str]:
                 yield f"{where}.{key}: is required with ami_address; write what manager.conf has, one line of text"
         if source.queue_log:
             yield f"{where}.queue_log: with ami_address each call would count twice; keep one of the two"
+    if source.encoding and not _is_encoding(source.encoding):
+        yield f"{where}.encoding: no such encoding; write for example cp1251"
     if source.queue_log and not source.queue_log.startswith("/"):
         yield f"{where}.queue_log: must be a whole path, e.g. /var/log/asterisk/queue_log"
 
@@ -186,3 +189,11 @@ def rest_secrets(url: str) -> tuple[str, ...]:
     """What must be seen of a webhook's address nowhere: all of it, and its secret part. The longest first."""
     match = REST_URL.fullmatch(url)
     return (url, match[4]) if match else (url,) if url else ()
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return False
+    return True

@@ -345,6 +345,7 @@ class Source:
     ami_secret: str = setting("", "asterisk: its secret")
     ami_tls: bool = setting(False, "asterisk: the address speaks TLS (tlsenable in manager.conf, port 5039)")
     ami_ca: str = setting("", "asterisk: file with the certificate to trust; empty: the system's authorities")
+    encoding: str = setting("", "asterisk: of names in queue_log, such as cp1251; empty: UTF-8, else cp1251 by a guess")
     queue_log: str = setting("", "asterisk: this file is followed, e.g. /var/log/asterisk/queue_log; not with AMI")
 
     cdr_fields: tuple[str, ...] = setting(THREECX_FIELDS, "threecx: the fields of its CDR output, in their order")

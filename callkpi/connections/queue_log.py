@@ -24,6 +24,7 @@ from callkpi.connections.keeping import Reason, Status, Trouble
 from callkpi.connections.office import Office
 from callkpi.journal import JournalUnavailable, Unstorable
 from callkpi.model import from_unix
+from callkpi.sources.asterisk_queue_log import text_of
 
 log = structlog.get_logger()
 
@@ -100,7 +101,7 @@ class QueueLogLink:
 
     async def _keep(self, piece: Piece) -> None:
         """Return when the lines are durable and it is remembered."""
-        lines = [line.decode("utf-8", "replace") for line in piece.lines if line.strip()]
+        lines = [text_of(line) for line in piece.lines if line.strip()]
         told = {**piece.position.to_json(), "path": str(self._path), "since": self._counted_from.timestamp()}
         while True:
             try:

@@ -42,6 +42,11 @@ class Asterisk(base.SourceType):
     def parse(self, payload: Any, context: Context) -> base.Parsed:
         """What has no time of its own has the order of its delivery, and so has what is of one second."""
         parsed = super().parse(asterisk_cel.tied(payload), context)
+        guess = asterisk_queue_log.GUESSED_ENCODING
+        if not context.settings.encoding and any(
+            isinstance(e, str) and not asterisk_queue_log.is_utf8(e) for e in payload
+        ):
+            parsed.notes.append(f'some lines are not UTF-8 and were read as {guess}; write encoding = "{guess}" if so')
         parsed.events = [_in_its_place(event, place) for place, event in enumerate(parsed.events)]
         return parsed
 
@@ -49,6 +54,8 @@ class Asterisk(base.SourceType):
         if isinstance(item, str):
             return asterisk_queue_log.parse_line(item, context)
         raw = base.require_object(item)
+        if asterisk_queue_log.is_row(raw):
+            return asterisk_queue_log.parse_row(raw, context)
         if "eventtype" in raw:
             return asterisk_cel.parse_row(raw, context)
         if "disposition" in raw:

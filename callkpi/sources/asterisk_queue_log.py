@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,12 +64,18 @@ _AGENT_STATES = {
     "AGENTCALLBACKLOGIN": (AgentState.AVAILABLE, "ADDMEMBER"),
     "AGENTLOGOFF": (AgentState.OFFLINE, "REMOVEMEMBER"),
     "AGENTCALLBACKLOGOFF": (AgentState.OFFLINE, "REMOVEMEMBER"),
+    # Of all queues at once; newer versions write a line of each queue as well, and those are counted.
+    "PAUSEALL": (AgentState.PAUSED, "PAUSEALL"),
+    "UNPAUSEALL": (AgentState.AVAILABLE, "UNPAUSEALL"),
+    "PAUSEREASON": (AgentState.PAUSED, "PAUSEREASON"),
 }
 #: A phone rang: its member was there and not paused, also one whom the configuration alone has put into the queue.
 _SEEN = "SEEN"
 _RESTART = "QUEUESTART"
+#: What bytes are taken for that are not UTF-8, where the configuration does not say it.
+GUESSED_ENCODING = "cp1251"
 #: What Asterisk writes besides, and what tells nothing of calls and agents.
-_OTHERS = {"CONFIGRELOAD", "PAUSEALL", "UNPAUSEALL", "ADDMEMBERS", "PENALTY", "INFO", "TRANSFERRED", "RINGINUSE"}
+_OTHERS = {"CONFIGRELOAD", "PENALTY", "INFO", "RINGINUSE", "CALLSTATUS", "CALLERINFO"}
 _KNOWN = {*_CALL_EVENTS, *_AGENT_STATES, _RESTART, *_OTHERS}
 #: CONNECT names the same ring as RINGNOANSWER, in whole seconds of two clock readings.
 _RING_SLACK_MS = 1000
@@ -82,23 +88,71 @@ def looks_like(body: bytes) -> bool:
 
 
 def decode(body: bytes) -> list[str]:
-    return [line for line in body.decode("utf-8-sig", "replace").split("\n") if line.strip()]
+    """The lines; bytes that are not UTF-8 are kept in them, see :func:`readable`."""
+    return [line for line in text_of(body).split("\n") if line.strip()]
+
+
+def text_of(line: bytes) -> str:
+    return line.decode("utf-8-sig", "surrogateescape")
+
+
+def is_utf8(line: str) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for letter in line)
+
+
+def readable(field: str, encoding: str) -> str:
+    """A field as somebody reads it. What is not UTF-8 is of the site's own encoding; here cp1251 is the usual one."""
+    if is_utf8(field):
+        return field
+    raw = field.encode("utf-8", "surrogateescape")
+    for name in (encoding or GUESSED_ENCODING, "latin-1"):
+        try:
+            return raw.decode(name)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("utf-8", "replace")
 
 
 def parse_line(line: str, context: Context) -> Sequence[CallEvent]:
     """The events of one line; none for what concerns no call and no agent (CONFIGRELOAD…)."""
-    parts = line.rstrip("\r\n").split("|")
+    parts = [readable(part, context.settings.encoding) for part in line.rstrip("\r\n").split("|")]
     if len(parts) < 5:
         raise Rejected(f"a queue_log line has at least 5 fields separated by '|', this one {len(parts)}")
-    return _parse(_with_whole_name(parts), base.digest(line.strip()), context)
+    at = base.unix_time(parts[0].strip(), "time (field 1)", context.received_at)
+    return _parse(_with_whole_name(parts), at, base.digest(line.strip()), context)
 
 
-def _parse(parts: Sequence[str], event_id: str, context: Context) -> Sequence[CallEvent]:
-    time, call_id, queue, agent, verb, *data = parts
+def is_row(item: Mapping[str, Any]) -> bool:
+    """Whether an object is a row of the realtime table queue_log, or means to be one."""
+    verb = item.get("event") or item.get("Event")
+    return "callid" in item or (isinstance(verb, str) and verb in _KNOWN)
+
+
+def parse_row(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
+    """The events of a row of the realtime table: its columns by their names. Raises Rejected."""
+    told = {key.lower(): "" if value is None else str(value) for key, value in item.items()}
+    time, verb = told.get("time") or told.get("eventdate", ""), told.get("event", "")
+    if not time or not verb or "callid" not in told:
+        raise Rejected("a row of queue_log has the columns time, callid, queuename, agent, event, data1 … data5")
+    if re.fullmatch(r"\d{9,11}(\.\d+)?", time):
+        at = base.unix_time(time, "time", context.received_at)
+    else:
+        at = base.local_time(time, "time", context.settings.zone, context.received_at)
+    data = [told.get(f"data{number}", "") for number in range(1, 6)]
+    if not any(data) and told.get("data"):
+        data = told["data"].split("|")
+    where = [told["callid"], told.get("queuename") or told.get("queue", ""), told.get("agent", "")]
+    return _parse(
+        [time, *(part or "NONE" for part in where), verb, *data], at, base.digest(base.canonical(told)), context
+    )
+
+
+def _parse(parts: Sequence[str], at: datetime, event_id: str, context: Context) -> Sequence[CallEvent]:
+    _, call_id, queue, agent, verb, *data = parts
     common: dict[str, Any] = {
         "tenant": context.tenant,
         "source": context.source,
-        "at": base.unix_time(time.strip(), "time (field 1)", context.received_at),
+        "at": at,
         "event_id": event_id,
         "received_at": context.received_at,
         "queue": "" if queue == "NONE" else queue,
@@ -131,7 +185,7 @@ def _with_whole_name(parts: list[str]) -> list[str]:
 
 def _agent_state(agent: str, verb: str, told: str, common: dict[str, Any]) -> CallEvent:
     (state, code), reason = _AGENT_STATES[verb], ""
-    if verb == "PAUSE":
+    if state is AgentState.PAUSED:
         reason = told[:100]
     elif verb == "ADDMEMBER" and told == "PAUSED":
         state = AgentState.PAUSED

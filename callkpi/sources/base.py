@@ -71,6 +71,7 @@ class Parsed:
     events: list[CallEvent] = field(default_factory=list)
     ignored: int = 0  #: known to carry nothing that callkpi counts
     rejected: list[tuple[bytes, str]] = field(default_factory=list)  #: raw payload, reason
+    notes: list[str] = field(default_factory=list)  #: what was guessed, for the log
 
 
 class SourceType:
