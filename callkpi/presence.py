@@ -224,27 +224,13 @@ def quarter_of(
     spans = []
     for since, until in itertools.pairwise(ordered):
         known = steps[bisect_right(starts, since) - 1][1]
-        valid = [h for h in in_force(known) if h.at <= since < lapse.until(h.at) and h.state != "offline"]
+        valid = [h for h in known.values() if h.at <= since < lapse.until(h.at) and h.state != "offline"]
         states = [span.state for span in phones if span.begin <= since and (span.end is None or span.end > since)]
         states += [h.state for h in valid if h.state in PHONES]
         base, reason = _most([("available" if h.state in PHONES else h.state, h.reason) for h in valid])
         spans.append(Span(since - begin, until - begin, base, _first(states), reason))
     kept = {q: h for q, h in sorted(held.items()) if h.state != "offline" and lapse.until(h.at) > end}
     return joined(spans), kept
-
-
-def in_force(held: Mapping[str, Held]) -> list[Held]:
-    """The states that count: one for every queue ("") takes the place of those of single queues that are older.
-
-    It counts no more itself once every queue has told something newer.
-    """
-    of_all = held.get("")
-    single = [state for queue, state in held.items() if queue]
-    if of_all is None:
-        return single
-    newer = [state for state in single if state.at >= of_all.at]
-    older = [state for state in single if state.at < of_all.at and state.state != "offline"]
-    return newer if not older and any(state.at > of_all.at for state in newer) else [*newer, of_all]
 
 
 def _first(states: Iterable[str]) -> str:

@@ -53,6 +53,8 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 #: Made by callkpi itself: see :mod:`.asterisk_resync`.
 RESYNC_CALL = "ResyncCall"
+#: Between these a wait is exact where Asterisk itself told their times.
+_CLOCKED = {"QueueCallerJoin", "QueueCallerLeave", "QueueCallerAbandon", "AgentConnect"}
 #: These end everything that went on before.
 _RESTARTS = ("FullyBooted", "Shutdown")
 #: How members change: the state after it, and the word of queue_log for it.
@@ -118,6 +120,8 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
     if len(call_id) > 255:
         raise Rejected(f"{name}: its Linkedid is longer than 255 characters")
     detail = {key: str(item[key])[:255] for key in kept if item.get(key) not in (None, "")}
+    if name in _CLOCKED and item.get("Timestamp") not in (None, ""):
+        detail["Clock"] = "1"
     signal = _event(item, context, call_id=call_id, kind=Kind.SIGNAL, detail={"Event": name, **detail})
     return [signal, *_links(signal, call_id, sorted(set(linked) - {call_id}), name)]
 

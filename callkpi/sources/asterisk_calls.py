@@ -46,6 +46,7 @@ _CONNECTS_WITHIN = timedelta(seconds=1)
 _AT_ONCE = timedelta(milliseconds=100)
 #: A queue looks whether it is empty after each ring, or each ``retry`` seconds (default 5) without one.
 _ROUND = timedelta(seconds=6.5)
+_WHOLE_SECOND_MS = 1000
 #: A queue that never had anybody sends a caller away before he has waited.
 _AT_THE_DOOR = timedelta(milliseconds=1500)
 #: Of a conversation that is no queue's, also where the caller was in one before.
@@ -134,7 +135,7 @@ def _stay_events(scene: Scene, stay: Stay) -> list[CallEvent]:
         told = {"queue": stay.queue, "entry": stay.key, "cause": Outcome.EXPIRED, "untimed": True, "code": UNHEARD}
         return [queued, _tell(left, Kind.LEFT_QUEUE, f".{stay.key}", **told)]
     # Asterisk counts whole seconds of the clock; so does a stay whose end has no HoldTime.
-    wait_ms = milliseconds(left, "HoldTime")
+    wait_ms = _wait_until(stay, left)
     if wait_ms is None:
         wait_ms = _whole_seconds(stay.joined_at, left.at)
     outcome = _unanswered(scene, stay)
@@ -335,7 +336,17 @@ def _leg_of(scene: Scene, ring: Ring) -> str:
 
 def _wait_ms(ring: Ring) -> int | None:
     assert ring.connect is not None
-    return milliseconds(ring.connect, "HoldTime")
+    return _wait_until(ring.stay, ring.connect) if ring.stay else milliseconds(ring.connect, "HoldTime")
+
+
+def _wait_until(stay: Stay, end: CallEvent) -> int | None:
+    """A wait, to the microsecond where Asterisk tells its own times: HoldTime is in whole seconds of the clock."""
+    told = milliseconds(end, "HoldTime")
+    joined = stay.told_by
+    if joined.detail["Event"] != "QueueCallerJoin" or "Clock" not in joined.detail or "Clock" not in end.detail:
+        return told
+    exact = millis(end.at, joined.at)
+    return exact if told is None or abs(exact - told) < _WHOLE_SECOND_MS else told
 
 
 def _end_of_ring(scene: Scene, ring: Ring) -> CallEvent | None:

@@ -64,9 +64,10 @@ _AGENT_STATES = {
     "AGENTCALLBACKLOGIN": (AgentState.AVAILABLE, "ADDMEMBER"),
     "AGENTLOGOFF": (AgentState.OFFLINE, "REMOVEMEMBER"),
     "AGENTCALLBACKLOGOFF": (AgentState.OFFLINE, "REMOVEMEMBER"),
-    # Of all queues at once; newer versions write a line of each queue as well, and those are counted.
+    # Of all queues at once. Lines of each queue that come with it say the same, and those are counted; after it is over
+    # only they say where the agent is.
     "PAUSEALL": (AgentState.PAUSED, "PAUSEALL"),
-    "UNPAUSEALL": (AgentState.AVAILABLE, "UNPAUSEALL"),
+    "UNPAUSEALL": (AgentState.OFFLINE, "UNPAUSEALL"),
     "PAUSEREASON": (AgentState.PAUSED, "PAUSEREASON"),
 }
 #: A phone rang: its member was there and not paused, also one whom the configuration alone has put into the queue.

@@ -4,7 +4,7 @@ SELECT tenant, body FROM calls WHERE outcome = 'open' AND tenant = $1;
 
 -- name: agent_states
 -- The state of a tenant's agents in every queue. Served by the primary key.
-SELECT tenant, source, agent, queue, state FROM states_in_force WHERE tenant = $1;
+SELECT tenant, source, agent, queue, state FROM agent_states WHERE tenant = $1;
 
 -- name: queue_names
 -- A tenant's queues in the order in which they were first seen.

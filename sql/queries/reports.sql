@@ -93,7 +93,7 @@ ORDER BY started_at, source, call_id LIMIT $5;
 
 -- name: agents_now
 -- The state of a tenant's agents in every queue, since when, and why. Served by the primary key.
-SELECT tenant, source, agent, queue, state, reason, at FROM states_in_force WHERE tenant = $1;
+SELECT tenant, source, agent, queue, state, reason, at FROM agent_states WHERE tenant = $1;
 
 -- name: rejected_page
 -- Payloads that could not be understood, newest first. Served by the primary key.
@@ -124,7 +124,7 @@ SELECT tenant, body FROM calls WHERE outcome = 'open';
 
 -- name: agent_states
 -- The state of every agent in every queue.
-SELECT tenant, source, agent, queue, state, reason FROM states_in_force;
+SELECT tenant, source, agent, queue, state, reason FROM agent_states;
 
 -- name: counters
 -- Every counter.
