@@ -69,7 +69,7 @@ def test_a_queue_call_over_a_trunk() -> None:
     it = call_of(*ANSWERED)
     assert (it.direction, it.customer, it.line) == ("inbound", "+77011234567", "7172700100")
     (entry,), (leg,) = it.entries, it.legs
-    assert (entry.queue, entry.outcome, entry.wait_ms) == ("sales", Outcome.ANSWERED, 7000)
+    assert (entry.queue, entry.outcome, entry.wait_ms) == ("sales", Outcome.ANSWERED, 7010)
     assert (leg.agent, leg.talk_ms, leg.ring_ms, leg.hold_ms) == ("Dana", 30_000, 6000, 5000)
     assert (it.outcome, it.hangup_by) == (Outcome.ANSWERED, "customer")
 
@@ -120,7 +120,7 @@ def test_an_exit_by_key_is_no_abandon() -> None:
     stream = newchannel(), queue("QueueCallerJoin", 1), queue("QueueCallerLeave", 10.9)
     assert call_of(*stream).entries[0].is_waiting  # an AgentConnect may be on its way
     it = call_of(*stream, ami("Hangup", 12, **CALLER))
-    assert (it.entries[0].outcome, it.entries[0].wait_ms) == (Outcome.EXITED, 9000)
+    assert (it.entries[0].outcome, it.entries[0].wait_ms) == (Outcome.EXITED, 9900)
 
 
 def test_a_caller_who_comes_back_into_the_same_queue_has_two_stays() -> None:
@@ -130,7 +130,7 @@ def test_a_caller_who_comes_back_into_the_same_queue_has_two_stays() -> None:
         queue("QueueCallerJoin", 11), queue("QueueCallerLeave", 14),
         queue("AgentConnect", 14.01, **AGENT, HoldTime="3", RingTime="1"),
     )  # fmt: skip
-    assert [(e.outcome, e.wait_ms) for e in it.entries] == [(Outcome.TIMED_OUT, 9000), (Outcome.ANSWERED, 3000)]
+    assert [(e.outcome, e.wait_ms) for e in it.entries] == [(Outcome.TIMED_OUT, 9000), (Outcome.ANSWERED, 3010)]
 
 
 def test_overflow_into_another_queue_is_missed_in_the_first_and_answered_as_a_call() -> None:
@@ -143,7 +143,7 @@ def test_overflow_into_another_queue_is_missed_in_the_first_and_answered_as_a_ca
         ami("Hangup", 48.2, **CALLER),
     )  # fmt: skip
     assert [(e.queue, e.outcome) for e in it.entries] == [("sales", "timed_out"), ("support", "answered")]
-    assert (it.outcome, it.wait_ms) == (Outcome.ANSWERED, 16_000)
+    assert (it.outcome, it.wait_ms) == (Outcome.ANSWERED, 16_010)
 
 
 def test_ring_all_one_connects_the_others_are_cancelled_not_at_fault() -> None:

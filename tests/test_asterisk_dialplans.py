@@ -400,8 +400,8 @@ STORIES = [
         1      QueueCallerJoin     caller @sales Priority=4
         5      QueueCallerLeave    caller @sales Priority=4
         5.001  AgentConnect        caller dana @sales HoldTime=4 RingTime=3
-        14.999 BlindTransfer       dana>caller Result=Success Extension=500
-        14.999 QueueCallerJoin     caller @sales Priority=4
+        14     BlindTransfer       dana>caller Result=Success Extension=500
+        14.001 QueueCallerJoin     caller @sales Priority=4
         15.001 AgentComplete       caller dana @sales HoldTime=4 TalkTime=10 Reason=transfer
         15.002 Hangup              dana
         20     QueueCallerLeave    caller @sales Priority=4
