@@ -83,6 +83,8 @@ def read(path: Path) -> Iterator[dict[str, str]]:
         titles = _titles(first)
         if titles is not None:
             names = titles
+            if "eventtype" in names and (missing := [n for n in asterisk_cel.DECISIVE if n not in names]):
+                raise Failed(f"{path}: CEL without {', '.join(missing)} tells no calls; export these columns as well")
         else:
             found = next((t for layout in _LAYOUTS if (t := layout.WITHOUT_TITLES.get(len(first)))), None)
             if found is None:
@@ -103,7 +105,7 @@ def _titles(first: list[str]) -> tuple[str, ...] | None:
     for layout in _LAYOUTS:
         ours = {alias: name for name, aliases in layout.COLUMNS.items() for alias in (name, *aliases)}
         names = tuple(ours.get(cell, "") for cell in told)
-        if ("eventtype" in names and "linkedid" in names) or ("disposition" in names and "start" in names):
+        if "eventtype" in names or ("disposition" in names and "start" in names):
             return names
     return None
 

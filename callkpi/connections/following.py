@@ -75,6 +75,10 @@ class Follower:
                 self.close()
                 continue
             is_over = self._is_over()
+            if is_over and (copy := _try(self._path, self.position)) is not None:
+                # A new copy of the same log (rsync puts one in its place): what ended amid a line may go on there.
+                self.close()
+                self._file, is_over = copy, False
             if (piece := _lines(self._file, self.position, with_rest=is_over)) is not None:
                 return piece
             if not is_over:

@@ -599,11 +599,20 @@ def _end_of_call(scene: Scene, direction: Direction | None) -> list[CallEvent]:
     own = [h for uid in scene.with_halves(scene.root.uid) if (h := scene.hangup_of(uid)) is not None]
     last = max(own or over, key=lambda h: h.order)
     cause = "" if scene.stays else _dial_outcome(scene, direction)
+    if any(signal.detail["Event"] == "VoiceMail" for signal in scene.signals) and not _is_answered(scene):
+        cause = Outcome.VOICEMAIL
     if _is_unheard(last):
         told = {"cause": _unheard_outcome(scene, cause), "code": UNHEARD, "untimed": True}
         return [_tell(last, Kind.ENDED, ".call", at=max(h.at for h in over), **told)]
     code = last.detail.get("Cause", "")
     return [_tell(last, Kind.ENDED, ".call", cause=cause, code=code, at=max(h.at for h in over))]
+
+
+def _is_answered(scene: Scene) -> bool:
+    answers = (ring.connect or ring.complete or ring.assumed for ring in scene.rings)
+    return any(answers) or any(
+        d.status == "ANSWER" and d.dest not in scene.member_channels for d in scene.dials.values()
+    )
 
 
 def _unheard_outcome(scene: Scene, cause: str) -> str:

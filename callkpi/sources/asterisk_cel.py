@@ -326,6 +326,7 @@ def _bridge(call: _Call, row: CallEvent, uid: str, members: set[str]) -> Iterato
             yield _complete(call, row, talk)
         return
     together.add(uid)
+    yield from _bridged_by_program(call, row, uid, together, members)
     caller = next((each for each in together if each in call.stays), "")
     member = next((each for each in together if each in members and each != caller), "")
     if not caller or not member:
@@ -339,6 +340,23 @@ def _bridge(call: _Call, row: CallEvent, uid: str, members: set[str]) -> Iterato
         "Event": "AgentConnect", "Uniqueid": caller, "Queue": stay.queue, **_member(call, member),
         "HoldTime": str(hold), "RingTime": str(rang),
     }  # fmt: skip
+
+
+def _bridged_by_program(
+    call: _Call, row: CallEvent, uid: str, together: set[str], members: set[str]
+) -> Iterator[dict[str, str]]:
+    """A program (ARI) that brings the caller and a phone together dials nobody: their bridge is the answer."""
+    root, stasis = row.call_id, call.uids_of("Stasis")
+    others = [each for each in sorted(together) if each != root and each not in {*call.dials, *members}]
+    for other in others:
+        name = call.ids.get(other, "")
+        if root not in together or not stasis & {root, other} or not name or name.startswith("Local/"):
+            continue
+        call.dials[other] = root
+        call.answered.add(root)
+        told = {"Uniqueid": root, "DestUniqueid": other, "DestChannel": name}
+        yield {"Event": "DialBegin", "DialString": name.partition("/")[2].rpartition("-")[0], **told}
+        yield {"Event": "DialEnd", "DialStatus": "ANSWER", **told}
 
 
 def _in_place_of(call: _Call, row: CallEvent, uid: str) -> str:

@@ -303,6 +303,9 @@ def interpret(lines: Sequence[CallEvent], restart: CallEvent | None = None) -> l
         ordered, place = _as_written(_timed(_without_rings_that_were_taken(thread)))
         events, waits, talk = _stays(ordered)
         result += events
+        if talk is not None and (next_join := _next_join(ordered, told)) is not None:
+            result.append(_talk_over(next_join, talk))
+            place.talks, talk = False, None
         if restart is not None and (place.waits or place.talks):
             result += _cut_off(max(ordered, key=_order), waits, talk)
         elif place.waits or place.talks:
@@ -312,6 +315,23 @@ def interpret(lines: Sequence[CallEvent], restart: CallEvent | None = None) -> l
     if not told or not is_over:
         return result
     return result + _end_of_call(result, told, cut_off=restart is not None and _is_cut_off(result))
+
+
+def _next_join(thread: Sequence[CallEvent], lines: Sequence[CallEvent]) -> CallEvent | None:
+    """The caller's next joining of a queue, which proves that the talk before it is over.
+
+    By ``*``, or with the option c where the agent hangs up, he goes on in the dialplan and no COMPLETE is written.
+    """
+    connect = max((line for line in thread if line.detail["verb"] == "CONNECT"), key=_order)
+    joins = [
+        line for line in lines
+        if line.detail["verb"] == "ENTERQUEUE" and line.call_id == connect.call_id and line.at > connect.at
+    ]  # fmt: skip
+    return min(joins, key=_order, default=None)
+
+
+def _talk_over(join: CallEvent, talk: tuple[str, str]) -> CallEvent:
+    return _told(join, Kind.ENDED, agent="", queue="", entry=talk[0], leg=talk[1], suffix=f".{talk[1]}")
 
 
 def _order(line: CallEvent) -> tuple[datetime, str]:
@@ -444,12 +464,13 @@ def _stays(lines: list[CallEvent]) -> tuple[list[CallEvent], str, tuple[str, str
     result: list[CallEvent] = []
     stay, waits = 0, ""
     talk: tuple[str, str] | None = None  # the stay and the leg that are connected
+    join = lines[0]
     where = f"{lines[0].queue}/{min(line.call_id for line in lines)}"
     for line in lines:
         verb = line.detail["verb"]
         if verb == "ENTERQUEUE":
             stay += 1
-            waits = f"{where}/{stay}"
+            join, waits = line, f"{where}/{stay}"
             result += _entered(line, waits, line.at)
             continue
         if stay == 0 and (verb == "CONNECT" or verb in _LEFT):
@@ -460,6 +481,8 @@ def _stays(lines: list[CallEvent]) -> tuple[list[CallEvent], str, tuple[str, str
         if verb in _RUNG:
             result += _rang(line, entry)
         elif verb == "CONNECT":
+            if talk is not None:
+                result.append(_talk_over(join, talk))
             talk = entry, f"{line.detail.get('data2') or line.agent}/{entry}"
             result.append(_connected(line, *talk))
         elif verb in _LEFT:
