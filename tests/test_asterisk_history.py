@@ -109,6 +109,7 @@ def test_a_file_that_is_neither_is_refused_with_what_to_write(tmp_path: Path) ->
 
 def test_columns_are_found_by_their_titles(tmp_path: Path) -> None:
     path = tmp_path / "cel.csv"
-    path.write_text("uniqueid,linkedid,eventtype,eventtime,channel\n1.1,1.1,HANGUP,1795461703.5,PJSIP/x-1\n")
+    titles = "uniqueid,linkedid,eventtype,eventtime,channel,context,exten,application,appargs"
+    path.write_text(f"{titles}\n1.1,1.1,HANGUP,1795461703.5,PJSIP/x-1,,,,\n")
     told = {"uniqueid": "1.1", "linkedid": "1.1", "eventtype": "HANGUP", "eventtime": "1795461703.5"}
     assert list(read(path)) == [{**told, "channame": "PJSIP/x-1", "seq": "1"}]
