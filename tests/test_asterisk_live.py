@@ -124,7 +124,7 @@ async def test_what_is_heard_live_is_the_truth(world: World, dsn: str, timestamp
         await live.server.play()
         await live.all_heard()
         if timestamps:
-            await expect_truth(world, "pbx")
+            await expect_truth(world, "pbx", exact_waits=True)
         else:  # all of it happened within a second: Asterisk's own seconds are left, HoldTime and TalkTime
             row = await world.pool.fetchrow("SELECT count(*) AS calls, count(ended_at) AS ended FROM calls")
             assert tuple(row) == (380, 380)
