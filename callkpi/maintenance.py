@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
-from callkpi import audit, config, embedded, kpi, migrations, privacy, same_call_check, store, timekeeping
+from callkpi import audit, config, embedded, isolation, kpi, migrations, privacy, same_call_check, store, timekeeping
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
@@ -247,7 +247,12 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         findings += await days.check(connection, kept.get("calls"))
         if not unsettled:
             findings += await timekeeping.check(connection, settings, kept.get("journal"))
-        findings += await _check_calls(connection, settings, progress, kept.get("journal"), unsettled)
+        aside = await isolation.standing(connection)
+        findings += [
+            f"{item.name}: is set aside since {item.since:%Y-%m-%d %H:%M} UTC: {item.reason}" for item in aside
+        ]
+        unknown = _Unknown(unsettled, await isolation.calls_of(connection, [item.key for item in aside]))
+        findings += await _check_calls(connection, settings, progress, kept.get("journal"), unknown)
         findings += await same_call_check.check(connection, settings)
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
@@ -300,12 +305,19 @@ def _place(key: tuple[str, kpi.Key]) -> str:
     return " ".join(str(part) for part in (key[0], *key[1]) if part)
 
 
+class _Unknown(NamedTuple):
+    """Of whom nobody can say yet whether what is stored is right."""
+
+    times: Collection[tuple[str, str, str]]  #: calls and agents whose times wait to be computed
+    calls: Collection[tuple[str, str, str]]  #: calls of which something is set aside
+
+
 async def _check_calls(
     connection: asyncpg.Connection,
     settings: config.Settings,
     progress: Progress,
     horizon: datetime | None,
-    unsettled: Collection[tuple[str, str, str]],
+    unknown: _Unknown,
 ) -> list[str]:
     findings: list[str] = []
     last: tuple[str, str, str] = ("", "", "")
@@ -313,10 +325,10 @@ async def _check_calls(
     while rows := await connection.fetch(store.query("reports", "call_page"), *last, PAGE):
         for row in rows:
             last = (row["tenant"], row["source"], row["call_id"])
-            if horizon is not None and row["first_at"] < horizon:
+            if last in unknown.calls or (horizon is not None and row["first_at"] < horizon):
                 continue
             finding = await _check_call(connection, settings, row, now)
-            if not finding and last not in unsettled:
+            if not finding and last not in unknown.times:
                 finding = await timekeeping.check_legs(connection, last)
             findings += [finding] if finding else []
         done += len(rows)
@@ -340,17 +352,21 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
             [call_id],
             span["first_at"],
             span["last_at"],
+            None,
         )
         events += [store.event_from_row(record) for record in told]
     asked = asks_about(settings, StreamKey(*key), events)
     others = await members_at(connection, StreamKey(*key), asked)
-    told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
-    canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
+    limits = Thresholds(tenant)
+    try:
+        told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
+        canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
+        folded = store.call_body(fold(row["call_id"], canonical, limits, now))
+    except Exception as error:
+        return f"call {row['source']}/{row['call_id']}: can't be read: {isolation.reason_of(error)}"
     stored = await same_call_check.side_body(connection, settings, key)
     if stored is None:
         stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
-    limits = Thresholds(tenant)
-    folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
     return ""
