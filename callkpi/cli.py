@@ -465,8 +465,12 @@ def _positive(text: str, what: str = "--speed", other: str = ", or max") -> floa
 def _rejected(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance
 
-    understood, left = _run(maintenance.replay_rejected(config.load(arguments.config), _progress("replayed")))
+    settings = config.load(arguments.config)
+    understood, left, tried = _run(maintenance.replay_rejected(settings, _progress("replayed")))
     print(f"\n{understood} payloads understood now, {left} still not.", file=sys.stderr)
+    if tried:
+        print(f"{tried} calls and agents that were set aside are tried again; callkpi doctor says how it went.",
+              file=sys.stderr)  # fmt: skip
 
 
 def _backfill(arguments: argparse.Namespace) -> None:

@@ -106,6 +106,7 @@ class Snapshot:
     sources: Sequence[Any]
     rejected: Sequence[Any]
     lag: Any
+    set_aside: Sequence[asyncpg.Record]
     reconciled: Sequence[Any]
     connections: Sequence[Any]
     funnels: Sequence[Any]
@@ -179,6 +180,7 @@ class Exporter:
                 sources=await rows("reports", "source_status"),
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
+                set_aside=await rows("set_aside", "count"),
                 reconciled=await rows("reconcile", "sources"),
                 connections=await rows("connections", "all"),
                 funnels=await rows("crm", "funnels"),
@@ -419,6 +421,9 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
         ("lag_seconds", "seconds", "Age of the oldest of them"),
     ):
         yield _gauge(f"callkpi_projector_{name}", text, (), {(): snapshot.lag[column]})
+    aside = dict.fromkeys(settings.tenants, 0) | {row["tenant"]: row["streams"] for row in snapshot.set_aside}
+    yield _gauge("callkpi_projector_set_aside", "Calls, agents and items of work that can't be projected", ("tenant",),
+                 {(tenant,): count for tenant, count in aside.items()})  # fmt: skip
     waiting = dict.fromkeys(settings.sources, 0) | {row["source"]: row["waiting"] for row in snapshot.rejected}
     yield _gauge("callkpi_ingest_rejected_waiting", "Payloads kept for a replay after a fix", ("source",),
                  {(name,): count for name, count in waiting.items()})  # fmt: skip

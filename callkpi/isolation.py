@@ -176,6 +176,16 @@ async def standing(db: asyncpg.Connection | asyncpg.Pool, tenant: str = "", most
     ]  # fmt: skip
 
 
+async def retry_all(pool: asyncpg.Pool) -> int:
+    """Let everything that stands aside be tried again now: a fault was mended. Returns how much that is."""
+    count = 0
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(store.query("set_aside", "retry_now"))
+        for name in ("retry", "retry_times"):
+            count += int((await connection.execute(store.query("set_aside", name), None)).rpartition(" ")[2])
+    return count
+
+
 async def calls_of(connection: asyncpg.Connection, keys: Iterable[StreamKey]) -> set[StreamKey]:
     """These streams, and the calls that they are part of."""
     rows = await connection.fetch(store.query("projector", "roots_of"), *_columns(keys))

@@ -139,8 +139,11 @@ def _month(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-async def replay_rejected(settings: config.Settings, progress: Progress) -> tuple[int, int]:
-    """Run rejected payloads through the sources again. Returns how many are understood now, and how many not."""
+async def replay_rejected(settings: config.Settings, progress: Progress) -> tuple[int, int, int]:
+    """Run rejected payloads through the sources again, and let the projector try what is set aside.
+
+    Returns how many payloads are understood now, how many are not, and how many streams are tried.
+    """
     async with database(settings) as pool:
         health = Health()
         journal = Journal(pool, health, {})
@@ -160,7 +163,7 @@ async def replay_rejected(settings: config.Settings, progress: Progress) -> tupl
         finally:
             writer.cancel()
             await health.flush(pool)
-        return understood, left
+        return understood, left, await isolation.retry_all(pool)
 
 
 async def _replay_one(ingest: Ingest, row: Any) -> bool:

@@ -261,7 +261,9 @@ class Projector:
         if passes or not attempt.groups:
             raise error
         reason = isolation.reason_of(error)
-        log.warning("projector.batch_failed", groups=len(attempt.groups), error=reason, exc_info=error)
+        # The first failure tells where it was; those that follow look for the stream.
+        told = None if attempt.suspects else error
+        log.warning("projector.batch_failed", groups=len(attempt.groups), error=reason, exc_info=told)
         # A month that retention has dropped since would be the reason: look again.
         self._months.clear()
         aside = await isolation.take_apart(self._pool, attempt, reason)
@@ -272,7 +274,6 @@ class Projector:
     def _tell_aside(self, reasons: Mapping[StreamKey, str]) -> None:
         for key, reason in reasons.items():
             log.error("projector.set_aside", source=key.source, call_id=key.call_id[:100], reason=reason)
-        self._health.count("projector_set_aside", len(reasons))
 
     async def _publish_names(self) -> None:
         """An agent is new: his id may be one that another source uses as well, which views have to tell apart."""
@@ -564,8 +565,14 @@ class Projector:
             starts = [old.started_at for old in gone]
             await connection.execute(store.query("projector", "delete_calls"), *columns, min(starts), max(starts))
         months = {_month(item.call.started_at): item.call.started_at for item in after}
-        if missing := months.keys() - self._months:
-            raise _NoPartition([months[month] for month in missing])
+        missing = []
+        for month in months.keys() - self._months:
+            if await connection.fetchval(store.query("journal", "has_partition"), "calls", months[month]):
+                self._months.add(month)
+            else:
+                missing.append(months[month])
+        if missing:
+            raise _NoPartition(missing)
         if after:
             await connection.execute(store.query("projector", "write_calls"), *_call_columns(after))
 

@@ -14,7 +14,7 @@ import pytest
 from callkpi import isolation, projector, store
 from callkpi.model import CallEvent, Direction, Kind
 from callkpi.projector import Projector
-from tests.world import World
+from tests.world import World, sample
 
 BEGIN = datetime(2026, 3, 2, 10, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -69,8 +69,7 @@ async def aside(world: World) -> dict[str, str]:
 
 async def retried(world: World) -> None:
     """Somebody says that the fault was mended, and a sweep comes by."""
-    await world.pool.execute(store.query("set_aside", "retry_now"))
-    await world.projector.sweep()
+    await isolation.retry_all(world.pool)
     await world.project()
 
 
@@ -108,6 +107,16 @@ async def test_further_events_of_what_stands_aside_hold_nobody_up(world: World) 
     last = await world.pool.fetchval("SELECT last_event_at FROM calls WHERE call_id = 'bad'")
     assert last == late[-1].at
     assert await world.findings() == []
+
+
+async def test_what_stands_aside_is_told(world: World) -> None:
+    async with refusing(world, "54000"):
+        await world.append(call("bad", "poison"))
+        await world.project()
+    assert sample(await world.metrics(), "callkpi_projector_set_aside", tenant="acme") == 1
+    (finding,) = await world.findings()
+    assert finding.startswith("call native/bad: is set aside since ")
+    assert finding.endswith("the test refuses it")
 
 
 async def test_the_next_tries_come_at_growing_distances(world: World) -> None:

@@ -33,6 +33,10 @@ RETURNING tenant, source, event_id;
 -- Drop what no window can need any more.
 DELETE FROM dedupe WHERE seen_at < now() - $1::interval;
 
+-- name: has_partition
+-- Whether the month's partition of a table is there.
+SELECT to_regclass($1::text || to_char($2::timestamptz AT TIME ZONE 'UTC', '"_"YYYY"_"MM')) IS NOT NULL;
+
 -- name: ensure_partition
 -- Make the month's partition of a table if it is not there.
 SELECT ensure_partition($1, $2);

@@ -210,6 +210,11 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Rejected": thing(tenant=TEXT, items=listed(thing(**_REJECTED)), next=maybe(TEXT)),
     "RejectedInFull": thing(**_REJECTED, encoding=one_of(("utf-8", "base64")), payload=TEXT),
+    "SetAside": thing(
+        tenant=TEXT,
+        items=listed(thing(part=one_of(("calls", "times")), source=TEXT, call_id=TEXT, reason=TEXT, since=TIME,
+                           tries=COUNT, next_try_at=TIME)),
+    ),
     "Audit": thing(
         items=listed(thing(id=COUNT, at=TIME, who=TEXT, role=TEXT, action=TEXT, tenant=TEXT, subject=TEXT,
                            details={"type": "object"})),
