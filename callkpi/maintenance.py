@@ -350,7 +350,7 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     if stored is None:
         stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
     limits = Thresholds(tenant)
-    folded = store.call_body(fold(row["call_id"], canonical, limits, now))
+    folded = store.call_body(fold(row["call_id"], canonical, limits, now, events))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
     return ""

@@ -365,7 +365,7 @@ class Projector:
             canonical = [event for event in told if event.kind is not Kind.SIGNAL]
             if not canonical:
                 return None
-            call = fold(root.call_id, canonical, limits, now)
+            call = fold(root.call_id, canonical, limits, now, events)
             return _After(call, kpi.facts(call, limits))
         except Exception as error:
             log.exception("projector.call_failed", source=root.source, call_id=root.call_id, error=str(error)[:200])
