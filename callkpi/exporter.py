@@ -71,6 +71,11 @@ _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "Times that a later event showed that such a call is one of its own after all, by rule",
         ("tenant", "rule"),
     ),
+    "implausible_time": (
+        "callkpi_calls_implausible_time",
+        "Calls with a time that can't be: they count, and give no figure of time",
+        ("tenant",),
+    ),
     "agent_handled": ("callkpi_agent_handled", "Conversations of an agent that ended", ("tenant", "agent")),
     "agent_talk_ms": ("callkpi_agent_talk_seconds", "Talk time of an agent", ("tenant", "agent")),
     "agent_ring_no_answer": (
@@ -280,6 +285,7 @@ def _zeros(totals: dict[str, Counter[tuple[str, ...]]], settings: config.Setting
         for rule in own.same_call.by if own.same_call.is_on else ():
             totals["united"].setdefault((tenant, rule), 0)
             totals["split"].setdefault((tenant, rule), 0)
+        totals["implausible_time"].setdefault((tenant,), 0)
         for queue in own.queues:
             totals["offered"].setdefault((tenant, labels.label(tenant, "queue", queue), "", Direction.INBOUND), 0)
     for metric in ("", "company_"):
@@ -580,6 +586,11 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "ingest_events": ("callkpi_ingest_events", "Events by what became of them", "result"),
     "ingest_refused": ("callkpi_ingest_refused", "Deliveries refused at the door", "reason"),
     "ingest_too_old": ("callkpi_ingest_too_old", "Events not taken: older than events are kept", ""),
+    "ingest_implausible_times": (
+        "callkpi_ingest_implausible_times",
+        "Events with a time that can't be: the source's clock is wrong",
+        "",
+    ),
     "source_unknown_values": (
         "callkpi_source_unknown_values",
         "Values that the source's reference lacks",
@@ -629,6 +640,7 @@ _BY_SOURCE = {
     "ingest_events",
     "ingest_refused",
     "ingest_too_old",
+    "ingest_implausible_times",
     "source_unknown_values",
     "spool_put",
     "spool_refused",

@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 import asyncpg
 import structlog
 
-from callkpi import config, privacy, store
+from callkpi import config, plausible, privacy, store
 from callkpi.health import Health
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.model import CallEvent
@@ -57,6 +57,7 @@ class Ingest:
     ) -> None:
         """*spool* takes what comes while the journal is not available; without one it is refused."""
         self._sources = {name: settings.with_zone(source) for name, source in settings.sources.items()}
+        self._bounds = {name: plausible.Bounds.of(tenant) for name, tenant in settings.tenants.items()}
         self._spool = spool
         self._pool = pool
         self._journal = journal
@@ -200,11 +201,34 @@ class Ingest:
     ) -> Receipt:
         if parsed.rejected:
             await self._reject(context, source_type.media_type, parsed.rejected)
+        await self._judge_times(parsed, context)
         await self._forget(parsed, context.source)
         await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
         self._note(context, parsed.events, source_type.known_codes, is_voice=is_voice)
         return _receipt(parsed, source_type)
+
+    async def _judge_times(self, parsed: Parsed, context: Context) -> None:
+        """Give events whose time can't be the time at which they came.
+
+        Their own time is no part of the journal's key then, and so those that are there already are left out here.
+        """
+        bounds = self._bounds[context.tenant]
+        believed = [plausible.believed(event, bounds) for event in parsed.events]
+        moved = [event for event in believed if event.told_at]
+        if not moved:
+            return
+        columns = [[event.call_id for event in moved], [event.event_id for event in moved]]
+        try:
+            rows = await self._pool.fetch(
+                store.query("journal", "known_events"), context.tenant, context.source, *columns
+            )
+        except store.FAILURES as error:
+            raise JournalUnavailable(type(error).__name__) from error
+        known = {(row["call_id"], row["event_id"]) for row in rows}
+        parsed.events = [e for e in believed if not (e.told_at and (e.call_id, e.event_id) in known)]
+        self._health.count("ingest_implausible_times", len(moved) - len(known), source=context.source)
+        log.warning("ingest.implausible_times", source=context.source, events=len(moved), why="check its clock")
 
     async def _forget(self, parsed: Parsed, source: str) -> None:
         """Leave out of *parsed* what is older than events are kept, and numbers that were erased."""

@@ -364,7 +364,7 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     try:
         told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
         canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
-        folded = store.call_body(fold(row["call_id"], canonical, limits, now))
+        folded = store.call_body(fold(row["call_id"], canonical, limits, now, events))
     except Exception as error:
         return f"call {row['source']}/{row['call_id']}: can't be read: {isolation.reason_of(error)}"
     stored = await same_call_check.side_body(connection, settings, key)

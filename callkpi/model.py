@@ -17,6 +17,9 @@ from typing import NamedTuple
 #: Code of an answer or an end that nobody heard: the connection was cut, and after it was seen that it had happened.
 UNHEARD = "unheard"
 
+#: Flag of a call whose times can't be; see callkpi.plausible. It enters no figure of time.
+IMPLAUSIBLE_TIME = "implausible_time"
+
 #: Events that tell of an agent rather than of a call live in a stream of that agent.
 AGENT_STREAM = "agent:"
 
@@ -184,6 +187,7 @@ class CallEvent:
     event_id: str
     received_at: datetime  #: when we got it, UTC
     timeless: bool = False  #: the payload had no time of its own: ``at`` is the clock of arrival
+    told_at: str = ""  #: the payload's own time, where none can be: ``at`` is the clock of arrival then
     untimed: bool = False  #: of an answer, a leaving or an end: that it was is known, when it was is not
     rank: int = 0  #: trust: of two facts that disagree the higher one wins
     direction: Direction | None = None
@@ -317,6 +321,11 @@ class Call:
     fields: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()  #: doubts about the data, e.g. "conflicting_end"
     twins: tuple[Twin, ...] = ()  #: what other sources told of this call
+
+    @property
+    def has_times(self) -> bool:
+        """Whether its times can be believed."""
+        return IMPLAUSIBLE_TIME not in self.flags
 
     def agent_of(self, leg: Leg) -> str:
         """The key of the agent of one of its legs."""

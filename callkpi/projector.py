@@ -477,7 +477,7 @@ class Projector:
         canonical = [event for event in told if event.kind is not Kind.SIGNAL]
         if not canonical:
             return None
-        call = fold(root.call_id, canonical, limits, now)
+        call = fold(root.call_id, canonical, limits, now, events)
         return _After(call, kpi.facts(call, limits))
 
     def _unreadable(self, root: StreamKey, error: Exception) -> str:

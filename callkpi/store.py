@@ -34,6 +34,7 @@ FAILURES = (asyncpg.PostgresError, *UNAVAILABLE)
 
 _TEXT_FACTS = (
     "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
+    "told_at",
 )  # fmt: skip
 _NUMBER_FACTS = ("wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms", "rating")
 _MAP_FACTS = ("crm", "fields", "detail")

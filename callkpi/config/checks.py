@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from datetime import date
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.report_checks import report_problems
@@ -122,6 +123,13 @@ def _token_problems(settings: Settings) -> Iterator[str]:
                 yield f"{where}.tenants: no tenant {tenant!r}{guess(tenant, settings.tenants)}"
 
 
+def _is_first_day(text: str) -> bool:
+    try:
+        return len(text) == 10 and date.fromisoformat(text).year >= 1990
+    except ValueError:
+        return False
+
+
 def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
     if not NAME.fullmatch(name):
         yield f"{where}: a tenant's name has letters, digits, '_', '.', '-', at most 64"
@@ -135,6 +143,12 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
     for key in ("expire_after_hours", "write_off_days"):
         if getattr(tenant, key) <= 0:
             yield f"{where}.{key}: must be above 0"
+    if not 0 < tenant.longest_call_hours <= 48:
+        yield f"{where}.longest_call_hours: must be above 0, at most 48"
+    if not _is_first_day(tenant.first_day):
+        yield f'{where}.first_day: {tenant.first_day!r} must be a day from 1990 on, e.g. "2010-01-01"'
+    if not 0 <= tenant.clock_tolerance_minutes <= 1440:
+        yield f"{where}.clock_tolerance_minutes: must be 0 to 1440"
     if tenant.expire_after_hours > 24:
         yield f"{where}.expire_after_hours: at most 24"
     if not 0 < tenant.agent_state_hours <= 168:

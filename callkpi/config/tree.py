@@ -225,6 +225,11 @@ class Tenant:
     )
     short_abandon_seconds: float = setting(5.0, "a caller who hangs up sooner is a short abandon")
     talked_seconds: float = setting(10.0, "a conversation of at least these seconds counts as talked")
+    longest_call_hours: float = setting(
+        24.0, "a call that seems longer has a wrong clock: it counts, and gives no figure of time"
+    )
+    first_day: str = setting("2010-01-01", "what is told of an earlier day comes from a clock that was never set")
+    clock_tolerance_minutes: float = setting(15.0, "how far a source's clock may be ahead of this machine's")
     expire_after_hours: float = setting(4.0, "a call whose end has not arrived after this is expired")
     write_off_days: float = setting(7.0, "a missed call that nobody returned in this time is written off")
     numbers_in_views: NumbersShown = setting(

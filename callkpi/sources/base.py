@@ -21,9 +21,9 @@ from callkpi import config
 from callkpi.model import CallEvent, from_unix
 from callkpi.phone import mask
 
-#: Times outside of this are a broken clock or a broken payload, not a call.
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-FUTURE_ALLOWED = timedelta(days=1)
+#: What is outside of this no clock shows, however wrong it is; and it leaves room to add lengths to it.
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+FUTURE_ALLOWED = timedelta(days=36_525)
 
 
 class Malformed(Exception):
@@ -237,10 +237,17 @@ def shown(value: object) -> str:
 
 
 def check_time(at: datetime, what: str, received_at: datetime) -> datetime:
-    """*at* in UTC; raises Rejected for a time that no real call has."""
-    at = at.astimezone(UTC)
-    if at < EARLIEST or at > received_at + FUTURE_ALLOWED:
-        raise Rejected(f"{what}: {at.isoformat()} is not a time between 2000 and tomorrow; check the sender's clock")
+    """*at* in UTC; raises Rejected for one that no clock shows.
+
+    A clock that is wrong shows another time of these two centuries: of that the call is taken, and flagged; see
+    :mod:`callkpi.plausible`.
+    """
+    try:
+        at = at.astimezone(UTC)
+    except (OverflowError, ValueError):
+        at = datetime.max.replace(tzinfo=UTC)
+    if not EARLIEST <= at <= received_at + FUTURE_ALLOWED:
+        raise Rejected(f"{what}: is not a time of this century or the last one; check the sender's clock")
     return at
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
@@ -268,7 +268,7 @@ def _start_date(facts: _Facts) -> datetime | None:
         raise Rejected(f"data[CALL_START_DATE]: {base.shown(text)} is no ISO 8601 time with an offset") from None
     if at.tzinfo is None:
         raise Rejected(f"data[CALL_START_DATE]: {base.shown(text)} has no offset; its instant is unknown")
-    return base.check_time(at.astimezone(UTC), "data[CALL_START_DATE]", facts.context.received_at)
+    return base.check_time(at, "data[CALL_START_DATE]", facts.context.received_at)
 
 
 def _end_time(started_at: datetime | None, duration: int, sent_at: datetime | None) -> datetime | None:

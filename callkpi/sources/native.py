@@ -7,7 +7,7 @@ seconds). ``event_id`` makes repetitions harmless; without one it is a hash of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
@@ -114,7 +114,7 @@ def _time(raw: Mapping[str, Any], context: Context) -> datetime:
         raise Rejected(f"at: {base.shown(value)} is neither ISO 8601 nor Unix seconds") from None
     if at.tzinfo is None:
         raise Rejected(f"at: {base.shown(value)} has no offset; write e.g. 2026-11-23T09:00:00+05:00")
-    return base.check_time(at.astimezone(UTC), "at", context.received_at)
+    return base.check_time(at, "at", context.received_at)
 
 
 def _milliseconds(raw: Mapping[str, Any], key: str) -> int | None:

@@ -29,6 +29,15 @@ ON CONFLICT (tenant, source, event_id) DO UPDATE SET seen_at = excluded.seen_at
     WHERE dedupe.seen_at < excluded.seen_at - $4::interval
 RETURNING tenant, source, event_id;
 
+-- name: known_events
+-- Which of these events of a source are in the journal, whatever their time. Served by journal_by_call.
+SELECT DISTINCT j.call_id, j.event_id
+FROM unnest($3::text[], $4::text[]) AS wanted (call_id, event_id)
+CROSS JOIN LATERAL (
+    SELECT e.call_id, e.event_id FROM journal e
+    WHERE e.tenant = $1 AND e.source = $2 AND e.call_id = wanted.call_id AND e.event_id = wanted.event_id OFFSET 0
+) AS j;
+
 -- name: forget_timeless
 -- Drop what no window can need any more.
 DELETE FROM dedupe WHERE seen_at < now() - $1::interval;
