@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import audit, config, embedded, kpi, migrations, privacy, same_call_check, store, timekeeping
+from callkpi import audit, bounds, config, embedded, kpi, migrations, privacy, same_call_check, store, timekeeping
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
@@ -345,7 +345,7 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     asked = asks_about(settings, StreamKey(*key), events)
     others = await members_at(connection, StreamKey(*key), asked)
     told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
-    canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
+    canonical = [bounds.as_projected(event) for event in told_kinds if event.kind is not Kind.SIGNAL]
     stored = await same_call_check.side_body(connection, settings, key)
     if stored is None:
         stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])

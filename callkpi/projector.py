@@ -24,7 +24,7 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, kpi, same_call, store, timekeeping, unions, views, work
+from callkpi import bounds, config, kpi, same_call, store, timekeeping, unions, views, work
 from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
 from callkpi.model import (
@@ -362,7 +362,7 @@ class Projector:
         limits = self._limits.get(root.tenant) or Thresholds(config.Tenant())
         try:
             told = SOURCE_TYPES[source.kind].interpret(events, source, members) if source else events
-            canonical = [event for event in told if event.kind is not Kind.SIGNAL]
+            canonical = [bounds.as_projected(event) for event in told if event.kind is not Kind.SIGNAL]
             if not canonical:
                 return None
             call = fold(root.call_id, canonical, limits, now)
