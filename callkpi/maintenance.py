@@ -18,11 +18,10 @@ from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
 from callkpi.journal import Journal
-from callkpi.model import Kind, StreamKey
+from callkpi.model import StreamKey
 from callkpi.phone import mask
-from callkpi.projector import Projector, asks_about, members_at
+from callkpi.projector import Projector, asks_about, interpreted, members_at
 from callkpi.reporting import days
-from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
 Progress = Callable[[int, int], None]
@@ -362,8 +361,7 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     others = await members_at(connection, StreamKey(*key), asked)
     limits = Thresholds(tenant)
     try:
-        told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
-        canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
+        canonical = interpreted(source, events, others)
         folded = store.call_body(fold(row["call_id"], canonical, limits, now, events))
     except Exception as error:
         return f"call {row['source']}/{row['call_id']}: can't be read: {isolation.reason_of(error)}"

@@ -24,7 +24,7 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, database_errors, isolation, kpi, same_call, store, timekeeping, unions, views, work
+from callkpi import bounds, config, database_errors, isolation, kpi, same_call, store, timekeeping, unions, views, work
 from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
 from callkpi.isolation import Attempt, Group, Unprojectable
@@ -473,8 +473,7 @@ class Projector:
         """The call, or None where its events tell of none."""
         source = self._settings.sources.get(root.source)
         limits = self._limits.get(root.tenant) or Thresholds(config.Tenant())
-        told = SOURCE_TYPES[source.kind].interpret(events, source, members) if source else events
-        canonical = [event for event in told if event.kind is not Kind.SIGNAL]
+        canonical = interpreted(source, events, members)
         if not canonical:
             return None
         call = fold(root.call_id, canonical, limits, now, events)
@@ -772,6 +771,14 @@ class Projector:
 
 
 # -- what a call depends on besides its own events ---------------------------------------------------------
+
+
+def interpreted(
+    source: config.Source | None, events: Sequence[CallEvent], members: Sequence[CallEvent]
+) -> list[CallEvent]:
+    """What a call's events say in canonical terms, with names as the tables hold them."""
+    told = SOURCE_TYPES[source.kind].interpret(events, source, members) if source else events
+    return [bounds.as_projected(event) for event in told if event.kind is not Kind.SIGNAL]
 
 
 def asks_about(

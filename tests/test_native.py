@@ -44,8 +44,15 @@ def test_the_same_event_has_the_same_id_and_another_one_another() -> None:
     [
         ({"call_id": None}, "call_id: is required"),
         ({"call_id": "agent:Dana"}, "call_id: must not begin with"),
-        ({"call_id": "x" * 300}, "call_id: must have at most 255"),
+        (
+            {"call_id": "x" * 300},
+            "call_id: has 300 characters, 300 bytes in UTF-8; must have at most 255 characters and 512 bytes",
+        ),
         ({"call_id": "a\x00b"}, "call_id"),
+        ({"queue": "\U0001f600" * 255}, "queue: has 255 characters, 1020 bytes in UTF-8"),
+        ({"event_id": "\u20ac" * 200}, "event_id: has 200 characters, 600 bytes in UTF-8"),
+        ({"fields": {"campaign": "x" * 256}}, "campaign: has 256 characters"),
+        ({"fields": {"x" * 65: "1"}}, "fields: the name 'xxx"),
         ({"call_id": ["x"]}, "call_id: must be text"),
         ({"kind": "signal"}, "kind: 'signal' is none of"),
         ({"kind": "queued"}, "queue: is required"),

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from callkpi import config
+from callkpi import bounds, config
 from callkpi.model import CallEvent, Direction, Kind, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
@@ -158,9 +158,9 @@ class _Facts:
 
     def required(self, key: str) -> str:
         value = self.text(key)
-        if not value or len(value) > 255:
-            raise Rejected(f"data[{key}]: must have 1 to 255 characters")
-        return value
+        if not value:
+            raise Rejected(f"data[{key}]: is required")
+        return bounds.shortened(value)
 
     def seconds(self, key: str) -> int:
         value = self.text(key)

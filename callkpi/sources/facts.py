@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from callkpi import bounds
 from callkpi.funnel import in_order
 from callkpi.model import CallEvent, Direction, Kind, LegEnd
 from callkpi.sources import base
@@ -16,7 +17,6 @@ from callkpi.sources.forms import parse_form
 #: Trust: the record of the whole call knows better than the middle of the call.
 RANK_RECORD = 2
 MAX_SECONDS = 7 * 86_400
-_MAX_TEXT = 255
 
 
 class Facts:
@@ -32,17 +32,17 @@ class Facts:
         self.event_id = base.digest(base.canonical(told))
 
     def text(self, *names: str) -> str:
-        """The first of *names* that has a value, stripped."""
+        """The first of *names* that has a value, stripped; shortened where it is longer than a name may be."""
         for name in names:
             if text := _clean(self.fields.get(name)):
-                return text[:_MAX_TEXT]
+                return bounds.shortened(text)
         return ""
 
     def required(self, name: str) -> str:
         text = _clean(self.fields.get(name))
-        if not text or len(text) > _MAX_TEXT:
-            raise Rejected(f"{name}: must have 1 to {_MAX_TEXT} characters")
-        return text
+        if not text:
+            raise Rejected(f"{name}: is required")
+        return bounds.shortened(text)
 
     def nested(self, name: str) -> Facts:
         """The object in *name*; one without fields where it is absent."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from callkpi import bounds
 from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
@@ -21,7 +22,6 @@ _KNOWN = {
     *_TEXT, *(f"{name}_seconds" for name in _SECONDS),
 }  # fmt: skip
 _KINDS = [kind for kind in Kind if kind not in (Kind.SIGNAL, Kind.WORKED)]
-_MAX_TEXT = 255
 _MAX_SECONDS = 7 * 86_400
 
 
@@ -76,8 +76,13 @@ def _text(raw: Mapping[str, Any], key: str, *, required: bool = False) -> str:
     if not isinstance(value, (str, int)) or isinstance(value, bool):
         raise Rejected(f"{key}: must be text, not {type(value).__name__}")
     text = str(value)
-    if len(text) > _MAX_TEXT or "\x00" in text:
-        raise Rejected(f"{key}: must have at most {_MAX_TEXT} characters and no NUL")
+    if bounds.is_long(text):
+        raise Rejected(
+            f"{key}: has {len(text)} characters, {bounds.size(text)} bytes in UTF-8; must have at most "
+            f"{bounds.NAME_CHARACTERS} characters and {bounds.NAME_BYTES} bytes"
+        )
+    if "\x00" in text:
+        raise Rejected(f"{key}: must not contain NUL")
     return text
 
 
@@ -141,4 +146,8 @@ def _mapping(raw: Mapping[str, Any], key: str) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or len(value) > 50:
         raise Rejected(f"{key}: must be an object with at most 50 fields")
-    return {str(name)[:64]: _text(value, name) for name in value}
+    for name in value:
+        if len(name) > bounds.FIELD_CHARACTERS:
+            shown = base.shown(name[: bounds.FIELD_CHARACTERS])
+            raise Rejected(f"{key}: the name {shown}… has {len(name)} characters; at most {bounds.FIELD_CHARACTERS}")
+    return {name: _text(value, name) for name in value}
