@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -60,7 +61,6 @@ def _parser() -> argparse.ArgumentParser:
     child = commands.add_parser("_child")
     child.add_argument("role")
     child.add_argument("lifeline", type=int)
-    _takes_config(child)
     child.set_defaults(run=_child)
     return parser
 
@@ -271,14 +271,13 @@ def _serve(arguments: argparse.Namespace) -> None:
     log.configure(settings)
 
     def ready() -> None:
-        print(
-            f"callkpi listens on http://{settings.server.listen}  (board: /board, metrics: /metrics, ready: /readyz)",
-            flush=True,
-        )
+        told = f"callkpi listens on http://{settings.server.listen}  (board: /board, metrics: /metrics, ready: /readyz)"
         if not settings.sources:
-            print("No source is configured yet: 'callkpi example-config > callkpi.toml' shows how.", flush=True)
+            told += "\nNo source is configured yet: 'callkpi example-config > callkpi.toml' shows how."
+        with contextlib.suppress(OSError):  # A disk that is full of logs does not end the daemon.
+            print(told, flush=True)
 
-    _run(daemon.serve(settings, _file(arguments), ready))
+    _run(daemon.serve(settings, ready))
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -293,7 +292,7 @@ def _child(arguments: argparse.Namespace) -> None:
     from callkpi import daemon
 
     with asyncio.Runner(loop_factory=daemon.new_event_loop) as runner:
-        runner.run(daemon.child(arguments.role, config.load(arguments.config), arguments.lifeline))
+        runner.run(daemon.child(arguments.role, daemon.settings_of_parent(), arguments.lifeline))
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -592,10 +591,6 @@ def _one_tenant(settings: config.Settings, name: str) -> str:
         return terminal.one_tenant(settings, name)
     except daemon.Failed as error:
         _fail(str(error))
-
-
-def _file(arguments: argparse.Namespace) -> Path | None:
-    return arguments.config.absolute() if arguments.config else None
 
 
 def _progress(verb: str) -> Callable[[int, int], None]:

@@ -15,14 +15,16 @@ from functools import partial
 from typing import Any
 
 import asyncpg
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from callkpi import __version__, config, kpi, live, recent, store, timekeeping
+from callkpi import __version__, config, kpi, live, looping, recent, store, timekeeping
 from callkpi.connections.keeping import STALE_SECONDS
 from callkpi.delivery.message import receivers
 from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
+from callkpi.jobs import PROCESSES
 from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue as _by_queue
 from callkpi.model import Direction, Outcome
@@ -30,6 +32,8 @@ from callkpi.names import OTHER, Bounded, Names
 from callkpi.presence import Times
 from callkpi.reports import local_midnight
 from callkpi.spool import Size, Spool
+
+log = structlog.get_logger()
 
 _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
@@ -119,6 +123,7 @@ class Snapshot:
     #: Of the day so far, per tenant: the keys of each person, and how his time was spent.
     times: Mapping[str, Mapping[str, tuple[list[str], Times]]]
     unsent: Sequence[Any]
+    failing: Sequence[Any] = ()
     spool: Size | None = None
 
 
@@ -143,9 +148,16 @@ class Exporter:
         """What can be told of a daemon whose database does not answer: that it is there, and what its spool holds."""
         encode, content_type = choose_encoder(accept)
         told = list(_own_families(self._settings, datetime.now(UTC), database_up=0))
-        if self._spool is not None:
-            told += _spool_families(await self._spool.size())
+        told += _spool_families(await self._spool_size())
         return encode(_Page(told)), content_type
+
+    async def _spool_size(self) -> Size | None:
+        """None where there is no spool, or its disk can't be read."""
+        try:
+            return await self._spool.size() if self._spool is not None else None
+        except OSError as error:
+            log.warning("spool.unreadable", error=str(error)[:200])
+            return None
 
     async def _shared_reading(self) -> Snapshot:
         if self._reading is None or self._reading.done():
@@ -192,7 +204,8 @@ class Exporter:
                 recent=await self._recent.read(rows, now),
                 times=times,
                 unsent=await rows("delivery", "unsent"),
-                spool=await self._spool.size() if self._spool is not None else None,
+                failing=await rows("work_failures", "now"),
+                spool=await self._spool_size(),
             )
 
 
@@ -435,6 +448,9 @@ def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
                  {(name,): count for name, count in waiting.items()})  # fmt: skip
     yield _gauge("callkpi_names_overflow", 'Names beyond the limit that are shown as "other"', ("tenant", "kind"),
                  {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
+    failing = Counter(row["name"] for row in snapshot.failing)
+    yield _gauge("callkpi_work_failing", "How many of a kind of background work fail now, round after round", ("work",),
+                 {(name,): failing[name] for name in looping.NAMES})  # fmt: skip
     yield from _spool_families(snapshot.spool)
     yield from _source_families(snapshot, settings)
     yield from _reconcile_families(snapshot, settings)
@@ -639,6 +655,8 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "delivery_attempts": ("callkpi_delivery_attempts", "Attempts to send a report by way and outcome", "outcome"),
     "delivery_corrections": ("callkpi_delivery_corrections", "Corrections of reports that were sent", ""),
     "delivery_failures": ("callkpi_delivery_failures", "Summaries that could not be made", ""),
+    "work_failures": ("callkpi_work_failures", "Rounds of background work that failed", "work"),
+    "process_restarts": ("callkpi_process_restarts", "Processes that died and were started again", "process"),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
 _BY_SOURCE = {
@@ -671,6 +689,8 @@ def _own_counters(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
             totals.update({(source, result): 0 for source in settings.sources for result in results})
         elif metric == "ingest_refused":
             totals.update({(source, "unauthorised"): 0 for source in settings.sources})
+        elif metric in ("work_failures", "process_restarts"):
+            totals.update({(name,): 0 for name in (looping.NAMES if metric == "work_failures" else PROCESSES)})
         elif wanted == ("source",):
             totals.update({(source,): 0 for source in settings.sources})
         for row in rows[metric]:

@@ -1045,12 +1045,12 @@ def _dense(buckets: Mapping[int, int]) -> list[int]:
 
 async def run(settings: config.Settings, dsn: str) -> None:
     """Fold what is journalled, until cancelled."""
-    pool = await store.create_pool(dsn, role="projector", size=2)
+    pool = await store.create_pool(dsn, role="projector", size=2, lazy=True)
     health = Health()
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
             group.create_task(Projector(pool, settings, health).run())
-            group.create_task(days.run(settings, dsn))
+            group.create_task(days.run(settings, dsn, health))
     finally:
         await pool.close()

@@ -66,6 +66,7 @@ class Probes:
             async with asyncio.timeout(DATABASE_SECONDS):
                 migration = await self._pool.fetchval(store.query("reports", "ready"))
                 lag = await self._pool.fetchrow(store.query("projector", "lag"))
+                failing = await self._pool.fetch(store.query("work_failures", "now"))
         except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {
@@ -74,10 +75,22 @@ class Probes:
             "migration_expected": migrations.newest(),
             "projector_pending_groups": lag["groups"],
             "projector_lag_seconds": round(lag["seconds"], 3),
-            "spool_deliveries": (await self._spool.size()).deliveries if self._spool is not None else 0,
+            "spool_deliveries": await self._spooled(),
+            # Work that fails is said here; it takes nothing from those who send and read.
+            "failing": [" ".join(filter(None, (row["name"], row["subject"], row["error"]))) for row in failing],
         }
         ready = migration == migrations.newest() and lag["seconds"] < READY_LAG_SECONDS
         return web.json_response({"ready": ready, **checks}, status=200 if ready else 503)
+
+    async def _spooled(self) -> int | None:
+        """Deliveries that wait on local disk; None where it can't be read."""
+        if self._spool is None:
+            return 0
+        try:
+            return (await self._spool.size()).deliveries
+        except OSError as error:
+            log.warning("spool.unreadable", error=str(error)[:200])
+            return None
 
     async def metrics(self, request: web.Request) -> web.Response:
         refused = refuse_metrics(request, self._token)

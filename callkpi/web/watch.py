@@ -59,6 +59,10 @@ class Watch:
         except store.FAILURES as error:
             log.warning("board.stale", tenant=self._tenant, error=type(error).__name__)
             stale = {"stale": "database"}
+        except Exception:
+            # Who looks sees the last figures and how old they are, and those of the next reading.
+            log.exception("board.unforeseen", tenant=self._tenant)
+            stale = {"stale": "projector"}
         age = time.monotonic() - self._read_at
         age_told = {"age_seconds": round(age, 1) if age != float("inf") else None}
         return orjson.dumps({**self._state, **stale, **age_told, **self._always})
