@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from callkpi import config
 from callkpi.model import (
+    LONGEST_MS,
     MISSED_OUTCOMES,
     UNHEARD,
+    UNREADABLE,
     Call,
     CallEvent,
     Direction,
@@ -349,12 +352,28 @@ def in_order(events: Iterable[CallEvent]) -> list[CallEvent]:
     return list(result.values())
 
 
+_DURATIONS = ("wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms")
+
+
+def _readable(event: CallEvent) -> CallEvent:
+    """*event* without durations that are none: they cost the field, and the call a flag, not the call."""
+    wrong = [name for name in _DURATIONS if (value := getattr(event, name)) is not None and not _is_duration(value)]
+    if not wrong:
+        return event
+    without: dict[str, Any] = dict.fromkeys(wrong)
+    return replace(event, doubts=(*event.doubts, UNREADABLE), **without)
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= LONGEST_MS
+
+
 def fold(call_id: str, events: Sequence[CallEvent], limits: Thresholds, now: datetime) -> Call:
     """The call that *events* tell of, at *now* (which only decides whether it is expired).
 
     *events* must be canonical (no SIGNAL) and not empty. The order and repetitions don't matter.
     """
-    ordered = in_order(events)
+    ordered = [_readable(event) for event in in_order(events)]
     state = _Fold()
     for event in ordered:
         state.apply(event)
@@ -398,7 +417,8 @@ def fold(call_id: str, events: Sequence[CallEvent], limits: Thresholds, now: dat
 
 def _flags(state: _Fold, events: Sequence[CallEvent]) -> tuple[str, ...]:
     conflicting = ("conflicting_end",) if len(state.ends_seen) > 1 else ()
-    return (*conflicting, UNHEARD) if any(event.code == UNHEARD for event in events) else conflicting
+    unheard = (UNHEARD,) if any(event.code == UNHEARD for event in events) else ()
+    return (*conflicting, *unheard, *sorted({doubt for event in events for doubt in event.doubts}))
 
 
 def _settle(state: _Fold, ended_at: datetime) -> None:

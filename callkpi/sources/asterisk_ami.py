@@ -129,7 +129,10 @@ def _resync(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
             raise Rejected(f"{RESYNC_CALL}: {key} must be a list of objects")
         detail[key] = base.canonical(told)
     signal = _event(item, context, call_id=call_id, kind=Kind.SIGNAL, detail=detail)
-    others = [str(other)[:255] for other in item.get("Joined") or ()]
+    joined = item.get("Joined") or ()
+    if not isinstance(joined, (list, tuple)):
+        raise Rejected(f"{RESYNC_CALL}: Joined must be a list of ids")
+    others = [str(other)[:255] for other in joined]
     return [signal, *_links(signal, call_id, sorted(set(others) - {call_id}), RESYNC_CALL)]
 
 
@@ -207,5 +210,5 @@ def _member_event(name: str, item: Mapping[str, Any], context: Context) -> CallE
 
 def _wrap_ms(item: Mapping[str, Any]) -> int | None:
     """The member's own time after each call. 0 says that the queue's applies, which no event tells."""
-    told = str(item.get("Wrapuptime", ""))
-    return 1000 * min(int(told), _LONGEST_WRAP) if told.isdecimal() and int(told) else None
+    told = base.whole(str(item.get("Wrapuptime", "")))
+    return 1000 * min(told, _LONGEST_WRAP) if told else None

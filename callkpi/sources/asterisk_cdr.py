@@ -20,7 +20,7 @@ from typing import Any
 from callkpi import config
 from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources.base import Context, Rejected
-from callkpi.sources.facts import Facts
+from callkpi.sources.facts import Facts, doubted, is_unread, kept_milliseconds
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "accountcode": (), "src": (), "dst": (), "dcontext": ("context",), "clid": (), "channel": (), "dstchannel": (),
@@ -78,7 +78,8 @@ def interpret(records: Sequence[CallEvent], settings: config.Source) -> list[Cal
     cause = (
         "" if queued or any(_answered(r) for r in ordered) else _OUTCOMES.get(last.detail.get("disposition", ""), "")
     )
-    return [*result, _tell(last, Kind.ENDED, ".call", at=_at(last, "end"), cause=cause)]
+    told = [*result, _tell(last, Kind.ENDED, ".call", at=_at(last, "end"), cause=cause)]
+    return doubted(told, (is_unread(record.detail.get("billsec", "")) for record in ordered))
 
 
 def _tell(record: CallEvent, kind: Kind, tag: str = "", **facts: Any) -> CallEvent:
@@ -144,7 +145,7 @@ def _dial(record: CallEvent, direction: Direction) -> list[CallEvent]:
         end = _ENDS.get(detail.get("disposition", ""), LegEnd.NO_ANSWER)
         return [*told, _tell(record, Kind.NOT_TAKEN, cause=end, at=_at(record, "end"), **who)]
     answer = _at(record, "answer") if "answer" in detail else record.at
-    talk = 1000 * int(detail["billsec"]) if detail.get("billsec", "").isdigit() else None
+    talk = kept_milliseconds(detail.get("billsec", ""))
     return [
         *told,
         _tell(record, Kind.ANSWERED, at=answer, **who),

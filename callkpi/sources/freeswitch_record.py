@@ -93,10 +93,7 @@ class Record:
 
     def time(self, name: str) -> datetime | None:
         """Microseconds where FreeSWITCH tells them, else seconds."""
-        exact = self.facts.text(f"{name}_uepoch")
-        if exact.isdecimal() and exact != "0":
-            return base.unix_time(int(exact) / 1_000_000, f"{name}_uepoch", self.facts.context.received_at)
-        return self.facts.unix(f"{name}_epoch")
+        return self.facts.unix_micros(f"{name}_uepoch") or self.facts.unix(f"{name}_epoch")
 
     def event(self, kind: Kind, at: datetime, **told: Any) -> CallEvent:
         part = f"{told.get('entry', '')}{told.get('leg', '')}"

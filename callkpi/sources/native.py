@@ -7,7 +7,7 @@ seconds). ``event_id`` makes repetitions harmless; without one it is a hash of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
@@ -30,7 +30,7 @@ class Native(base.SourceType):
         raw = base.require_object(item)
         unknown = sorted(set(raw) - _KNOWN)
         if unknown:
-            raise Rejected(f"{unknown[0]}: unknown field; known: {', '.join(sorted(_KNOWN))}")
+            raise Rejected(f"{unknown[0][:64]}: unknown field; known: {', '.join(sorted(_KNOWN))}")
         kind = Kind(_choice(raw, "kind", _KINDS, required=True))
         at = _time(raw, context)
         direction = _choice(raw, "direction", list(Direction))
@@ -74,10 +74,10 @@ def _text(raw: Mapping[str, Any], key: str, *, required: bool = False) -> str:
             raise Rejected(f"{key}: is required")
         return ""
     if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise Rejected(f"{key}: must be text, not {type(value).__name__}")
+        raise Rejected(f"{key[:64]}: must be text, not {type(value).__name__}")
     text = str(value)
     if len(text) > _MAX_TEXT or "\x00" in text:
-        raise Rejected(f"{key}: must have at most {_MAX_TEXT} characters and no NUL")
+        raise Rejected(f"{key[:64]}: must have at most {_MAX_TEXT} characters and no NUL")
     return text
 
 
@@ -114,7 +114,7 @@ def _time(raw: Mapping[str, Any], context: Context) -> datetime:
         raise Rejected(f"at: {base.shown(value)} is neither ISO 8601 nor Unix seconds") from None
     if at.tzinfo is None:
         raise Rejected(f"at: {base.shown(value)} has no offset; write e.g. 2026-11-23T09:00:00+05:00")
-    return base.check_time(at.astimezone(UTC), "at", context.received_at)
+    return base.check_time(at, "at", context.received_at)
 
 
 def _milliseconds(raw: Mapping[str, Any], key: str) -> int | None:

@@ -146,7 +146,10 @@ _KEPT = (
 
 def _parse_line(line: str, context: Context) -> list[CallEvent]:
     """A row, in 3CX's own words: how it is read is known when all rows of the call are there."""
-    values = next(csv.reader([line.removeprefix("Call ")]), [])
+    try:
+        values = next(csv.reader([line.removeprefix("Call ")]), [])
+    except csv.Error as error:
+        raise Rejected(f"no line of comma separated fields: {error}") from None
     names = context.settings.cdr_fields
     row = dict(zip(names, (value.strip() for value in values), strict=False))
     facts = Facts(row, context)
