@@ -20,7 +20,7 @@ from typing import Any
 from callkpi import config
 from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources.base import Context, Rejected
-from callkpi.sources.facts import Facts, doubted, is_unread, kept_milliseconds
+from callkpi.sources.facts import Facts, doubted, is_unread, kept_milliseconds, kept_time
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "accountcode": (), "src": (), "dst": (), "dcontext": ("context",), "clid": (), "channel": (), "dstchannel": (),
@@ -87,7 +87,7 @@ def _tell(record: CallEvent, kind: Kind, tag: str = "", **facts: Any) -> CallEve
 
 
 def _at(record: CallEvent, name: str) -> datetime:
-    return datetime.fromisoformat(record.detail[name])
+    return kept_time(record.detail.get(name, "")) or record.at
 
 
 def _queue(record: CallEvent) -> str:
@@ -138,7 +138,7 @@ def _dial(record: CallEvent, direction: Direction) -> list[CallEvent]:
     detail = record.detail
     if not detail.get("dstchannel"):
         return []
-    agent = _agent(detail["channel"] if direction is Direction.OUTBOUND else detail["dstchannel"])
+    agent = _agent(detail.get("channel", "") if direction is Direction.OUTBOUND else detail["dstchannel"])
     who = {"agent": agent, "leg": detail["dstchannel"]}
     told = [_tell(record, Kind.RINGING, **who)]
     if not _answered(record):

@@ -61,7 +61,7 @@ def parse_line(line: str, context: Context) -> Sequence[CallEvent]:
     parts = line.rstrip("\r\n").split("|")
     if len(parts) < 5:
         raise Rejected(f"a queue_log line has at least 5 fields separated by '|', this one {len(parts)}")
-    time, call_id, queue, agent, verb, *data = parts
+    time, call_id, queue, agent, verb, *data = map(base.clean, parts)
     at = base.unix_time(time.strip(), "time (field 1)", context.received_at)
     common: dict[str, Any] = {
         "tenant": context.tenant,

@@ -341,6 +341,13 @@ def canonical(value: Mapping[str, Any] | Iterable[Any]) -> str:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
+def clean(text: str) -> str:
+    """*text* without what no database holds (NUL, halves of characters), stripped."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
+    return text.replace("\x00", "").strip()
+
+
 _LONG_NUMBER = re.compile(r"\+?\d{7,}")
 
 

@@ -157,7 +157,7 @@ class _Facts:
 
     def text(self, key: str) -> str:
         value = self.data.get(key)
-        return "" if value is None or isinstance(value, (dict, list)) else str(value).strip()
+        return "" if value is None or isinstance(value, (dict, list)) else base.clean(str(value))
 
     def required(self, key: str) -> str:
         value = self.text(key)

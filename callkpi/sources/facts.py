@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from callkpi.funnel import in_order
@@ -96,6 +96,9 @@ class Facts:
 class Kept(Facts):
     """Fields of a payload that was journalled already: one that can't be read is left out, it costs no call."""
 
+    def required(self, name: str) -> str:
+        return self.text(name)
+
     def milliseconds(self, name: str) -> int | None:
         with suppress(Rejected):
             return super().milliseconds(name)
@@ -121,10 +124,7 @@ def _clean(value: Any) -> str:
     """A scalar as text without what no database holds; "" for anything else."""
     if value is None or isinstance(value, (dict, list, bool)):
         return ""
-    text = str(value)
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode()
-    return text.replace("\x00", "").strip()
+    return base.clean(str(value))
 
 
 def parse_seconds(value: str, what: str) -> int:
@@ -139,6 +139,15 @@ def parse_seconds(value: str, what: str) -> int:
     if len(parts) > 3 or not 0 <= total <= MAX_SECONDS:
         raise Rejected(f"{what}: {base.shown(value)} is not a number of seconds")
     return round(1000 * total)
+
+
+def kept_time(text: str) -> datetime | None:
+    """A time as it was journalled, with its offset; None for what is none."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def kept_milliseconds(text: str, unit: int = 1000) -> int | None:

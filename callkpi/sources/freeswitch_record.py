@@ -68,7 +68,7 @@ class Record:
     """One record: the caller's channel, or one that rang an agent."""
 
     def __init__(self, facts: Facts, profile: Mapping[str, Any]) -> None:
-        self.facts, self.profile = facts, Facts(profile, facts.context)
+        self.facts, self.profile = facts, type(facts)(profile, facts.context)
         self.uuid = facts.text("uuid") or self.profile.required("uuid")
         self.facts.event_id = base.digest(self.uuid, facts.event_id)
         self.parent = "" if facts.text("cc_side") == "member" else self._parent()

@@ -289,8 +289,8 @@ class _Reading:
         if self.summary is None:
             return []
         detail, reason = self.summary.detail, self.summary.detail.get("reason", "")
-        created = from_unix(float(detail["created"]))
-        talk = from_unix(float(detail["talk"])) if "talk" in detail else None
+        created = _kept_unix(detail.get("created", "")) or self.summary.at
+        talk = _kept_unix(detail.get("talk", ""))
         outbound = self.direction is Direction.OUTBOUND
         about: dict[str, Any] = {
             "rank": RANK_RECORD, "direction": self.direction, "line": _line(detail),
@@ -305,6 +305,14 @@ class _Reading:
             wait_ms=millis(talk, created) if talk and not self.queues else None, **about,
         )  # fmt: skip
         return [say(replace(self.summary, at=created), Kind.STARTED, **about), ended]
+
+
+def _kept_unix(text: str) -> datetime | None:
+    """A time as it was journalled; None for what is none."""
+    try:
+        return from_unix(float(text))
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _line(detail: Mapping[str, str]) -> str:

@@ -32,7 +32,7 @@ from callkpi import config
 from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Malformed, Rejected
-from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last
+from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last, kept_time
 from callkpi.sources.threecx_template import template
 
 #: Direction, and whether it was answered, by [CallType].
@@ -190,8 +190,7 @@ class _Row:
         return self.signal.detail.get(name, "")
 
     def time(self, name: str) -> datetime | None:
-        told = self.text(name)
-        return datetime.fromisoformat(told) if told else None
+        return kept_time(self.text(name))
 
     def type(self, name: str) -> str:
         told = self.text(f"{name}-type").lower()
