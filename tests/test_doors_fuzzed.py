@@ -21,6 +21,7 @@ from callkpi.funnel import Thresholds, fold
 from callkpi.model import UNREADABLE, CallEvent, Direction, Kind
 from callkpi.sources import SOURCE_TYPES, base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
+from callkpi.web.tries import TRIES
 from tests.daemon import Daemon, daemon
 from tests.faults import fuzz, mutation
 from tests.sources.cases import SECRET, SETTINGS, TENANT
@@ -366,6 +367,40 @@ async def _status(target: Daemon, method: str, path: str, headers: dict[str, str
     answer = await asyncio.wait_for(reader.read(), 20)
     writer.close()
     return int(answer.split(b" ", 2)[1])
+
+
+async def test_what_is_no_http_is_refused_with_the_headers_of_all_answers(target: Daemon) -> None:
+    for request in (b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"GET /\x01 HTTP/9\r\n\r\n", b"\x16\x03\x01\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+        writer.write(request)
+        head = (await asyncio.wait_for(reader.read(), 20)).partition(b"\r\n\r\n")[0]
+        writer.close()
+        assert head.startswith(b"HTTP/1.") and b" 400 " in head
+        assert b"X-Content-Type-Options: nosniff" in head and b"Content-Security-Policy: default-src 'none'" in head
+
+
+async def test_every_page_and_file_has_the_headers_of_all_answers(http: aiohttp.ClientSession) -> None:
+    files = ("/reports/today.pdf", "/reports/today.json", "/board/board.js", "/api/v1/openapi.json", "/hooks/nobody")
+    for page in (*PAGES, *files, "/healthz", "/hooks/zadarma?zd_echo=1", "/nothing"):
+        answer = await http.get(page, headers={"Accept": "text/html,*/*"})
+        assert answer.headers["X-Content-Type-Options"] == "nosniff", page
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'"), page
+
+
+async def test_secrets_of_a_door_can_not_be_guessed_and_who_knows_them_is_not_locked_out(
+    target: Daemon, http: aiohttp.ClientSession
+) -> None:
+    def sent(token: str, who: str) -> Any:
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": who}
+        return http.post("/hooks/native", data=json.dumps({**GOOD, "at": NOW.timestamp()}), headers=headers)
+
+    assert (await sent(SECRET, "198.51.100.1")).status == 200
+    for who in ("198.51.100.1", "198.51.100.2"):
+        tried = [(await sent(f"guess-{number}", who)).status for number in range(TRIES + 2)]
+        assert tried[:TRIES] == [403] * TRIES
+        assert tried[TRIES:] == ([403, 403] if who == "198.51.100.1" else [429, 429])
+    assert (await sent(SECRET, "198.51.100.2")).status == 429
+    assert [(await sent(SECRET, who)).status for who in ("198.51.100.1", "198.51.100.3")] == [200, 200]
 
 
 async def test_after_all_of_this_the_log_tells_of_nothing_unforeseen(target: Daemon) -> None:

@@ -130,7 +130,7 @@ class SourceType:
             try:
                 events = self.parse_one(item, context)
             except Rejected as reason:
-                parsed.rejected.append((dump(item), str(reason)[:MAX_REASON]))
+                parsed.rejected.append((dump(item), clean(str(reason))[:MAX_REASON]))
                 continue
             except Exception as error:
                 parsed.rejected.append((dump(item), unforeseen("parse", context.source, error)))

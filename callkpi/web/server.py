@@ -59,6 +59,7 @@ async def serving(
         lingering_time=2.0,
     )
     await runner.setup()
+    access.guard_errors(runner)
     host, port = settings.address
     sweeper = asyncio.create_task(_cut_slow(runner, settings.server.request_timeout_seconds), name="sweeper")
     try:
