@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from callkpi import config, plausible
 from callkpi.model import (
+    LONGEST_MS,
     MISSED_OUTCOMES,
     UNHEARD,
+    UNREADABLE,
     Call,
     CallEvent,
     Direction,
@@ -356,6 +359,22 @@ def in_order(events: Iterable[CallEvent]) -> list[CallEvent]:
     return list(result.values())
 
 
+_DURATIONS = ("wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms")
+
+
+def _readable(event: CallEvent) -> CallEvent:
+    """*event* without durations that are none: they cost the field, and the call a flag, not the call."""
+    wrong = [name for name in _DURATIONS if (value := getattr(event, name)) is not None and not _is_duration(value)]
+    if not wrong:
+        return event
+    without: dict[str, Any] = dict.fromkeys(wrong)
+    return replace(event, doubts=(*event.doubts, UNREADABLE), **without)
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= LONGEST_MS
+
+
 def fold(
     call_id: str,
     events: Sequence[CallEvent],
@@ -370,7 +389,7 @@ def fold(
     """
     bounds, heard = limits.bounds, told or events
     possible = plausible.within(events, heard, bounds)
-    ordered = in_order(possible)
+    ordered = [_readable(event) for event in in_order(possible)]
     together = plausible.gathered(ordered, bounds)
     is_moved = possible is not events or together is not ordered or any(event.told_at for event in heard)
     call = _folded(call_id, together, replace(limits, knows_times=not is_moved), now)
@@ -421,7 +440,8 @@ def _folded(call_id: str, ordered: Sequence[CallEvent], limits: Thresholds, now:
 
 def _flags(state: _Fold, events: Sequence[CallEvent]) -> tuple[str, ...]:
     conflicting = ("conflicting_end",) if len(state.ends_seen) > 1 else ()
-    return (*conflicting, UNHEARD) if any(event.code == UNHEARD for event in events) else conflicting
+    unheard = (UNHEARD,) if any(event.code == UNHEARD for event in events) else ()
+    return (*conflicting, *unheard, *sorted({doubt for event in events for doubt in event.doubts}))
 
 
 def _settle(state: _Fold, ended_at: datetime) -> None:

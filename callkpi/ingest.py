@@ -17,7 +17,7 @@ from callkpi import config, plausible, privacy, store
 from callkpi.health import Health
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.model import CallEvent
-from callkpi.sources import SOURCE_TYPES
+from callkpi.sources import SOURCE_TYPES, base
 from callkpi.sources.base import Answer, Context, Delivery, Malformed, Parsed, SourceType
 from callkpi.sources.tables import CSV, MEDIA_TYPES
 from callkpi.spool import Spool, Spooled, SpoolFull
@@ -79,11 +79,11 @@ class Ingest:
             raise UnknownSource(name)
         source_type = _reader(settings, delivery.content_type)
         try:
-            payload = source_type.decode(delivery)
+            payload = base.decoded(source_type, delivery)
         except Malformed as error:
             await self._malformed(name, settings, source_type, delivery, error)
             raise
-        if not source_type.authentic(delivery, payload, settings):
+        if not base.proven(source_type, delivery, payload, settings):
             self._health.count("ingest_refused", source=name, label="unauthorised")
             raise Unauthorised(name)
         if settings.funnel.enabled:
@@ -128,7 +128,7 @@ class Ingest:
         context = Context(item.source, settings.tenant, settings, item.received_at)
         delivery = Delivery(item.body, item.media_type, "", item.received_at)
         try:
-            parsed = source_type.parse(source_type.decode(delivery), context)
+            parsed = source_type.parse(base.decoded(source_type, delivery), context)
             await self._keep(parsed, context, source_type)
         except JournalUnavailable:
             raise
@@ -178,7 +178,7 @@ class Ingest:
         source_type = _reader(settings, media_type)
         delivery = Delivery(payload, media_type, "", received_at)
         context = Context(name, settings.tenant, settings, received_at)
-        parsed = source_type.parse(source_type.decode(delivery), context)
+        parsed = source_type.parse(base.decoded(source_type, delivery), context)
         if parsed.rejected:
             return Receipt(0, parsed.ignored, len(parsed.rejected), parsed.rejected[0][1])
         return await self._keep(parsed, context, source_type)
@@ -187,7 +187,7 @@ class Ingest:
         self, name: str, settings: config.Source, source_type: SourceType, delivery: Delivery, error: Malformed
     ) -> None:
         """Keep what can't be decoded if its sender proved who he is outside of the body."""
-        if not source_type.authentic(delivery, None, settings):
+        if not base.proven(source_type, delivery, None, settings):
             self._health.count("ingest_refused", source=name, label="malformed")
             return
         context = Context(name, settings.tenant, settings, delivery.received_at)

@@ -19,6 +19,10 @@ UNHEARD = "unheard"
 
 #: Flag of a call whose times can't be; see callkpi.plausible. It enters no figure of time.
 IMPLAUSIBLE_TIME = "implausible_time"
+#: Flag of a call of which a source told something that can't be read: that is left out, the call counts.
+UNREADABLE = "unreadable_field"
+#: A hundred years: a duration beyond it is no duration, and leads out of the calendar.
+LONGEST_MS = 100 * 366 * 86_400_000
 
 #: Events that tell of an agent rather than of a call live in a stream of that agent.
 AGENT_STREAM = "agent:"
@@ -210,6 +214,7 @@ class CallEvent:
     state: str = ""
     reason: str = ""
     linked_to: str = ""  #: with LINKED: the other call id that is the same call
+    doubts: tuple[str, ...] = ()  #: flags that the call gets of it; said by ``interpret``, kept nowhere
     crm: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)  #: custom fields
     detail: Mapping[str, str] = field(default_factory=dict)  #: with SIGNAL: the source's own facts

@@ -13,7 +13,7 @@ from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.team_checks import team_problems
 from callkpi.config.tree import Api, Server, Settings, Tenant
-from callkpi.config.words import NAME, guess, is_zone
+from callkpi.config.words import NAME, guess, is_network, is_zone
 
 
 def check(settings: Settings, problems: list[str]) -> None:
@@ -83,6 +83,9 @@ def _server_problems(server: Server) -> Iterator[str]:
         yield f"server.listen: {server.listen!r} must be HOST:PORT, e.g. 127.0.0.1:8090"
     if server.public_url and not re.fullmatch(r"https?://[^\s?#]+", server.public_url):
         yield f"server.public_url: {server.public_url!r} must be an address, e.g. https://callkpi.example.com"
+    for text in server.trusted_proxies:
+        if not is_network(text):
+            yield f"server.trusted_proxies: {text!r} must be an address or a network, e.g. 10.0.0.0/8"
     for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds", "max_viewers"):
         if getattr(server, key) <= 0:
             yield f"server.{key}: must be above 0"

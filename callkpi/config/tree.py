@@ -384,6 +384,10 @@ class Server:
     public_url: str = setting(
         "", "address under which people reach this server, for links: https://callkpi.example.com"
     )
+    trusted_proxies: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"),
+        "addresses or networks of reverse proxies: who asks, whose tries of tokens count, is in their X-Forwarded-For",
+    )
     max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
     api_token: str = setting("", "bearer token of an admin; without any token only this machine may read")
     metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")

@@ -35,10 +35,12 @@ from callkpi.sources.asterisk_scene import (
     Scene,
     Stay,
     before,
+    has_unread,
     milliseconds,
     order,
 )
 from callkpi.sources.asterisk_unheard import scene_of
+from callkpi.sources.facts import doubted
 
 #: AgentConnect follows the QueueCallerLeave of the same caller at once, or when his agent has taken the call.
 _CONNECTS_WITHIN = timedelta(seconds=1)
@@ -72,7 +74,7 @@ def interpret(
     direction = result[0].direction
     result += _outbound_leg(scene) if direction is Direction.OUTBOUND else _direct_legs(scene)
     result += _holds_and_transfers(scene)
-    return result + _end_of_call(scene, direction)
+    return doubted([*result, *_end_of_call(scene, direction)], map(has_unread, events))
 
 
 def asks_about(events: Sequence[CallEvent], settings: config.Source) -> list[tuple[str, datetime]]:

@@ -30,7 +30,7 @@ class Native(base.SourceType):
         raw = base.require_object(item)
         unknown = sorted(set(raw) - _KNOWN)
         if unknown:
-            raise Rejected(f"{unknown[0]}: unknown field; known: {', '.join(sorted(_KNOWN))}")
+            raise Rejected(f"{unknown[0][:64]}: unknown field; known: {', '.join(sorted(_KNOWN))}")
         kind = Kind(_choice(raw, "kind", _KINDS, required=True))
         at = _time(raw, context)
         direction = _choice(raw, "direction", list(Direction))
@@ -74,15 +74,15 @@ def _text(raw: Mapping[str, Any], key: str, *, required: bool = False) -> str:
             raise Rejected(f"{key}: is required")
         return ""
     if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise Rejected(f"{key}: must be text, not {type(value).__name__}")
+        raise Rejected(f"{key[:64]}: must be text, not {type(value).__name__}")
     text = str(value)
     if bounds.is_long(text):
         raise Rejected(
-            f"{key}: has {len(text)} characters, {bounds.size(text)} bytes in UTF-8; must have at most "
+            f"{key[:64]}: has {len(text)} characters, {bounds.size(text)} bytes in UTF-8; must have at most "
             f"{bounds.NAME_CHARACTERS} characters and {bounds.NAME_BYTES} bytes"
         )
     if "\x00" in text:
-        raise Rejected(f"{key}: must not contain NUL")
+        raise Rejected(f"{key[:64]}: must not contain NUL")
     return text
 
 

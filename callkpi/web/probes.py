@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 
 import asyncpg
 import structlog
@@ -11,7 +13,7 @@ from aiohttp import web
 from callkpi import config, migrations, store
 from callkpi.exporter import Exporter
 from callkpi.spool import Spool
-from callkpi.web.access import refuse_metrics
+from callkpi.web.access import PAGE_HEADERS, refuse_metrics
 
 log = structlog.get_logger()
 
@@ -22,8 +24,9 @@ DATABASE_SECONDS = 10.0
 SCRAPE_SECONDS = 5.0
 
 
-_INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
-<style>body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}</style>
+_STYLE = "body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}"
+_INDEX = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
+<style>{_STYLE}</style>
 <h1>callkpi</h1><ul>
 <li><a href="/board">/board</a>: the live board for a screen on the wall; <a href="/board?lang=ru">in Russian</a>
 <li><a href="/metrics">/metrics</a>: live numbers for Prometheus
@@ -35,6 +38,13 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi<
 <li><a href="/api/v1/calls">/api/v1/calls</a>: the calls behind the numbers
 <li><a href="/readyz">/readyz</a>: the state of the daemon</ul></html>
 """
+_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_INDEX_HEADERS = {
+    **PAGE_HEADERS,
+    "Content-Security-Policy": PAGE_HEADERS["Content-Security-Policy"].replace(
+        "style-src 'self'", f"style-src 'sha256-{_HASH}'"
+    ),
+}
 
 
 class Probes:
@@ -56,7 +66,7 @@ class Probes:
 
     async def index(self, _request: web.Request) -> web.Response:
         """Where a newcomer finds what."""
-        return web.Response(text=_INDEX, content_type="text/html")
+        return web.Response(text=_INDEX, content_type="text/html", headers=_INDEX_HEADERS)
 
     async def healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})

@@ -60,6 +60,7 @@ async def serving(
         lingering_time=2.0,
     )
     await runner.setup()
+    access.guard_errors(runner)
     host, port = settings.address
     slow = _Slow(runner, settings.server.request_timeout_seconds)
     sweeper = asyncio.create_task(keep_going(Loop("slow_clients", slow.every, health), slow.cut), name="sweeper")

@@ -1,0 +1,1 @@
+"""Faults against callkpi: what is sent to its doors, and what fails beside it."""
