@@ -189,6 +189,13 @@ def test_the_same_time_last_week_is_by_the_clock_on_the_wall() -> None:
 NOW = datetime(2026, 11, 24, 6, tzinfo=UTC)  # a Tuesday, 11:00 in Almaty
 
 
+def heard(source: str, ago: float | None = 5, **connection: Any) -> dict[str, Any]:
+    """A row of how a source is that spoke some minutes *ago*; with a *connection*, as it is told."""
+    told = dict.fromkeys(("connected", "changed_at", "seen_at", "heard_at", "reason", "asked_since", "last_success_at"))
+    last = None if ago is None else NOW - timedelta(minutes=ago)
+    return {"source": source, **told, "last_received_at": last, **connection}
+
+
 def state_of(
     *calls: Call, figures: Figures | None = None, missed_ago: float | None = None, silent: float | None = 5, **own: Any
 ) -> dict[str, Any]:
@@ -201,7 +208,7 @@ def state_of(
         at=NOW, names=[], agent_states=[], open_calls=[{"body": store.call_body(call)} for call in calls],
         missed={"acme": rows}, windows={("acme", "day"): {"sales": figures or Figures()}},
         company=figures or Figures(), handled_last_week=None, lag_seconds=0.0,
-        last_received=None if silent is None else NOW - timedelta(minutes=silent),
+        sources=[heard(name, silent) for name in settings.sources],
     )  # fmt: skip
     return board.state(reading, "acme", settings, Names(settings))
 
