@@ -301,7 +301,7 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     from callkpi import terminal
 
-    settings, window = config.load(arguments.config), (arguments.begin, arguments.end)
+    settings, window = _configured(arguments), (arguments.begin, arguments.end)
     if terminal.is_plain(arguments.by, arguments.period, arguments.only, arguments.compare):
         _run(terminal.report(settings, arguments.tenant, window, arguments.by, as_json=arguments.json))
         return
@@ -313,7 +313,7 @@ def _roster(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
     window = (arguments.first, arguments.last)
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     try:
         text = arguments.file.read_text("utf-8")
     except OSError as error:
@@ -328,7 +328,7 @@ def _send_report(arguments: argparse.Namespace) -> None:
     from callkpi.delivery import by_hand
     from callkpi.reporting.periods import BadPeriod
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     log.configure(settings, role="courier-command")
     tenant = _one_tenant(settings, arguments.tenant)
 
@@ -356,7 +356,7 @@ def _summary(arguments: argparse.Namespace) -> None:
     asked = command.Asked(
         arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
     )
-    body = _run(command.summary(config.load(arguments.config), asked))
+    body = _run(command.summary(_configured(arguments), asked))
     if arguments.output is None:
         print(body.decode("utf-8-sig"), end="")
         return
@@ -369,7 +369,7 @@ def _summary(arguments: argparse.Namespace) -> None:
 def _missed(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
-    _run(terminal.missed(config.load(arguments.config), arguments.tenant, as_json=arguments.json))
+    _run(terminal.missed(_configured(arguments), arguments.tenant, as_json=arguments.json))
 
 
 def _audit(arguments: argparse.Namespace) -> None:
@@ -377,7 +377,7 @@ def _audit(arguments: argparse.Namespace) -> None:
 
     if not 1 <= arguments.limit <= 1_000_000:
         raise UsageError(f"--limit: {arguments.limit} must be 1 to 1000000")
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     wanted = terminal.AuditQuery(
         (arguments.begin, arguments.end), arguments.who, arguments.action, arguments.limit, as_json=arguments.json
     )
@@ -464,8 +464,7 @@ def _positive(text: str, what: str = "--speed", other: str = ", or max") -> floa
 def _rejected(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance
 
-    settings = config.load(arguments.config)
-    understood, left, tried = _run(maintenance.replay_rejected(settings, _progress("replayed")))
+    understood, left, tried = _run(maintenance.replay_rejected(_configured(arguments), _progress("replayed")))
     print(f"\n{understood} payloads understood now, {left} still not.", file=sys.stderr)
     if tried:
         print(f"{tried} calls and agents that were set aside are tried again; callkpi doctor says how it went.",
@@ -476,7 +475,7 @@ def _backfill(arguments: argparse.Namespace) -> None:
     from callkpi import backfill, log
     from callkpi.web.api import BadQuery, moment
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     log.configure(settings, role="backfill")
     if arguments.file is not None:
         _load_history(settings, arguments)
@@ -515,7 +514,7 @@ def _crm_funnel(arguments: argparse.Namespace) -> None:
     from callkpi import log
     from callkpi.crm import preview
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     log.configure(settings, role="crm-funnel")
     for line in _run(preview.preview(settings, arguments.source)):
         print(line)
@@ -524,7 +523,7 @@ def _crm_funnel(arguments: argparse.Namespace) -> None:
 def _erase(arguments: argparse.Namespace) -> None:
     from callkpi import log, maintenance, privacy
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     log.configure(settings, role="erase")
     tenant = _one_tenant(settings, arguments.tenant)
     try:
@@ -556,14 +555,14 @@ def _migrate(arguments: argparse.Namespace) -> None:
 def _rebuild(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance
 
-    calls = _run(maintenance.rebuild(config.load(arguments.config), _progress("projected")))
+    calls = _run(maintenance.rebuild(_configured(arguments), _progress("projected")))
     print(f"\nRebuilt {calls} calls from the journal.", file=sys.stderr)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     findings = _run(maintenance.doctor(settings, _progress("checked")))
     print("", file=sys.stderr)
     for finding in [*_run(maintenance.notes(settings)), *findings]:
@@ -582,6 +581,19 @@ def _run(work: Any) -> Any:
         return asyncio.run(work)
     except daemon.Failed as error:
         _fail(str(error))
+
+
+def _configured(arguments: argparse.Namespace) -> config.Settings:
+    """The settings of a command that reads or mends a store, which must be there: nothing is said of an empty one."""
+    from callkpi import embedded
+
+    settings = config.load(arguments.config)
+    if not config.is_given(arguments.config) and not embedded.exists(settings.data_dir):
+        raise UsageError(
+            "no configuration file was found: name it with --config FILE or CALLKPI_CONFIG, or go where callkpi.toml "
+            f"is; there is no database in {settings.data_dir} either"
+        )
+    return settings
 
 
 def _one_tenant(settings: config.Settings, name: str) -> str:

@@ -138,6 +138,14 @@ def dsn(data_dir: Path) -> str:
     return f"postgresql://callkpi@/postgres?host={quote(str(_socket_directory(data_dir)), safe='')}"
 
 
+def exists(data_dir: Path) -> bool:
+    """Whether *data_dir* has a database; one that may not be looked at is there."""
+    try:
+        return (data_dir / "postgres" / "PG_VERSION").exists()
+    except OSError:
+        return True
+
+
 def _start(data_dir: Path, account: str | None) -> Server:
     binaries = _binaries(data_dir, account)
     data = data_dir / "postgres"

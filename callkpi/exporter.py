@@ -19,8 +19,7 @@ import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from callkpi import __version__, config, kpi, live, looping, recent, store, timekeeping
-from callkpi.connections.keeping import STALE_SECONDS
+from callkpi import __version__, config, hearing, kpi, live, looping, recent, store, timekeeping
 from callkpi.delivery.message import receivers
 from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
@@ -39,8 +38,6 @@ _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
 #: Outcomes that offered calls are shown with from the start, so that the first one is an increase.
 _ZEROED = (Outcome.ANSWERED, Outcome.ABANDONED, Outcome.SHORT_ABANDON, Outcome.TIMED_OUT, Outcome.NO_ANSWER)
-#: A portal may be away or slow for as long before it counts as not reached.
-REACHED_SECONDS = 600.0
 #: metric in table counters -> family name, help, labels
 _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "offered": (
@@ -537,8 +534,7 @@ def _held(snapshot: Snapshot, settings: config.Settings) -> dict[tuple[str, ...]
     result: dict[tuple[str, ...], float] = {(own.tenant, name): 0 for name, own in settings.connected.items()}
     for row in snapshot.connections:
         if own := settings.connected.get(row["source"]):
-            is_fresh = snapshot.at - row["seen_at"] < timedelta(seconds=STALE_SECONDS)
-            result[own.tenant, row["source"]] = int(row["connected"] and is_fresh)
+            result[own.tenant, row["source"]] = int(hearing.is_held(row, snapshot.at))
     return result
 
 
@@ -589,12 +585,11 @@ def _crm_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
 
 
 def _connected(told: Mapping[str, Any], settings: config.Settings, at: datetime) -> dict[tuple[str, ...], float]:
-    """A portal is reached while its statistics were read to their end not long ago."""
     result: dict[tuple[str, ...], float] = {}
     for name, row in told.items():
         source = settings.sources[name]
-        patience = timedelta(seconds=max(REACHED_SECONDS, 3 * source.reconcile_seconds))
-        result[source.tenant, name] = int(at - (row["last_success_at"] or row["since"]) < patience)
+        asked = {"last_success_at": row["last_success_at"], "asked_since": row["since"]}
+        result[source.tenant, name] = int(hearing.is_reached(asked, source, at))
     return result
 
 

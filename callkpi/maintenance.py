@@ -30,8 +30,16 @@ _SETTLE_TRIES = 30
 
 
 @asynccontextmanager
-async def database(settings: config.Settings, *, role: str = "command") -> AsyncIterator[asyncpg.Pool]:
-    """The store of these settings; the embedded server is started for the command if no daemon runs it."""
+async def database(
+    settings: config.Settings, *, role: str = "command", makes: bool = False
+) -> AsyncIterator[asyncpg.Pool]:
+    """The store of these settings; the embedded server is started for the command if no daemon runs it.
+
+    Only who *makes* one gets a new one: the figures of an empty database are wrong, and look like good news. Raises
+    Failed.
+    """
+    if not makes:
+        await _check_existence(settings)
     server = None
     if not settings.database.url:
         running = embedded.is_running(settings.data_dir / "postgres")
@@ -60,6 +68,27 @@ async def database(settings: config.Settings, *, role: str = "command") -> Async
             await asyncio.to_thread(server.stop)
 
 
+async def _check_existence(settings: config.Settings) -> None:
+    """Raises Failed where no database of callkpi is. One that doesn't answer may be one."""
+    if not settings.database.url:
+        if not embedded.exists(settings.data_dir):
+            raise Failed(
+                f"there is no database in {settings.data_dir} yet; 'callkpi serve' or 'callkpi migrate' makes it; if "
+                "it is elsewhere, set CALLKPI_DATA_DIR or database.url"
+            )
+        return
+    try:
+        connection = await store.connect(settings.database.url, role="command")
+    except (asyncpg.PostgresError, *store.UNAVAILABLE, ValueError):
+        return
+    try:
+        if not await migrations.applied(connection):
+            raise Failed("the database that is given has no tables of callkpi; check database.url, or make them with "
+                         "'callkpi migrate'")  # fmt: skip
+    finally:
+        await connection.close()
+
+
 def _went_away(error: Exception) -> str | None:
     """What the database did, in a word; None where it was something else."""
     if isinstance(error, ExceptionGroup):
@@ -76,7 +105,7 @@ async def migrate(settings: config.Settings) -> list[str]:
             return await migrations.apply(settings.database.url)
         except (OSError, asyncpg.PostgresError, ValueError) as error:
             raise Failed(f"the database does not answer: {error}; check database.url") from None
-    async with database(settings):
+    async with database(settings, makes=True):
         return []
 
 

@@ -330,6 +330,9 @@ class Source:
     columns: dict[str, str] = setting({}, "tables of calls: the title of each column in the file, by our name of it")
     directions: dict[str, str] = setting({}, "tables of calls: inbound, outbound or internal, by the file's word")
     outcomes: dict[str, str] = setting({}, "tables of calls: answered, abandoned, no_answer, …, by the file's word")
+    silent_minutes: float | None = setting(
+        None, "in business hours it is silent for no longer; absent: the tenant's targets; 0: it may be, as it likes"
+    )
     dedupe_seconds: float = setting(
         60.0, "a payload without a time of its own that comes again within these seconds is the same one"
     )

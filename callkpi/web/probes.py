@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import structlog
 from aiohttp import web
 
-from callkpi import config, migrations, store
+from callkpi import config, hearing, migrations, store
 from callkpi.exporter import Exporter
 from callkpi.spool import Spool
 from callkpi.web.access import PAGE_HEADERS, refuse_metrics
@@ -20,6 +22,8 @@ log = structlog.get_logger()
 #: Seconds that the projector may be behind while the daemon still calls itself ready.
 READY_LAG_SECONDS = 60.0
 DATABASE_SECONDS = 10.0
+#: How many sources that are not heard are named.
+NAMED_SOURCES = 20
 #: A scrape has to be answered before Prometheus gives it up, with the numbers or without.
 SCRAPE_SECONDS = 5.0
 
@@ -54,6 +58,7 @@ class Probes:
         self._pool = pool
         self._exporter = exporter
         self._spool = spool
+        self._settings = settings
         self._token = settings.server.metrics_token
 
     def routes(self) -> list[web.RouteDef]:
@@ -77,6 +82,8 @@ class Probes:
                 migration = await self._pool.fetchval(store.query("reports", "ready"))
                 lag = await self._pool.fetchrow(store.query("projector", "lag"))
                 failing = await self._pool.fetch(store.query("work_failures", "now"))
+                sources = await self._pool.fetch(store.query("board", "sources_now"), list(self._settings.sources))
+                aside = await self._pool.fetchval(store.query("set_aside", "total"))
         except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {
@@ -88,6 +95,8 @@ class Probes:
             "spool_deliveries": await self._spooled(),
             # Work that fails is said here; it takes nothing from those who send and read.
             "failing": [" ".join(filter(None, (row["name"], row["subject"], row["error"]))) for row in failing],
+            **self._unheard(sources),
+            "set_aside": aside,
         }
         ready = migration == migrations.newest() and lag["seconds"] < READY_LAG_SECONDS
         return web.json_response({"ready": ready, **checks}, status=200 if ready else 503)
@@ -101,6 +110,12 @@ class Probes:
         except OSError as error:
             log.warning("spool.unreadable", error=str(error)[:200])
             return None
+
+    def _unheard(self, rows: list[Any]) -> dict[str, Any]:
+        """Sources that are not heard. Named, and no reason to take the daemon out of service: others still speak."""
+        found = hearing.unheard(self._settings.sources, self._settings.tenants, rows, datetime.now(UTC))
+        named = {each.source: ": ".join(filter(None, (each.trouble, each.reason))) for each in found[:NAMED_SOURCES]}
+        return {"sources_unheard": len(found), "unheard": named}
 
     async def metrics(self, request: web.Request) -> web.Response:
         refused = refuse_metrics(request, self._token)

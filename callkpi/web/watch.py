@@ -92,7 +92,7 @@ class Watch:
                 windows={(tenant, "day"): by_queue(await rows("reports", "rollup_rows", tenant, Grain.ENTRY, *window))},
                 company=_sum(await rows("reports", "rollup_rows", tenant, Grain.CALL, *window)),
                 handled_last_week=last_week,
-                last_received=(await rows("board", "last_received", sources))[0][0],
+                sources=await rows("board", "sources_now", sources),
                 lag_seconds=(await rows("projector", "lag"))[0]["seconds"],
             )
 

@@ -85,6 +85,9 @@ UPDATE set_aside SET next_try_at = now();
 -- name: count
 SELECT tenant, count(*) AS streams FROM set_aside GROUP BY tenant;
 
+-- name: total
+SELECT count(*) FROM set_aside;
+
 -- name: list
 -- What stands aside, the newest first.
 SELECT part, tenant, source, call_id, first_at, last_at, reason, since, tries, next_try_at
