@@ -109,7 +109,7 @@ async def test_the_web_judges_a_figure_and_its_list_as_of_the_moment_that_is_ask
         ahead = datetime.now(UTC) + 3650 * DAY
         await world.send_json("native", *call("now", datetime.now(UTC) - timedelta(minutes=5), "+77010000007"))
         await world.project()
-        today = f"from={links.instant(AT)}&as_of={links.instant(ahead)}&tenant=acme"
+        today = f"from={links.instant(datetime.now(UTC) - DAY)}&as_of={links.instant(ahead)}&tenant=acme"
         assert (await client.get(f"behind?{today}&figure=still_waiting"))["value"] == 1
 
 
