@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 
 from callkpi import __version__, config, hearing, kpi, live, looping, recent, store, timekeeping
 from callkpi.delivery.message import receivers
+from callkpi.fates import written_off_before
 from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.jobs import PROCESSES
@@ -135,10 +136,10 @@ class Exporter:
         self._recent = recent.Reader(settings.tenants)
         self._reading: asyncio.Task[Snapshot] | None = None
 
-    async def scrape(self, accept: str) -> tuple[bytes, str]:
-        """The page and its content type, as the client prefers it."""
+    async def scrape(self, accept: str, now: datetime | None = None) -> tuple[bytes, str]:
+        """The page as of *now* and its content type, as the client prefers it."""
         encode, content_type = choose_encoder(accept)
-        snapshot = await self._shared_reading()
+        snapshot = await self._shared_reading(now or datetime.now(UTC))
         return encode(_Page(list(families(snapshot, self._settings, self._names)))), content_type
 
     async def without_database(self, accept: str) -> tuple[bytes, str]:
@@ -156,13 +157,12 @@ class Exporter:
             log.warning("spool.unreadable", error=str(error)[:200])
             return None
 
-    async def _shared_reading(self) -> Snapshot:
+    async def _shared_reading(self, now: datetime) -> Snapshot:
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read())
+            self._reading = asyncio.create_task(self._read(now))
         return await asyncio.shield(self._reading)
 
-    async def _read(self) -> Snapshot:
-        now = datetime.now(UTC)
+    async def _read(self, now: datetime) -> Snapshot:
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -174,8 +174,8 @@ class Exporter:
             await self._names.refresh(connection)
             missed, windows, times = {}, {}, {}
             for tenant, settings in self._settings.tenants.items():
-                since = now - timedelta(days=settings.write_off_days)
-                missed[tenant] = await rows("reports", "missed_waiting", tenant, since)
+                written_off = written_off_before(settings, now)
+                missed[tenant] = await rows("reports", "missed_waiting", tenant, written_off)
                 shown = partial(self._names.show, tenant, "agent")
                 day = (local_midnight(settings, now), now)
                 times[tenant] = await timekeeping.people(connection, tenant, day, shown, settings.ringing_counts)
@@ -200,7 +200,7 @@ class Exporter:
                 funnels=await rows("crm", "funnels"),
                 recent=await self._recent.read(rows, now),
                 times=times,
-                unsent=await rows("delivery", "unsent"),
+                unsent=await rows("delivery", "unsent", now),
                 failing=await rows("work_failures", "now"),
                 spool=await self._spool_size(),
             )

@@ -412,11 +412,11 @@ async def people(
     label: Label,
     ringing: config.RingingCounts,
 ) -> dict[str, tuple[list[str], Times]]:
-    """Time in state in a window up to now, by the label of agents' keys: ids with one label are one person.
+    """Time in state in a window that is over, by the label of agents' keys: ids with one label are one person.
 
     Whole quarters are sums, where a person has one id; the edges, and several ids, are laid out span by span.
     """
-    begin, end = window[0], min(window[1], datetime.now(UTC))
+    begin, end = window
     if end <= begin:
         return {}
     first = kpi.quarter(begin) + (kpi.INTERVAL if kpi.quarter(begin) < begin else timedelta(0))

@@ -207,7 +207,8 @@ CASES = [
         quiet=[{own("projector_lag_seconds"): flat(600)}], summary="numbers are 20m 0s old, in business hours",
     ),
     Case(
-        alert="CallkpiCallsUnreadable", labels={"tenant": "acme"}, bad={own("projector_set_aside", 'tenant="acme"'): flat(3)}, in_hours=False,
+        alert="CallkpiCallsUnreadable", labels={"tenant": "acme"},
+        bad={own("projector_set_aside", 'tenant="acme"'): flat(3)}, in_hours=False,
         quiet=[{own("projector_set_aside", 'tenant="acme"'): then(flat(3), 4, flat(0))}],
         summary="acme: 3 calls could not be computed from their events",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -168,9 +169,10 @@ def _scalar(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return _truth(value, where, problems)
     if hint in (int, float):
         try:
-            if not isinstance(value, bool):
-                return hint(value)
-        except (TypeError, ValueError):
+            # inf and nan are numbers to TOML and to Python, and no figure can be reckoned with them.
+            if not isinstance(value, bool) and math.isfinite(number := hint(value)):
+                return number
+        except (TypeError, ValueError, OverflowError):
             pass
     problems.append(f"{where}: must be {'text' if hint is str else 'a number'}, not {value!r}")
     return None

@@ -12,6 +12,7 @@ import asyncpg
 
 from callkpi import config, hours, store
 from callkpi.config.shift_checks import COUNTED_KPIS
+from callkpi.fates import FATES, judged, written_off_before
 from callkpi.funnel import Thresholds
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
@@ -20,13 +21,11 @@ from callkpi.people import team_names
 from callkpi.presence import Times
 from callkpi.reporting import adherence, attendance, goals, outages, periods, silences, slots, sums, teams
 from callkpi.reporting.behind import (
-    FATES,
     Window,
     facts_in,
     kept_since,
     missed_in,
     missed_of_open,
-    written_off_before,
 )
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
@@ -159,7 +158,7 @@ class _Assembly:
         return what not in self.kept or self.kept[what] <= self.period.begin
 
     def query(self, by: str, **more: str) -> Query:
-        return Query(self.tenant, self.period.begin, self.period.end, by, {**self.only, **more})
+        return Query(self.tenant, self.period.begin, self.period.end, by, {**self.only, **more}, self.as_of)
 
     def queue(self, name: str) -> str:
         return self.names.show(self.tenant, "queue", name)
@@ -214,7 +213,7 @@ class _Assembly:
     async def _of_team(self, before: Period | None) -> Summary:
         """A shift about a team: what its people did; and what came into the shift's queues where it names some."""
         reports = Reports(self.db, self.settings, self.names)
-        team = teams.Team(self.names, self.tenant, self.period)
+        team = teams.Team(self.names, self.tenant, self.period, self.as_of)
         people = await teams.people(reports, team)
         entries = await reports.figures(self.query("queue")) if self.only else {"rows": [], "total": {}}
         intervals = await self._intervals() if self.only else []
@@ -264,7 +263,7 @@ class _Assembly:
         span = replace(span_of(self.own, before), end=before.until)
         if span.begin >= span.end:
             return None
-        query = Query(self.tenant, span.begin, span.end, "direction", team.only if team else self.only)
+        query = Query(self.tenant, span.begin, span.end, "direction", team.only if team else self.only, self.as_of)
         total = (await reports.figures(query))["total"]
         return Before(period=span, figures=teams.of_handles(total) if team else total)
 
@@ -414,7 +413,7 @@ class _Assembly:
         """Where a missed customer stood at a moment."""
         if row["settled_at"] is not None and row["settled_at"] <= at:
             return _SETTLED[Fate(row["fate"])]
-        if row["started_at"] < written_off_before(self.own, at):
+        if judged(Fate.WAITING, row["started_at"], written_off_before(self.own, at)) is Fate.WRITTEN_OFF:
             return State.WRITTEN_OFF
         tried = row["called_back_at"] is not None and row["called_back_at"] <= at
         return State.CALLED_BACK if tried else State.WAITING

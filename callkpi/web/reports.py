@@ -120,7 +120,7 @@ class ReportPages:
             if shift.team and not page.reader.agents:
                 continue
             period = periods.parse(own, tenant, f"shift:{shift.key}", now)
-            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits))
+            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits, now))
             listed.append((period, of_handles(answer["total"]) if shift.team else answer["total"]))
         others = {word: periods.parse(own, tenant, word, now) for word in _OTHERS}
         return _html(report_pages.overview(page, listed, others, self._tenants(request)))
@@ -180,8 +180,10 @@ class ReportPages:
             access.require(request, Right.AGENT_FIGURES, tenant)
         figure = query.get("figure", "offered")
         await self._names.refresh(self._pool)
+        now = datetime.now(UTC)
+        as_of = min(moment(query.get("as_of", ""), "as_of", own) or now, now)
         window = Window(begin, end)
-        behind = await calls_behind(self._pool, self._settings, self._names, tenant, window, figure, only)
+        behind = await calls_behind(self._pool, self._settings, self._names, tenant, window, figure, only, as_of)
         if page.reader.numbers and (shown := len(behind.items) + len(behind.others)):
             await self._record(request, tenant, audit.Action.READ_NUMBERS, figure, min(shown, 2 * report_pages.MOST))
         return _html(report_pages.calls(page, behind, begin, end, only))

@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from callkpi import board, config, kpi, store
+from callkpi.fates import written_off_before
 from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue
 from callkpi.names import Names
@@ -81,7 +82,7 @@ class Watch:
 
             await self._names.refresh(connection)
             window = (local_midnight(own, now), now + kpi.INTERVAL)
-            written_off = now - timedelta(days=own.write_off_days)
+            written_off = written_off_before(own, now)
             sources = [name for name, source in self._settings.sources.items() if source.tenant == tenant]
             return board.Reading(
                 at=now,
