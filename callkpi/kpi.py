@@ -176,13 +176,14 @@ def _handle_facts(call: Call) -> Iterator[Fact]:
 
     A leg of a queue is one whatever its call is: an agent who is logged in by a call of his own talks in that call.
     """
-    outbound = call.direction is Direction.OUTBOUND
     for leg in call.legs:
         if not leg.agent or leg.began_at is None or leg.end is LegEnd.CANCELLED:
             continue
         if call.direction not in _HANDLED_DIRECTIONS and not leg.queue:
             continue
         taken = leg.answered_at is not None
+        # Of a call back that waits in a queue, the one who takes it made it; a colleague let a ring pass.
+        outbound = call.direction is Direction.OUTBOUND and (taken or not leg.queue)
         measures = {
             "contacts": 1,
             "made": int(outbound),
