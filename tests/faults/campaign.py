@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.faults import clock, database, deliveries, disk, network, processes, verdict
 from tests.faults.catalogue import FAULTS, Fault, NotRun, Wrong
+from tests.faults.postgres import REFUSALS
 from tests.faults.system import System, last_problem, until
 
 __all__ = ["FAULTS", "Limits", "Round", "clock", "database", "deliveries", "disk", "network", "processes"]
@@ -50,6 +51,7 @@ class Round:
     longest_wait: float = 0.0
     longest_health: float = 0.0
     differences: int = 0
+    answers: str = ""  #: to what the fault itself pushed
     kept: Path | None = None
 
     @property
@@ -61,7 +63,7 @@ class Round:
         told = (
             f"{head} {'WRONG' if self.problems else 'ok':5} {self.acknowledged:5} events, fault {self.length:4.1f} s, "
             f"up again {self.up_again:4.1f} s, longest wait {self.longest_wait:4.1f} s, "
-            f"/healthz {self.longest_health:.2f} s"
+            f"/healthz {self.longest_health:.2f} s{self.answers and f', it was answered {self.answers}'}"
         )
         return "\n".join([told, *(f"       - {problem}" for problem in self.problems), *self._place()])
 
@@ -111,7 +113,10 @@ async def _broken(system: System, fault: Fault, rng: random.Random, result: Roun
         await fault(system, rng)
     except Wrong as wrong:
         result.problems.append(str(wrong))
+    except REFUSALS as error:
+        result.problems.append(f"the fault could not be held to its end: {error!r:.200}")
     result.length = time.monotonic() - begin
+    result.answers = ", ".join(f"{status} ({times})" for status, times in sorted(system.statuses.items()))
     up_again = await until(system.is_whole, limits.up)
     result.up_again = limits.up if up_again is None else up_again
     if up_again is None:
@@ -119,7 +124,11 @@ async def _broken(system: System, fault: Fault, rng: random.Random, result: Roun
     elif not await _more(system, AFTER, limits.up):
         result.problems.append(f"up again, but takes no events: {last_problem(system.daemon.log)}")
     result.longest_health = system.observer.longest_health
-    await asyncio.gather(*(asyncio.wait_for(sender.finish(), limits.up) for sender in (system.first, system.other)))
+    for sender in (system.first, system.other):
+        try:
+            await asyncio.wait_for(sender.finish(), limits.up)
+        except TimeoutError:
+            result.problems.append(f"the source {sender.source} still waits for an answer after {limits.up:.0f} s")
     await _settled(system, fault, result, limits)
     await _judge(system, result)
     if (status := await system.stop_daemon()) != 0:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from tests.faults.catalogue import Database, NotRun, Scene, Wrong, fault
-from tests.faults.postgres import OWN
+from tests.faults.postgres import OWN, REFUSALS
 
 if TYPE_CHECKING:
     from tests.faults.system import System
@@ -23,7 +23,7 @@ SEPARATE = Scene(database=Database.SEPARATE)
 SMALL_SPOOL = Scene(database=Database.SEPARATE, config="\n[spool]\nlimit_mib = 1\n")
 #: A window of the source's deduplication (tests.faults.system.CONFIG), and a bit.
 APART_SECONDS = 3.0
-REFUSALS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+READ_ONLY = "default_transaction_read_only"
 _BACKENDS = f"SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> '{OWN}'"
 
 
@@ -85,24 +85,21 @@ async def backends_terminated(system: System, rng: random.Random) -> None:
 
 async def _tell_backends(system: System, function: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    async with system.postgres.connected() as connection:
-        while time.monotonic() < deadline:
-            await connection.execute(f"SELECT {function}(pid) FROM ({_BACKENDS} AND state <> 'idle') AS busy")
-            await asyncio.sleep(0.02)
+    while time.monotonic() < deadline:
+        with contextlib.suppress(*REFUSALS):
+            async with system.postgres.connected() as connection:
+                while time.monotonic() < deadline:
+                    await connection.execute(f"SELECT {function}(pid) FROM ({_BACKENDS} AND state <> 'idle') AS busy")
+                    await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)
 
 
 @fault()
 async def read_only(system: System, rng: random.Random) -> None:
     """default_transaction_read_only by ALTER SYSTEM and a reload, as on a standby after a failover."""
-    async with system.postgres.connected() as connection:
-        await connection.execute("SET default_transaction_read_only = off")
-        await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-        try:
-            await connection.execute("SELECT pg_reload_conf()")
-            await asyncio.sleep(rng.uniform(2, 5))
-        finally:
-            await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
-            await connection.execute("SELECT pg_reload_conf()")
+    await system.postgres.insist(f"ALTER SYSTEM SET {READ_ONLY} = on", "SELECT pg_reload_conf()")
+    await asyncio.sleep(rng.uniform(2, 5))
+    await system.postgres.insist(f"ALTER SYSTEM RESET {READ_ONLY}", "SELECT pg_reload_conf()")
 
 
 @fault()
@@ -110,16 +107,17 @@ async def too_many_connections(system: System, rng: random.Random) -> None:
     """Others take every connection that PostgreSQL has, those of the daemon included."""
     taken: list[asyncpg.Connection] = []
     deadline = time.monotonic() + rng.uniform(2, 5)
-    try:
-        async with system.postgres.connected() as connection:
-            while time.monotonic() < deadline:
-                await connection.execute(f"SELECT pg_terminate_backend(pid) FROM ({_BACKENDS}) AS theirs")
-                while (one := await _one_more(system)) is not None:
-                    taken.append(one)
-                await asyncio.sleep(0.1)
-    finally:
-        for one in taken:
-            one.terminate()
+    while time.monotonic() < deadline:
+        with contextlib.suppress(*REFUSALS):
+            async with system.postgres.connected() as connection:
+                while time.monotonic() < deadline:
+                    await connection.execute(f"SELECT pg_terminate_backend(pid) FROM ({_BACKENDS}) AS theirs")
+                    while (one := await _one_more(system)) is not None:
+                        taken.append(one)
+                    await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+    for one in taken:
+        one.terminate()
 
 
 async def _one_more(system: System) -> asyncpg.Connection | None:

@@ -18,6 +18,8 @@ from tests.daemon import children_of
 
 #: Names that the campaign's own connections have in pg_stat_activity.
 OWN = "faults"
+#: What a connection of ours raises while the server is away or broken.
+REFUSALS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Postgres:
@@ -77,6 +79,20 @@ class Postgres:
     async def start(self) -> None:
         """As the daemon starts its own. Raises embedded.EmbeddedError."""
         await asyncio.to_thread(embedded.start, self.home)
+
+    async def insist(self, *statements: str, seconds: float = 60) -> None:
+        """Have them done, also when the server is away, crowded or refuses for the moment."""
+        deadline = time.monotonic() + seconds
+        for statement in statements:
+            while True:
+                try:
+                    async with self.connected() as connection:
+                        await connection.execute(statement)
+                    break
+                except REFUSALS:
+                    if time.monotonic() > deadline:
+                        raise
+                await asyncio.sleep(0.1)
 
     @contextlib.asynccontextmanager
     async def connected(self, *, seconds: float = 10) -> AsyncIterator[asyncpg.Connection]:

@@ -119,6 +119,7 @@ class System:
         self.pushed, self.pushed_and_acknowledged = set[str](), set[str]()
         self.timeless_offered, self.timeless_acknowledged = 0, 0
         self.last = Answer(0)  #: to what a fault pushed last
+        self.statuses: Counter[int] = Counter()  #: of what it was answered
         self._wanted = False  #: whether the service manager keeps it running
         self._manager: asyncio.Task[None] | None = None
         self._roles: Counter[str] = Counter()
@@ -237,6 +238,7 @@ class System:
         """Once; what came of it is in :attr:`last` and in the sets that the verdict is made of."""
         self.pushed |= set(event_ids)
         self.last = await self.door.post(source, body, seconds=seconds, headers=headers)
+        self.statuses[self.last.status] += 1
         if self.last.status == 200 and self.last.events == len(event_ids):
             self.pushed_and_acknowledged |= set(event_ids)
 
@@ -244,6 +246,7 @@ class System:
         """One event without a time, which is another one whenever it comes."""
         self.timeless_offered += 1
         self.last = await self.door.post(source, body)
+        self.statuses[self.last.status] += 1
         self.timeless_acknowledged += self.last.status == 200
 
     # -- its processes -------------------------------------------------------------------------------

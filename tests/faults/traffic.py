@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -182,12 +182,6 @@ def _event(source: str, number: int, at: datetime) -> dict[str, object]:
     return {**event, "kind": ("answered", "ended")[part - 1], "agent": agent}
 
 
-def numbered(source: str, prefix: str, at: datetime) -> Iterator[dict[str, object]]:
-    """Events beyond those of a sender, for a fault that pushes by itself."""
-    for number in count():
-        yield {**_event(source, number, at), "event_id": f"{prefix}-{number}"}
-
-
 @dataclass
 class Observer:
     """Sees when calls come into the tables, by a connection of its own, and how long /healthz takes."""
@@ -210,16 +204,14 @@ class Observer:
         return [call for sender in self.senders for call in sender.awaited() if call not in self.seen]
 
     def longest_wait(self) -> float:
-        """The longest time from the first offer of a call to its place in the tables, of those that are there."""
-        return max(
-            (
-                self.seen[call] - delivery.offered_at
-                for sender in self.senders
-                for call, delivery in sender.awaited().items()
-                if call in self.seen
-            ),
-            default=0.0,
-        )
+        """The longest time from the first offer of a call to its place in the tables, or until now."""
+        now = time.monotonic()
+        waits = [
+            self.seen.get(call, now) - delivery.offered_at
+            for sender in self.senders
+            for call, delivery in sender.awaited().items()
+        ]
+        return max(waits, default=0.0)
 
     async def _watch_calls(self) -> None:
         while True:
