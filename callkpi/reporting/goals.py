@@ -64,7 +64,7 @@ def _is_for(goal: Goal, subject: Subject) -> bool:
 
 
 def judged(name: str, goal: Goal, fact: float | None, elapsed: float | None) -> dict[str, Any]:
-    """A goal beside its fact: ``pace``, what a count will be at the end; ``attainment``, fact / target, none of 0."""
+    """A goal beside its fact. ``pace``: what a count will be at the end; ``attainment``: fact / target, if not 0."""
     counted = goal.kpi in COUNTED_KPIS
     pace = fact / elapsed if counted and fact is not None and elapsed else None
     least = goal.direction is GoalDirection.AT_LEAST
