@@ -246,18 +246,20 @@ WHERE (m.started_at, m.customer, m.line, m.queue, m.outcome, m.fate, m.called_ba
                       excluded.fate, excluded.called_back_at, excluded.reached_at);
 
 -- name: write_agent_states
--- The latest state of each agent in each queue, from the events of a span, whatever their order of arrival.
-INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason)
+-- The latest state of each agent in each queue, from the events of a span, whatever their order of arrival. One that came
+-- while our own clock was ahead is the latest until the next one comes.
+INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason, received_at)
 SELECT DISTINCT ON (j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''))
     j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at, j.event_id,
-    j.body ->> 'state', coalesce(j.body ->> 'reason', '')
+    j.body ->> 'state', coalesce(j.body ->> 'reason', ''), j.received_at
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 JOIN journal j USING (tenant, source, call_id)
 WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz AND j.kind = 'agent_state'
 ORDER BY j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at DESC, j.event_id DESC
 ON CONFLICT (tenant, source, agent, queue) DO UPDATE SET
-    at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason
-WHERE (s.at, s.event_id) < (excluded.at, excluded.event_id);
+    at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason,
+    received_at = excluded.received_at
+WHERE (s.at, s.event_id) < (excluded.at, excluded.event_id) OR s.at > excluded.received_at + interval '1 day';
 
 -- name: write_agent_rollups
 -- Count the quarters of an hour that the events of a span touch again, from the journal.
