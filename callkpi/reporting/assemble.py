@@ -14,6 +14,7 @@ from callkpi import config, hours, store
 from callkpi.config.shift_checks import COUNTED_KPIS
 from callkpi.fates import FATES, judged, written_off_before
 from callkpi.funnel import Thresholds
+from callkpi.hearing import silence_limit
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
@@ -472,13 +473,18 @@ class _Assembly:
             yield Note(doubt=Doubt.REJECTED, count=row["payloads"], source=row["source"], begin=row["first_at"],
                        end=row["last_at"])  # fmt: skip
         late: list[str] = []
+        unheard: list[Note] = []
         if self.reads_events:
             heard = await self.db.fetch(
                 store.query("summary", "heard"), self.tenant, self._sources, *window, LATE.total_seconds()
             )
             late = silences.late(heard)
-            for note in await self._unheard(heard):
-                yield note
+            unheard = await self._unheard(heard)
+        if self.as_of < self.period.end:
+            span = adherence.Span(*window)
+            unheard += await outages.notes_of_now(self.db, self.settings, self.tenant, span, unheard)
+        for note in unheard:
+            yield note
         found = await self._calls_in("reconciled_in", window)
         doubtful = await self._calls_in("conflicting_in", window)
         for doubt, calls in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
@@ -501,14 +507,17 @@ class _Assembly:
         connected = [name for name in self._sources if name in self.settings.connected]
         window = (self.period.begin, self.told_until)
         lost = await outages.notes(self.db, self.tenant, connected, *window) if connected else []
-        limit = timedelta(minutes=self.own.targets.silent_minutes)
-        return [*lost, *outages.without_outages(self._silences(heard), lost, self.told_until, limit)]
+        return [*lost, *outages.without_outages(self._silences(heard), lost, self.told_until, self._silence_limits)]
+
+    @property
+    def _silence_limits(self) -> dict[str, timedelta]:
+        limits = {name: silence_limit(self.settings.sources[name], self.own) for name in self._sources}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     def _silences(self, heard: Iterable[Mapping[str, Any]]) -> Iterator[Note]:
         begin, end = self.period.begin, self.told_until
-        limit = timedelta(minutes=self.own.targets.silent_minutes)
         open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []
-        for silence in silences.silences(heard, self._sources, (begin, end), open_spans, limit):
+        for silence in silences.silences(heard, self._silence_limits, (begin, end), open_spans):
             doubt = Doubt.NEVER_SPOKE if silence.is_whole else Doubt.SILENT
             yield Note(doubt=doubt, source=silence.source, begin=silence.begin, end=silence.end)
 
