@@ -18,7 +18,18 @@ from callkpi.health import Health
 log = structlog.get_logger()
 
 #: Every loop that is kept going, by the name that metrics, /readyz and the log tell it by.
-NAMES = ("connection", "courier", "crm", "days", "intake", "janitor", "reconciler", "slow_clients", "spool")
+NAMES = (
+    "connection",
+    "courier",
+    "crm",
+    "days",
+    "intake",
+    "janitor",
+    "projector",
+    "reconciler",
+    "slow_clients",
+    "spool",
+)
 #: First and longest pause after a round that failed, in seconds.
 FIRST_SECONDS, LONGEST_SECONDS = 1.0, 60.0
 

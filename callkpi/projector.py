@@ -169,7 +169,9 @@ class Projector:
             unforeseen = None if database_errors.is_passing(error) else error
             log.warning("projector.retries", step=step, error=isolation.reason_of(error), exc_info=unforeseen)
             self._health.count("projector_retries")
+            self._health.failing(("projector", step), type(error).__name__)
             return False
+        self._health.works(("projector", step))
         return True
 
     async def drain(self) -> int:
@@ -201,7 +203,8 @@ class Projector:
         window = timedelta(seconds=2 * max(windows, default=60.0))
         await self._pool.execute(store.query("journal", "forget_timeless"), window)
         await self._pool.execute(store.query("projector", "forget_questions"))
-        await self._pool.execute(store.query("set_aside", "retry"), isolation.RETRIED_AT_ONCE)
+        for retry in ("retry", "retry_times"):
+            await self._pool.execute(store.query("set_aside", retry), isolation.RETRIED_AT_ONCE)
         self._suspects = await self._pool.fetchval(store.query("set_aside", "any_suspects"))
         if self._unpublished:
             await self._publish_names()

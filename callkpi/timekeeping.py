@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
+import structlog
 
-from callkpi import config, kpi, store
-from callkpi.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Outcome, agent_key
+from callkpi import config, database_errors, isolation, kpi, store
+from callkpi.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Outcome, StreamKey, agent_key
 from callkpi.plausible import Bounds
 from callkpi.presence import (
     MEASURES,
@@ -39,6 +40,8 @@ from callkpi.presence import (
     together,
 )
 
+log = structlog.get_logger()
+
 #: The end of a leg that goes on.
 OPEN_MS = 9_000_000_000_000_000
 #: Rows of table agent_pending in one transaction: a batch of the projector each.
@@ -56,6 +59,11 @@ class Id(NamedTuple):
     tenant: str
     source: str
     agent: str
+
+    @property
+    def stream(self) -> StreamKey:
+        """Where his states are told."""
+        return StreamKey(self.tenant, self.source, AGENT_STREAM + self.agent)
 
 
 class _Run(NamedTuple):
@@ -97,19 +105,50 @@ async def settle(
 ) -> int:
     """Compute the times of everything that has changed, and of the quarters that have begun. Returns how many changes.
 
-    Where somebody else does that now, he is waited for, or not.
+    Where somebody else does that now, he is waited for, or not. A call or an agent whose times can't be computed is set
+    aside; the others are computed.
     """
     total = 0
     while True:
-        async with pool.acquire() as connection, connection.transaction():
-            if wait:
-                await connection.execute(store.query("agents", "lock"))
-            elif not await connection.fetchval(store.query("agents", "try_lock")):
-                return total
-            taken = await _Settling(connection, settings).round(now or datetime.now(UTC))
+        try:
+            taken = await _round(pool, settings, wait, now)
+        except Exception as error:
+            if database_errors.is_passing(error):
+                raise
+            log.warning("timekeeping.round_failed", error=isolation.reason_of(error), exc_info=error)
+            taken = await _round(pool, settings, wait, now, apart=True)
         total += taken
         if taken < ROUND:
             return total
+
+
+async def _round(
+    pool: asyncpg.Pool, settings: config.Settings, wait: bool, now: datetime | None, *, apart: bool = False
+) -> int:
+    """One round in one transaction; 0 where somebody else does it and is not waited for."""
+    async with pool.acquire() as connection, connection.transaction():
+        if wait:
+            await connection.execute(store.query("agents", "lock"))
+        elif not await connection.fetchval(store.query("agents", "try_lock")):
+            return 0
+        return await _Settling(connection, settings).round(now or datetime.now(UTC), apart=apart)
+
+
+class _Change(NamedTuple):
+    """What has to be computed again: calls, agents of whom something was told, agents of whom something goes on."""
+
+    calls: Sequence[tuple[str, str, str]] = ()
+    agents: Sequence[tuple[Id, datetime, datetime]] = ()
+    present: Sequence[Id] = ()
+
+    def apart(self) -> Iterator[tuple[StreamKey, _Change]]:
+        """Each of them alone, and the stream that it is."""
+        for call in self.calls:
+            yield StreamKey(*call), _Change(calls=(call,))
+        for told in self.agents:
+            yield told[0].stream, _Change(agents=(told,))
+        for who in self.present:
+            yield who.stream, _Change(present=(who,))
 
 
 class _Settling:
@@ -120,27 +159,64 @@ class _Settling:
         self._settings = settings
         self._lapses = {name: Lapse.of(tenant) for name, tenant in settings.tenants.items()}
 
-    async def round(self, now: datetime) -> int:
+    async def round(self, now: datetime, *, apart: bool = False) -> int:
+        """*apart*: each change for itself, so that one that fails is found."""
         pending = await self._connection.fetch(store.query("agents", "take_pending"), ROUND)
         known = await self._connection.fetchval(store.query("agents", "horizon"))
         horizon = await self._horizon(now, known)
         if not pending and horizon == known:
             return 0
-        dirty = _Dirty(to_ms(horizon))
-        await self._take_calls(dirty, _calls(pending))
-        await self._take_agents(dirty, _agents(pending))
+        present = []
         if known is not None and horizon > known:
-            for row in await self._fetch("present_at", known - kpi.INTERVAL, to_ms(known)):
-                who = Id(row["tenant"], row["source"], row["agent"])
-                dirty.add(who, to_ms(known), to_ms(known) + self._reach(who.tenant))
+            present = [Id(*row) for row in await self._fetch("present_at", known - kpi.INTERVAL, to_ms(known))]
+        change = _Change(_calls(pending), _agents(pending), present)
+        span = (known or horizon, horizon)
+        if apart:
+            await self._settle_apart(change, span)
+        else:
+            await self._settle(change, span)
+            await self._settled(pending)
+        if horizon != known:
+            await self._connection.execute(store.query("agents", "set_horizon"), horizon)
+        return len(pending)
+
+    async def _settle_apart(self, change: _Change, span: tuple[datetime, datetime]) -> None:
+        """Compute each change in a savepoint of its own; what fails is set aside and tried again later."""
+        failed: dict[StreamKey, str] = {}
+        for stream, alone in change.apart():
+            try:
+                async with self._connection.transaction():
+                    await self._settle(alone, span)
+                    await isolation.forget(self._connection, isolation.TIMES, [stream])
+            except Exception as error:
+                if database_errors.is_passing(error):
+                    raise
+                failed[stream] = isolation.reason_of(error)
+                log.error("timekeeping.set_aside", source=stream.source, call_id=stream.call_id[:100],
+                          reason=failed[stream])  # fmt: skip
+        reach = {who.stream: (first, last) for who, first, last in change.agents}
+        spans = {stream: reach.get(stream, span) for stream in failed}
+        await isolation.put(self._connection, isolation.TIMES, spans, failed)
+
+    async def _settled(self, pending: Sequence[asyncpg.Record]) -> None:
+        """What was set aside and could be computed now stands aside no more."""
+        if any(row["some_aside"] for row in pending):
+            streams = {StreamKey(*call) for call in _calls(pending)} | {who.stream for who, _, _ in _agents(pending)}
+            await isolation.forget(self._connection, isolation.TIMES, streams)
+
+    async def _settle(self, change: _Change, span: tuple[datetime, datetime]) -> None:
+        """Compute the quarters that a change reaches into; *span*: up to when they were written, and are now."""
+        known, horizon = span
+        dirty = _Dirty(to_ms(horizon))
+        await self._take_calls(dirty, change.calls)
+        await self._take_agents(dirty, change.agents)
+        for who in change.present:
+            dirty.add(who, to_ms(known), to_ms(known) + self._reach(who.tenant))
         runs = dirty.runs()
         for run in await self._write(runs):
             # The after-call work of a queue reaches beyond the legs that made these quarters dirty.
             dirty.add(run.id, run.until, run.until + _REACH_MS - 1)
         await self._write([run for run in dirty.runs() if run not in set(runs)])
-        if horizon != known:
-            await self._connection.execute(store.query("agents", "set_horizon"), horizon)
-        return len(pending)
 
     async def _horizon(self, now: datetime, known: datetime | None) -> datetime:
         """Up to when quarters are written. A clock that was ahead takes nothing with it when it comes back."""

@@ -22,19 +22,19 @@ SECOND = timedelta(seconds=1)
 _REFUSE = """
 CREATE FUNCTION refuse_poison() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.queue LIKE 'poison%' THEN
+    IF NEW.{column} LIKE 'poison%' THEN
         RAISE EXCEPTION 'the test refuses it' USING ERRCODE = '{state}';
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER refuse BEFORE INSERT ON rollups FOR EACH ROW EXECUTE FUNCTION refuse_poison();
+CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_poison();
 """
 
 
 @contextlib.asynccontextmanager
-async def refusing(world: World, state: str) -> AsyncIterator[None]:
-    """The database answers with this SQLSTATE to everything that is counted for a queue named poison…"""
-    await world.pool.execute(_REFUSE.format(state=state))
+async def refusing(world: World, state: str, table: str = "rollups", column: str = "queue") -> AsyncIterator[None]:
+    """The database answers with this SQLSTATE to everything that is counted for a queue or agent named poison…"""
+    await world.pool.execute(_REFUSE.format(state=state, table=table, column=column))
     try:
         yield
     finally:
@@ -253,6 +253,27 @@ async def test_a_second_projector_finds_what_the_first_one_leaves(world: World) 
         taken, others = await first.fetch(take, *limits), await second.fetch(take, *limits)
     assert len(taken) == 5
     assert len(others) == 5
+
+
+async def test_times_of_one_agent_that_can_not_be_computed_cost_that_agent(world: World) -> None:
+    """Neither the times of the others nor any call wait for him."""
+
+    def pause(agent: str) -> CallEvent:
+        return told(f"agent:{agent}", Kind.AGENT_STATE, BEGIN, agent=agent, state="paused", reason="lunch")
+
+    async with refusing(world, "54000", table="agent_times", column="agent"):
+        await world.append([pause("poison"), pause("Dana"), *call("good", "sales")])
+        await world.project()
+        assert await calls(world) == {"good"}
+        known = {row["agent"] for row in await world.pool.fetch("SELECT DISTINCT agent FROM agent_times")}
+        assert known == {"Dana"}
+        assert (await aside(world)).keys() == {"agent:poison"}
+        assert any("times of native/agent:poison" in finding for finding in await world.findings())
+    await retried(world)
+    known = {row["agent"] for row in await world.pool.fetch("SELECT DISTINCT agent FROM agent_times")}
+    assert known == {"Dana", "poison"}
+    assert await aside(world) == {}
+    assert await world.findings() == []
 
 
 async def test_a_rebuild_takes_up_what_stands_aside(world: World) -> None:

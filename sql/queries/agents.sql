@@ -13,7 +13,7 @@ SELECT pg_try_advisory_xact_lock(hashtext('callkpi.agent_times'));
 -- name: take_pending
 -- The oldest changes.
 DELETE FROM agent_pending WHERE id IN (SELECT id FROM agent_pending ORDER BY id LIMIT $1)
-RETURNING tenants, sources, call_ids, first_at, last_at;
+RETURNING tenants, sources, call_ids, first_at, last_at, EXISTS (SELECT FROM set_aside WHERE part = 'times') AS some_aside;
 
 -- name: horizon
 -- Up to when quarters are written.
