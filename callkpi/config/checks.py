@@ -79,7 +79,8 @@ def _people_problems(where: str, tenant: Tenant, sources: Collection[str]) -> It
 
 def _server_problems(server: Server) -> Iterator[str]:
     host, _, port = server.listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
+        # Port 0 would be another one for each process, and nobody would know which.
         yield f"server.listen: {server.listen!r} must be HOST:PORT, e.g. 127.0.0.1:8090"
     if server.public_url and not re.fullmatch(r"https?://[^\s?#]+", server.public_url):
         yield f"server.public_url: {server.public_url!r} must be an address, e.g. https://callkpi.example.com"
