@@ -39,6 +39,8 @@ _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
 #: Outcomes that offered calls are shown with from the start, so that the first one is an increase.
 _ZEROED = (Outcome.ANSWERED, Outcome.ABANDONED, Outcome.SHORT_ABANDON, Outcome.TIMED_OUT, Outcome.NO_ANSWER)
+#: A database that answers nothing within this counts as not reached.
+ANSWER_SECONDS = 1.0
 #: metric in table counters -> family name, help, labels
 _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "offered": (
@@ -145,9 +147,26 @@ class Exporter:
     async def without_database(self, accept: str) -> tuple[bytes, str]:
         """What can be told of a daemon whose database does not answer: that it is there, and what its spool holds."""
         encode, content_type = choose_encoder(accept)
-        told = list(_own_families(self._settings, datetime.now(UTC), database_up=0))
+        return encode(_Page(await self._own(is_up=False, is_late=False))), content_type
+
+    async def too_late(self, accept: str) -> tuple[bytes, str]:
+        """What can be told where the numbers were not read in time: that, and whether the database answers at all."""
+        encode, content_type = choose_encoder(accept)
+        is_up = await self._answers()
+        return encode(_Page(await self._own(is_up=is_up, is_late=is_up))), content_type
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._pool.fetchval(store.query("reports", "ready"))
+        except store.FAILURES:
+            return False
+        return True
+
+    async def _own(self, *, is_up: bool, is_late: bool) -> list[Metric]:
+        told = list(_own_families(self._settings, datetime.now(UTC), is_up=is_up, is_late=is_late))
         told += _spool_families(await self._spool_size())
-        return encode(_Page(told)), content_type
+        return told
 
     async def _spool_size(self) -> Size | None:
         """None where there is no spool, or its disk can't be read."""
@@ -431,7 +450,7 @@ def _state_seconds(by_agent: Mapping[tuple[str, ...], Times]) -> dict[tuple[str,
 
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
-    yield from _own_families(settings, snapshot.at, database_up=1)
+    yield from _own_families(settings, snapshot.at, is_up=True, is_late=False)
     for name, column, text in (
         ("pending_groups", "groups", "Journalled groups that are not projected yet"),
         ("lag_seconds", "seconds", "Age of the oldest of them"),
@@ -471,10 +490,13 @@ def _delivery_families(rows: Iterable[Mapping[str, Any]], settings: config.Setti
                  ("tenant", "way", "state"), unsent)  # fmt: skip
 
 
-def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
+def _own_families(settings: config.Settings, at: datetime, *, is_up: bool, is_late: bool) -> Iterator[Metric]:
     """What the process knows without its database."""
     yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): database_up})
+    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): int(is_up)})
+    yield _gauge("callkpi_scrape_late",
+                 "1 where the numbers could not be read in time although the database answers", (),
+                 {(): int(is_late)})  # fmt: skip
     yield from recent.business_families(settings.tenants, at)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -167,22 +169,55 @@ async def target(data_dir: Path) -> AsyncIterator[Daemon]:
         yield running
 
 
-async def test_a_database_that_does_not_answer_costs_the_numbers_and_not_the_scrape(target: Daemon) -> None:
-    """Told before Prometheus gives up after ten seconds, and over as soon as the database answers again."""
-    sockets = target.directory / "data" / "socket"
-    connection = await asyncpg.connect(f"postgresql://callkpi@/postgres?host={sockets}")
+@pytest.fixture
+async def database(target: Daemon) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the daemon's own database, as its owner."""
+    connection = await asyncpg.connect(f"postgresql://callkpi@/postgres?host={target.directory / 'data' / 'socket'}")
+    yield connection
+    await connection.close()
+
+
+async def test_a_reading_that_takes_too_long_costs_the_numbers_and_is_late_not_down(
+    target: Daemon, database: asyncpg.Connection
+) -> None:
+    """Told before Prometheus gives up after ten seconds, and over as soon as it can be read again."""
     async with aiohttp.ClientSession() as session:
-        async with connection.transaction():
-            await connection.execute("LOCK TABLE callkpi.counters IN ACCESS EXCLUSIVE MODE")
+        async with database.transaction():
+            await database.execute("LOCK TABLE callkpi.counters IN ACCESS EXCLUSIVE MODE")
             begin = asyncio.get_running_loop().time()
             status, page = await _page(session, target)
             assert asyncio.get_running_loop().time() - begin < 8
-            assert (status, sample(page, "callkpi_database_up")) == (200, 0)
+            assert (status, _state(page)) == (200, (1, 1))
             assert "callkpi_calls" not in page
-        await connection.close()
+        await database.close()
         status, page = await _page(session, target)
-        assert (status, sample(page, "callkpi_database_up")) == (200, 1)
+        assert (status, _state(page)) == (200, (1, 0))
         assert "callkpi_calls" in page
+
+
+async def test_a_database_that_answers_nothing_at_all_is_down(target: Daemon, database: asyncpg.Connection) -> None:
+    """Its processes stand still: connections are there, and no answer comes."""
+    backends = await database.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    async with aiohttp.ClientSession() as session:
+        for row in backends:
+            os.kill(row["pid"], signal.SIGSTOP)
+        try:
+            postmaster = int((target.directory / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
+            os.kill(postmaster, signal.SIGSTOP)
+            try:
+                status, page = await _page(session, target)
+            finally:
+                os.kill(postmaster, signal.SIGCONT)
+        finally:
+            for row in backends:
+                os.kill(row["pid"], signal.SIGCONT)
+    assert (status, _state(page)) == (200, (0, 0))
+
+
+def _state(page: str) -> tuple[float | None, float | None]:
+    return sample(page, "callkpi_database_up"), sample(page, "callkpi_scrape_late")
 
 
 async def _page(session: aiohttp.ClientSession, target: Daemon) -> tuple[int, str]:

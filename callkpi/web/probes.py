@@ -125,6 +125,9 @@ class Probes:
         try:
             async with asyncio.timeout(SCRAPE_SECONDS):
                 page, content_type = await self._exporter.scrape(accept)
+        except TimeoutError:
+            log.warning("metrics.late", seconds=SCRAPE_SECONDS)
+            page, content_type = await self._exporter.too_late(accept)
         except store.FAILURES as error:
             # An answer all the same: no database is another fault than no daemon, and has its own alert.
             log.warning("metrics.without_database", error=type(error).__name__)
