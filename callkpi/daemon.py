@@ -51,6 +51,8 @@ async def serve(
     The doors open before the database is there: what comes meanwhile waits in the spool.
     """
     stop = _stop_event()
+    for warning in config.warnings(settings):
+        logger.warning("config.weak", what=warning)
     await _free_address(settings)
     _check_spool(settings)
     family = _Family(config_file, settings.database.url or embedded.dsn(settings.data_dir))

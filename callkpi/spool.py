@@ -22,6 +22,7 @@ from typing import TypeVar
 import structlog
 
 from callkpi import config, store
+from callkpi.locks import open_lock
 from callkpi.model import from_unix
 
 log = structlog.get_logger()
@@ -72,7 +73,7 @@ class Spool:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / FILE
         path.touch(mode=0o600)
-        self._lock = (directory / f"{FILE}.lock").open("w")
+        self._lock = open_lock(directory / f"{FILE}.lock")
         try:
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._database.executescript(_sql("schema"))
