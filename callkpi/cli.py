@@ -402,6 +402,8 @@ def _check(arguments: argparse.Namespace) -> None:
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
     for doubt in [*config.doubled(settings), *_missing_folders(settings)]:
         print(f"Note: {doubt}", file=sys.stderr)
+    for warning in config.warnings(settings):
+        print(f"Warning: {warning}", file=sys.stderr)
 
 
 def _missing_folders(settings: config.Settings) -> Iterator[str]:

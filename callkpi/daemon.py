@@ -59,6 +59,8 @@ async def serve(settings: config.Settings, on_ready: Callable[[], None] = lambda
     The doors open before the database is there: what comes meanwhile waits in the spool.
     """
     stop = _stop_event()
+    for warning in config.warnings(settings):
+        logger.warning("config.weak", what=warning)
     await _free_address(settings)
     _check_spool(settings)
     health = Health()

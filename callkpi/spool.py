@@ -23,6 +23,7 @@ from typing import IO, TypeVar
 import structlog
 
 from callkpi import config, store
+from callkpi.locks import open_lock
 from callkpi.model import from_unix
 
 log = structlog.get_logger()
@@ -200,7 +201,7 @@ def _open(directory: Path) -> _File:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / FILE
     path.touch(mode=0o600)
-    lock = (directory / f"{FILE}.lock").open("w")
+    lock = open_lock(directory / f"{FILE}.lock")
     try:
         database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         database.executescript(_sql("schema"))

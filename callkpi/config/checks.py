@@ -9,6 +9,7 @@ from datetime import date
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.report_checks import report_problems
 from callkpi.config.same_call_checks import same_call_problems
+from callkpi.config.secret_checks import secret_problems
 from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.team_checks import team_problems
@@ -41,6 +42,7 @@ def check(settings: Settings, problems: list[str]) -> None:
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
     problems.extend(_token_problems(settings))
+    problems.extend(secret_problems(settings))
 
 
 def _retention_problems(settings: Settings) -> Iterator[str]:
