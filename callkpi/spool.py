@@ -190,7 +190,7 @@ class Spool:
 @dataclass(frozen=True, slots=True)
 class _File:
     database: sqlite3.Connection
-    lock: IO[str]  #: held by the process that drains
+    lock: IO[bytes]  #: held by the process that drains
 
     def close(self) -> None:
         self.database.close()
