@@ -338,25 +338,29 @@ def _peak_mib(pid: int) -> int:
     return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
+#: How many of our own places in a traceback are told, the innermost ones.
+PLACES = 3
+_BEGIN = "Traceback (most recent call last)"
 #: A line of a traceback that is in callkpi's own code.
-_IN_CALLKPI = re.compile(r'[\s|]*File "(?!.*/site-packages/).*/callkpi/')
+_IN_CALLKPI = re.compile(r'[\s|]*File "(?!.*/site-packages/).*/callkpi/(.+)", line (\d+)')
 #: The line that ends it, also in a group of exceptions.
 _ERROR = re.compile(r"(?:\s*\| )?([A-Za-z].*)")
 
 
 def last_problem(log: Path) -> str:
-    """The newest place in callkpi's own code that a traceback in *log* names, with its error; else the last line."""
+    """Where in callkpi's own code the newest traceback in *log* is, with its error; without one the last line."""
     try:
         text = log.read_text("utf-8", "replace")[-200_000:]
     except OSError:
         return "no log"
     lines = [line for line in _unfolded(text) if line.strip()]
-    for end in range(len(lines) - 1, -1, -1):
-        if _IN_CALLKPI.match(lines[end]):
-            place = lines[end].partition("/callkpi/")[2].replace('", line ', ":").partition(",")[0]
-            error = next((found[1] for line in lines[end + 1 :] if (found := _ERROR.fullmatch(line))), "")
-            return f"callkpi/{place}: {error[:200]}"
-    return lines[-1][:200] if lines else "an empty log"
+    end = next((number for number in range(len(lines) - 1, -1, -1) if _IN_CALLKPI.match(lines[number])), None)
+    if end is None:
+        return lines[-1][:200] if lines else "an empty log"
+    error = next((found[1] for line in lines[end + 1 :] if (found := _ERROR.fullmatch(line))), "")
+    begin = max((number for number in range(end) if _BEGIN in lines[number]), default=0)
+    places = [found[1] + ":" + found[2] for line in lines[begin : end + 1] if (found := _IN_CALLKPI.match(line))]
+    return f"{' > '.join(places[-PLACES:])}: {error[:200]}"
 
 
 def _unfolded(text: str) -> list[str]:
