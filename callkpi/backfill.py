@@ -45,7 +45,7 @@ async def backfill(
     if source is None or not source.rest_url:
         able = ", ".join(settings.portals) or "none is configured; set sources.NAME.rest_url"
         raise Failed(f"--source: {name!r} is no source with a REST address; those are: {able}")
-    async with database(settings, role="backfill") as pool:
+    async with database(settings, role="backfill", makes=True) as pool:
         health = Health()
         journal = Journal(pool, health, {})
         writer = asyncio.create_task(journal.run())

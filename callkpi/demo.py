@@ -83,11 +83,8 @@ async def run(speed: float, seed: int) -> None:
         tokens = {"pbx": token}
         simulating.append(asyncio.create_task(simulator.run(shift, url, tokens, 1.0, stop)))
 
-    for name in [name for name in os.environ if name.startswith("CALLKPI_")]:
-        # The children read the file that was just written; the newcomer's own settings are not for the demo.
-        del os.environ[name]
     try:
-        await daemon.serve(settings, path, ready)
+        await daemon.serve(settings, ready)
     finally:
         stop.set()
         for task in simulating:

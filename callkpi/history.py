@@ -49,7 +49,7 @@ async def load(settings: config.Settings, name: str, path: Path, progress: Progr
         rows = list(read(path))
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise Failed(f"{path}: can't be read: {error}") from None
-    async with database(settings, role="backfill") as pool:
+    async with database(settings, role="backfill", makes=True) as pool:
         health = Health()
         journal = Journal(pool, health, {})
         writer = asyncio.create_task(journal.run())

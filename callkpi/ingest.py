@@ -13,11 +13,11 @@ from urllib.parse import quote, quote_plus
 import asyncpg
 import structlog
 
-from callkpi import config, privacy, store
+from callkpi import config, plausible, privacy, store
 from callkpi.health import Health
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.model import CallEvent
-from callkpi.sources import SOURCE_TYPES
+from callkpi.sources import SOURCE_TYPES, base
 from callkpi.sources.base import Answer, Context, Delivery, Malformed, Parsed, SourceType
 from callkpi.sources.tables import CSV, MEDIA_TYPES
 from callkpi.spool import Spool, Spooled, SpoolFull
@@ -57,6 +57,7 @@ class Ingest:
     ) -> None:
         """*spool* takes what comes while the journal is not available; without one it is refused."""
         self._sources = {name: settings.with_zone(source) for name, source in settings.sources.items()}
+        self._bounds = {name: plausible.Bounds.of(tenant) for name, tenant in settings.tenants.items()}
         self._spool = spool
         self._pool = pool
         self._journal = journal
@@ -78,11 +79,11 @@ class Ingest:
             raise UnknownSource(name)
         source_type = _reader(settings, delivery.content_type)
         try:
-            payload = source_type.decode(delivery)
+            payload = base.decoded(source_type, delivery)
         except Malformed as error:
             await self._malformed(name, settings, source_type, delivery, error)
             raise
-        if not source_type.authentic(delivery, payload, settings):
+        if not base.proven(source_type, delivery, payload, settings):
             self._health.count("ingest_refused", source=name, label="unauthorised")
             raise Unauthorised(name)
         if settings.funnel.enabled:
@@ -127,7 +128,7 @@ class Ingest:
         context = Context(item.source, settings.tenant, settings, item.received_at)
         delivery = Delivery(item.body, item.media_type, "", item.received_at)
         try:
-            parsed = source_type.parse(source_type.decode(delivery), context)
+            parsed = source_type.parse(base.decoded(source_type, delivery), context)
             await self._keep(parsed, context, source_type)
         except JournalUnavailable:
             raise
@@ -177,7 +178,7 @@ class Ingest:
         source_type = _reader(settings, media_type)
         delivery = Delivery(payload, media_type, "", received_at)
         context = Context(name, settings.tenant, settings, received_at)
-        parsed = source_type.parse(source_type.decode(delivery), context)
+        parsed = source_type.parse(base.decoded(source_type, delivery), context)
         if parsed.rejected:
             return Receipt(0, parsed.ignored, len(parsed.rejected), parsed.rejected[0][1])
         return await self._keep(parsed, context, source_type)
@@ -186,7 +187,7 @@ class Ingest:
         self, name: str, settings: config.Source, source_type: SourceType, delivery: Delivery, error: Malformed
     ) -> None:
         """Keep what can't be decoded if its sender proved who he is outside of the body."""
-        if not source_type.authentic(delivery, None, settings):
+        if not base.proven(source_type, delivery, None, settings):
             self._health.count("ingest_refused", source=name, label="malformed")
             return
         context = Context(name, settings.tenant, settings, delivery.received_at)
@@ -200,11 +201,34 @@ class Ingest:
     ) -> Receipt:
         if parsed.rejected:
             await self._reject(context, source_type.media_type, parsed.rejected)
+        await self._judge_times(parsed, context)
         await self._forget(parsed, context.source)
         await self._journal.append(parsed.events, counted=counted)
         self._health.count("ingest_events", parsed.ignored, source=context.source, label="ignored")
         self._note(context, parsed.events, source_type.known_codes, is_voice=is_voice)
         return _receipt(parsed, source_type)
+
+    async def _judge_times(self, parsed: Parsed, context: Context) -> None:
+        """Give events whose time can't be the time at which they came.
+
+        Their own time is no part of the journal's key then, and so those that are there already are left out here.
+        """
+        bounds = self._bounds[context.tenant]
+        believed = [plausible.believed(event, bounds) for event in parsed.events]
+        moved = [event for event in believed if event.told_at]
+        if not moved:
+            return
+        columns = [[event.call_id for event in moved], [event.event_id for event in moved]]
+        try:
+            rows = await self._pool.fetch(
+                store.query("journal", "known_events"), context.tenant, context.source, *columns
+            )
+        except store.FAILURES as error:
+            raise JournalUnavailable(type(error).__name__) from error
+        known = {(row["call_id"], row["event_id"]) for row in rows}
+        parsed.events = [e for e in believed if not (e.told_at and (e.call_id, e.event_id) in known)]
+        self._health.count("ingest_implausible_times", len(moved) - len(known), source=context.source)
+        log.warning("ingest.implausible_times", source=context.source, events=len(moved), why="check its clock")
 
     async def _forget(self, parsed: Parsed, source: str) -> None:
         """Leave out of *parsed* what is older than events are kept, and numbers that were erased."""

@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from callkpi import store
+from callkpi import bounds, store
 from callkpi.health import Health
 from callkpi.model import CallEvent
 
@@ -68,10 +68,19 @@ class Journal:
             return
         if time.monotonic() < self._away_until:
             raise JournalUnavailable("it failed a moment ago")
+        events = self._bounded(events)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiter(events, done, counted))
         self._wake.set()
         await done
+
+    def _bounded(self, events: Sequence[CallEvent]) -> list[CallEvent]:
+        """What every way into the journal passes: no name is longer than the database's keys can hold."""
+        shortenings: Counter[str] = Counter()
+        result = [bounds.bounded(event, shortenings) for event in events]
+        for name, count in shortenings.items():
+            self._health.count("ingest_shortened", count, source=events[0].source, label=name)
+        return result
 
     async def run(self) -> None:
         while True:

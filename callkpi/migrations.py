@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import asyncpg
+from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate
 from pogo_core.util.sql import get_applied_migrations
 
@@ -27,7 +28,11 @@ async def apply(dsn: str) -> list[str]:
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {store.SCHEMA}")
         before = await applied(connection)
         directory = resources.directory("sql") / "migrations"
-        await migrate.apply(connection, directory, schema_name=store.SCHEMA, logger=_SILENT)
+        try:
+            await migrate.apply(connection, directory, schema_name=store.SCHEMA, logger=_SILENT)
+        except BadMigrationError as error:
+            # What the database said decides whether to wait for it.
+            raise error.__cause__ or error from None
         return sorted(await applied(connection) - before)
     finally:
         await connection.close()

@@ -320,7 +320,7 @@ async def _rewrite(
         await connection.execute(store.query("projector", "lock_customers"), *map(list, zip(*people, strict=True)))
         columns = _columns([_key(row) for row in rows])
         first, last = min(row["first_at"] for row in rows), max(row["last_at"] for row in rows)
-        told = await connection.fetch(store.query("projector", "events_of"), *columns, first, last)
+        told = await connection.fetch(store.query("projector", "events_of"), *columns, first, last, None)
         events = _changed(told, forms)
         if events:
             await connection.execute(

@@ -21,6 +21,7 @@ import structlog
 
 from callkpi import config, privacy, store
 from callkpi.health import Health
+from callkpi.looping import Loop, keep_going
 
 log = structlog.get_logger()
 
@@ -54,7 +55,7 @@ def months_before(now: datetime, months: int) -> datetime:
 
 async def run(settings: config.Settings, dsn: str) -> None:
     """Keep the house, until cancelled."""
-    pool = await store.create_pool(dsn, role="janitor", size=2)
+    pool = await store.create_pool(dsn, role="janitor", size=2, lazy=True)
     health = Health()
     try:
         async with asyncio.TaskGroup() as group:
@@ -66,7 +67,9 @@ async def run(settings: config.Settings, dsn: str) -> None:
 
 async def _keep(pool: asyncpg.Pool, settings: config.Settings, health: Health) -> None:
     looked_at: datetime | None = None
-    while True:
+
+    async def look() -> None:
+        nonlocal looked_at
         now = datetime.now(UTC)
         again = looked_at is None or now - looked_at >= LOOK_AGAIN
         try:
@@ -79,10 +82,11 @@ async def _keep(pool: asyncpg.Pool, settings: config.Settings, health: Health) -
                         health.count("retention_calls_pseudonymised", done.pseudonymised)
                     finally:
                         await lock.execute(store.query("retention", "unlock"))
-        except (*store.FAILURES, OSError) as error:
+        except Exception:
             health.count("retention_failures")
-            log.error("retention.failed", error=type(error).__name__, text=str(error)[:200])
-        await asyncio.sleep(EVERY_SECONDS)
+            raise
+
+    await keep_going(Loop("janitor", EVERY_SECONDS, health), look)
 
 
 async def enforce(

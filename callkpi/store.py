@@ -17,13 +17,18 @@ from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, 
 
 SCHEMA = "callkpi"
 
-#: The database is away or has failed. The client's internal error is what it raises on a connection whose server was
-#: killed in the middle of an answer.
+#: The database is away, or in a state that passes: what it was asked is right, and succeeds later.
+#: The client's internal error is what it raises on a connection whose server was killed in the middle of an answer.
 UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,  # its disk or memory is full, too many connections
+    asyncpg.OperatorInterventionError,  # statements cancelled or timed out, it stops, starts or recovers
+    asyncpg.PostgresSystemError,  # it can't read or write its files
+    asyncpg.TransactionRollbackError,  # deadlocks and serialisation
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,  # after a failover
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalServerError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
@@ -34,6 +39,7 @@ FAILURES = (asyncpg.PostgresError, *UNAVAILABLE)
 
 _TEXT_FACTS = (
     "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
+    "told_at",
 )  # fmt: skip
 _NUMBER_FACTS = ("wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms", "rating")
 _MAP_FACTS = ("crm", "fields", "detail")

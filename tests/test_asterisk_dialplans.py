@@ -745,7 +745,7 @@ def test_ids_with_a_systems_name() -> None:
 
 
 def test_a_members_own_phone_behind_his_local_channel_is_nobody_else() -> None:
-    """He transfers the customer at his phone: the queue's half of his Local channel stays with the customer."""
+    """He transfers the customer at his phone and has left by that; the queue goes on to name him."""
     ami = """
     1      QueueCallerJoin   caller @sales Priority=4
     2      LocalBridge       local-dana+local-dana2
@@ -767,7 +767,8 @@ def test_a_members_own_phone_behind_his_local_channel_is_nobody_else() -> None:
     30.1   Hangup            caller Priority=4
     """
     it = call(ami)
-    assert {leg.agent: leg.talk_ms for leg in it.legs} == {"Dana": 25_000, "1004": 12_100}
+    assert {leg.agent: leg.talk_ms for leg in it.legs} == {"Dana": 9_800, "1004": 12_100}
+    assert [leg.transferred for leg in it.legs] == [True, False]
     assert not it.is_open
 
 

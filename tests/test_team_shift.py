@@ -29,11 +29,12 @@ from callkpi.names import Names
 from callkpi.reporting import links, periods
 from callkpi.reporting.assemble import summarise_period
 from callkpi.reporting.behind import Window, calls_behind
+from callkpi.reporting.language import LANGUAGES
 from callkpi.reporting.periods import Period
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS
 from callkpi.reporting.statistics import Question, Statistics
-from callkpi.reporting.summary import Summary, changes, from_data, to_data
+from callkpi.reporting.summary import Doubt, Summary, changes, from_data, to_data
 from callkpi.reporting.tables import Cell, Kind, tables
 from callkpi.reporting.words import Part, sentences
 from callkpi.reports import Query
@@ -299,6 +300,16 @@ async def test_a_team_is_meant_by_its_key_and_by_its_name_everywhere(world: Worl
         )
         assert len(behind.items) == 5
         assert (await statistics(world, "whole", team=(told,)))["total"]["figures"]["handled"] == 5
+
+
+async def test_its_shift_is_told_while_the_projector_has_something_to_do(world: World) -> None:
+    await world.send_json("native", *inbound("late", "12:30", "vip", "dana"))
+    for shift in ("sales", "within"):
+        told = await summary_of(world, shift)
+        assert Doubt.LAGGING in [note.doubt for note in told.notes]
+        for code in LANGUAGES:
+            for form in FORMATS.values():
+                assert form.render(told, code, Reader(agents=True, numbers=True))
 
 
 async def test_a_portals_department_is_a_team(world: World) -> None:

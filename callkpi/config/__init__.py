@@ -10,7 +10,7 @@ To add a key: a field in ``tree.py``, its check in ``checks.py`` (of a source: `
 
 from callkpi.config.example import example
 from callkpi.config.hours import WEEKDAYS, hours_of, is_open, parse_hours
-from callkpi.config.loading import ConfigError, load
+from callkpi.config.loading import ConfigError, is_given, load
 from callkpi.config.same_call_checks import doubled
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
@@ -92,6 +92,7 @@ __all__ = [
     "doubled",
     "example",
     "hours_of",
+    "is_given",
     "is_open",
     "load",
     "parse_hours",

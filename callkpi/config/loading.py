@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -45,9 +46,7 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     Raises ConfigError with one line a problem.
     """
     env = os.environ if env is None else env
-    chosen = path or (Path(env["CALLKPI_CONFIG"]) if env.get("CALLKPI_CONFIG") else None)
-    if chosen is None and Path("callkpi.toml").is_file():
-        chosen = Path("callkpi.toml")
+    chosen = _file(path, env)
     raw = _read_toml(chosen) if chosen is not None else {}
     problems: list[str] = []
     _merge_environment(raw, env, problems)
@@ -57,6 +56,21 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     if problems or settings is None:
         raise ConfigError(problems)
     return settings
+
+
+def is_given(path: Path | None = None, env: Mapping[str, str] | None = None) -> bool:
+    """Whether anybody has configured anything: a file was found, or a variable is set."""
+    env = os.environ if env is None else env
+    return _file(path, env) is not None or any(_is_setting(name) for name in env)
+
+
+def _file(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    chosen = path or (Path(env["CALLKPI_CONFIG"]) if env.get("CALLKPI_CONFIG") else None)
+    return Path("callkpi.toml") if chosen is None and Path("callkpi.toml").is_file() else chosen
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith("CALLKPI_") and not NOT_SETTINGS.fullmatch(name)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -72,7 +86,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _merge_environment(raw: dict[str, Any], env: Mapping[str, str], problems: list[str]) -> None:
     for name, value in sorted(env.items()):
-        if not name.startswith("CALLKPI_") or NOT_SETTINGS.fullmatch(name):
+        if not _is_setting(name):
             continue
         key = name
         if name.endswith("_FILE"):
@@ -155,9 +169,10 @@ def _scalar(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return _truth(value, where, problems)
     if hint in (int, float):
         try:
-            if not isinstance(value, bool):
-                return hint(value)
-        except (TypeError, ValueError):
+            # inf and nan are numbers to TOML and to Python, and no figure can be reckoned with them.
+            if not isinstance(value, bool) and math.isfinite(number := hint(value)):
+                return number
+        except (TypeError, ValueError, OverflowError):
             pass
     problems.append(f"{where}: must be {'text' if hint is str else 'a number'}, not {value!r}")
     return None

@@ -10,7 +10,6 @@ later is added to both. So a month that goes on is read from its sum to date and
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,9 @@ import asyncpg
 import structlog
 
 from callkpi import config, kpi, store, views
+from callkpi.health import Health
 from callkpi.hours import instant
+from callkpi.looping import Loop, keep_going
 
 log = structlog.get_logger()
 
@@ -221,22 +222,22 @@ def day_of(zone: ZoneInfo, at: datetime) -> date:
 # -- filling ---------------------------------------------------------------------------------------------
 
 
-async def run(settings: config.Settings, dsn: str) -> None:
+async def run(settings: config.Settings, dsn: str, health: Health) -> None:
     """Fill what is not complete and tell Grafana the shifts of each new day, until cancelled."""
-    pool = await store.create_pool(dsn, role="days", size=1)
+    pool = await store.create_pool(dsn, role="days", size=1, lazy=True)
     told: date | None = None
+
+    async def look() -> None:
+        nonlocal told
+        await fill(pool, settings)
+        await sum_up(pool, datetime.now(UTC))
+        if told != datetime.now(UTC).date():
+            async with pool.acquire() as connection:
+                await views.publish_shifts(connection, settings, datetime.now(UTC))
+            told = datetime.now(UTC).date()
+
     try:
-        while True:
-            try:
-                await fill(pool, settings)
-                await sum_up(pool, datetime.now(UTC))
-                if told != datetime.now(UTC).date():
-                    async with pool.acquire() as connection:
-                        await views.publish_shifts(connection, settings, datetime.now(UTC))
-                    told = datetime.now(UTC).date()
-            except store.FAILURES as error:
-                log.warning("days.retries", error=type(error).__name__)
-            await asyncio.sleep(LOOK_SECONDS)
+        await keep_going(Loop("days", LOOK_SECONDS, health), look)
     finally:
         await pool.close()
 

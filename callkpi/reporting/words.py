@@ -410,7 +410,7 @@ def note_text(summary: Summary, note: Note, language: Language) -> str:
     values = {"source": note.source, "begin": begin, "end": end}
     if note.doubt is Doubt.DISCONNECTED:
         return _outage(note, values, language)
-    return language.counted(key, note.count, **values) if note.count else language.text(key, **values)
+    return language.told(key, note.count, **values)
 
 
 def _outage(note: Note, values: Mapping[str, str], language: Language) -> str:

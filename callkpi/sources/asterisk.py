@@ -81,5 +81,6 @@ class Asterisk(base.SourceType):
         if ami or lines:
             return result  # what was heard is better than its records
         if cel := told["Cel"]:
-            return [*result, *asterisk_calls.interpret(asterisk_cel.signals(cel), settings, members)]
+            signals = asterisk_cel.signals(cel)
+            return [*result, *(asterisk_calls.interpret(signals, settings, members) if signals else [])]
         return [*result, *(asterisk_cdr.interpret(told["Cdr"], settings) if told["Cdr"] else [])]

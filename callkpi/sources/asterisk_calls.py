@@ -18,39 +18,40 @@ What the stream leaves open, and how it is decided here:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.model import UNHEARD, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
-from callkpi.phone import is_hidden
+from callkpi.model import UNHEARD, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome, millis
 from callkpi.sources.asterisk_ami import RESYNC_CALL
+from callkpi.sources.asterisk_origin import Origin, agent_at, customer_dials, extension, origin_of, outbound_agent
+from callkpi.sources.asterisk_phones import end_of_phone, phone_behind, speaks, taken_over, talks_on
 from callkpi.sources.asterisk_scene import (
     TRANSFERS,
-    Channel,
     Dial,
     Ring,
     Scene,
     Stay,
     before,
+    has_unread,
     milliseconds,
     order,
 )
 from callkpi.sources.asterisk_unheard import scene_of
+from callkpi.sources.facts import doubted
 
 #: AgentConnect follows the QueueCallerLeave of the same caller at once, or when his agent has taken the call.
 _CONNECTS_WITHIN = timedelta(seconds=1)
 #: app_queue ends a ring and gives the caller up in one go.
 _AT_ONCE = timedelta(milliseconds=100)
-#: Channels that are named after the phone; a number in another one's name may be a trunk's or the dialplan's.
-_PHONES = ("PJSIP/", "SIP/", "IAX2/", "SCCP/")
 #: A queue looks whether it is empty after each ring, or each ``retry`` seconds (default 5) without one.
 _ROUND = timedelta(seconds=6.5)
 #: A queue that never had anybody sends a caller away before he has waited.
 _AT_THE_DOOR = timedelta(milliseconds=1500)
-_SPECIAL_EXTENS = {"", "s", "h", "i", "t", "o", "a"}
+#: Of a conversation that is no queue's, also where the caller was in one before.
+_NO_STAY = "none"
 _GIVEN_UP = {
     "TIMEOUT": Outcome.TIMED_OUT,
     "LEAVEEMPTY": Outcome.LEFT_EMPTY,
@@ -64,15 +65,17 @@ def interpret(
 ) -> list[CallEvent]:
     """All AMI events of one call as canonical events."""
     scene = scene_of(events, settings, members)
-    result = [_started(scene, settings)]
+    origin = origin_of(scene, settings)
+    result = [_started(scene, origin)]
     for stay in scene.stays:
         result += _stay_events(scene, stay)
     for ring in scene.rings:
         result += _ring_events(scene, ring)
-    direction = result[0].direction
-    result += _outbound_leg(scene) if direction is Direction.OUTBOUND else _direct_legs(scene)
-    result += _holds_and_transfers(scene)
-    return result + _end_of_call(scene, direction)
+    is_made_by_agent = origin.direction is Direction.OUTBOUND and not origin.calls_back
+    result += _outbound_leg(scene) if is_made_by_agent else _direct_legs(scene, calls_back=origin.calls_back)
+    result += _legs_taken_over(scene)
+    result += _holds_and_transfers(scene, is_made_by_agent=is_made_by_agent)
+    return doubted([*result, *_end_of_call(scene, origin.direction)], map(has_unread, events))
 
 
 def asks_about(events: Sequence[CallEvent], settings: config.Source) -> list[tuple[str, datetime]]:
@@ -100,85 +103,12 @@ def _tell(signal: CallEvent, kind: Kind, tag: str = "", **facts: object) -> Call
     )
 
 
-# -- who called whom -------------------------------------------------------------------------------------
-
-
-def _started(scene: Scene, settings: config.Source) -> CallEvent:
-    direction = _direction(scene, settings)
-    if direction is Direction.OUTBOUND:
-        customer, line = _dialled_number(scene), ""
-    else:
-        customer, line = scene.root.caller or _caller_at_queue(scene), _line(scene)
+def _started(scene: Scene, origin: Origin) -> CallEvent:
     first = scene.signals[0]
     seen = [channel.first.at for channel in scene.channels.values() if channel.first is not None]
     begin = min([first.at, *seen, *(stay.joined_at for stay in scene.stays)])
-    return _tell(first, Kind.STARTED, direction=direction, customer=customer, line=line, at=begin)
-
-
-def _direction(scene: Scene, settings: config.Source) -> Direction:
-    root = scene.root
-    contexts = {root.context} | {scene.channel(uid).context for uid in scene.with_halves(root.uid)}
-    contexts |= {dial.begin.detail.get("Context", "") for dial in scene.dials.values() if dial.origin == root.uid}
-    if scene.stays or contexts & set(settings.inbound_contexts):
-        return Direction.INBOUND
-    if contexts & set(settings.outbound_contexts):
-        return Direction.OUTBOUND
-    dialled = _dialled_number(scene)
-    if not _is_ours(scene, root):
-        told = root.caller or root.hangup or _has_dialled(scene)
-        return Direction.INBOUND if told else Direction.UNKNOWN
-    if dialled and not scene.internal.fullmatch(dialled):
-        return Direction.OUTBOUND
-    return Direction.INTERNAL
-
-
-def _is_ours(scene: Scene, channel: Channel) -> bool:
-    """Whether a channel is a phone of ours: by its name (it may show a number of the company's), else its number."""
-    if channel.name.startswith(_PHONES) and scene.internal.fullmatch(_extension(channel.name)):
-        return True
-    return bool(channel.caller and scene.internal.fullmatch(channel.caller.lstrip("+")))
-
-
-def _has_dialled(scene: Scene) -> bool:
-    """Whether the call has got anywhere: before that a caller without a number may still get one."""
-    side = scene.with_halves(scene.root.uid)
-    return any(dial.origin in side for dial in scene.dials.values())
-
-
-def _caller_at_queue(scene: Scene) -> str:
-    numbers = [stay.told_by.detail.get("CallerIDNum", "") for stay in scene.stays]
-    return next((number for number in numbers if not is_hidden(number)), "")
-
-
-def _line(scene: Scene) -> str:
-    """The number that the customer called: the first extension that is a number of ours."""
-    root = scene.root
-    candidates = [root.exten, *(scene.channel(uid).exten for uid in sorted(scene.with_halves(root.uid)))]
-    candidates += [dial.begin.detail.get("Exten", "") for dial in scene.dials.values() if dial.origin == root.uid]
-    candidates += [stay.told_by.detail.get("Exten", "") for stay in scene.stays]
-    return next((exten for exten in candidates if exten not in _SPECIAL_EXTENS), "")
-
-
-def _dialled_number(scene: Scene) -> str:
-    """What the one who began the call dialled: its first dial's target, else the extension."""
-    side = scene.with_halves(scene.root.uid)
-    for dial in sorted(scene.dials.values(), key=lambda d: d.begin.order):
-        if dial.origin in side and dial.dest not in side:
-            target = _number_in(dial.begin.detail.get("DialString", ""))
-            exten = dial.begin.detail.get("Exten", "")
-            return exten if exten not in _SPECIAL_EXTENS and exten.lstrip("+").isdigit() else target
-    return scene.root.exten if scene.root.exten.lstrip("+").isdigit() else ""
-
-
-def _number_in(text: str) -> str:
-    """The longest run of digits of a dial string or a channel's name: ``trunk/77011234567@pstn`` and the like."""
-    return max(re.findall(r"\+?\d+", text.split("-")[0]), key=len, default="")
-
-
-def _extension(channel_name: str) -> str:
-    """The agent in a channel's name: ``PJSIP/1006-0000000a``, ``Local/1006@agents-0000000e;1``."""
-    match = re.match(r"[^/]+/([^@;/]+?)(?:@.*|-[0-9a-f]+(?:;\d)?)?$", channel_name)
-    return match.group(1) if match else channel_name
+    who = {"direction": origin.direction, "customer": origin.customer, "line": origin.line}
+    return _tell(first, Kind.STARTED, at=begin, **who)
 
 
 # -- stays in queues -------------------------------------------------------------------------------------
@@ -351,8 +281,12 @@ def _ring_events(scene: Scene, ring: Ring) -> list[CallEvent]:
     result = []
     if ring.called is not None:
         result.append(_tell(ring.called, Kind.RINGING, **common))
+    if ring.connect is not None and (picker := _picked_up_by(scene, ring)):
+        if ring.called is not None:
+            result.append(_tell(ring.connect, Kind.NOT_TAKEN, ".picked", cause=LegEnd.CANCELLED, **common))
+        common = {**common, "agent": picker, "leg": f"{ring.leg}/picked"}
     if ring.connect is not None:
-        wait_ms, ring_ms = milliseconds(ring.connect, "HoldTime"), milliseconds(ring.connect, "RingTime")
+        wait_ms, ring_ms = _wait_ms(ring), milliseconds(ring.connect, "RingTime")
         answered = _tell(ring.connect, Kind.ANSWERED, wait_ms=wait_ms, ring_ms=ring_ms, **common)
         return [*result, answered, *_end_of_talk(scene, ring, common)]
     if ring.complete is not None:
@@ -374,6 +308,25 @@ def _ring_events(scene: Scene, ring: Ring) -> list[CallEvent]:
     return result
 
 
+def _picked_up_by(scene: Scene, ring: Ring) -> str:
+    """The colleague who took a member's ring; "" where the member himself did. The queue goes on to name the member."""
+    phone = speaks(scene, ring.leg)
+    if phone not in scene.picked_up:
+        return ""
+    number = extension(scene.channel(phone).name)
+    return next((r.agent for r in scene.rings if extension(r.interface) == number), number)
+
+
+def _leg_of(scene: Scene, ring: Ring) -> str:
+    """The id of the conversation that a ring led to."""
+    return f"{ring.leg}/picked" if ring.connect is not None and _picked_up_by(scene, ring) else ring.leg
+
+
+def _wait_ms(ring: Ring) -> int | None:
+    assert ring.connect is not None
+    return milliseconds(ring.connect, "HoldTime")
+
+
 def _end_of_ring(scene: Scene, ring: Ring) -> CallEvent | None:
     dial = scene.dials.get(ring.leg)
     if dial is not None and dial.end is not None and dial.status != "ANSWER":
@@ -388,6 +341,10 @@ def _end_of_wait(stay: Stay | None) -> CallEvent | None:
 def _end_of_talk(scene: Scene, ring: Ring, common: Mapping[str, str]) -> list[CallEvent]:
     begin = ring.connect or ring.complete or ring.assumed
     assert begin is not None
+    if begin is not ring.complete and (own := end_of_phone(scene, ring, begin.at)) is not None:
+        return _end_by_phone(scene, ring, begin, own, common)
+    if talks_on(scene, ring):
+        return []
     if ring.complete is None:
         end = _lost_end_of_talk(scene, ring, begin)
         if end is None:
@@ -410,7 +367,22 @@ def _end_of_talk(scene: Scene, ring: Ring, common: Mapping[str, str]) -> list[Ca
         transferred = reason == "transfer"
     if transferred:
         how = _how_transferred(scene, begin, end)
-        result.append(_tell(end, Kind.TRANSFERRED, f".{ring.leg}", cause=how, leg=ring.leg))
+        result.append(_tell(end, Kind.TRANSFERRED, f".{ring.leg}", cause=how, leg=common["leg"]))
+    return result
+
+
+def _end_by_phone(
+    scene: Scene, ring: Ring, begin: CallEvent, end: CallEvent, common: Mapping[str, str]
+) -> list[CallEvent]:
+    """The end of a conversation that the phone behind the member's Local channel tells, and the queue does not."""
+    told: dict[str, Any] = {"at": max(end.at, begin.at), "talk_with_hold": True}
+    if _is_unheard(end):
+        return [_tell(end, Kind.ENDED, f".{ring.leg}.talk", **told, untimed=True, code=UNHEARD, **common)]
+    if not ring.assumed:
+        told["talk_ms"] = millis(end.at, begin.at)
+    result = [_tell(end, Kind.ENDED, f".{ring.leg}.talk", **told, **common)]
+    if (how := TRANSFERS.get(end.detail["Event"])) is not None:
+        result.append(_tell(end, Kind.TRANSFERRED, f".{ring.leg}", cause=how, leg=common["leg"]))
     return result
 
 
@@ -463,75 +435,132 @@ _NOT_TAKEN = {
 }
 
 
-def _direct_legs(scene: Scene) -> list[CallEvent]:
+def _direct_legs(scene: Scene, *, calls_back: bool) -> list[CallEvent]:
     """Agents whom the dialplan dialled for the customer, outside of any queue."""
     side = scene.with_halves(scene.root.uid, *(s.uid for s in scene.stays), *scene.transferees)
     members = scene.with_halves(*scene.member_channels)
     since = {half: at for uid, at in scene.transferees.items() for half in scene.with_halves(uid)}
+    half = scene.pairs.get(scene.root.uid, "") if calls_back else ""
     result = []
     for dial in scene.dials.values():
         if dial.origin not in side or dial.dest in side or dial.dest in members:
             continue
         if dial.origin in members and dial.begin.at < since.get(dial.origin, dial.begin.at):
             continue  # a member's own phone behind his Local channel, not one for the customer
-        agent = _extension(scene.channel(dial.dest).name)
-        result += _dial_events(scene, dial, agent, dial.dest)
+        if half and dial.origin == half:
+            continue  # by it the exchange called the customer
+        result += _direct_events(scene, dial)
     return result
+
+
+def _direct_events(scene: Scene, dial: Dial) -> list[CallEvent]:
+    if not dial.taken_by:
+        return _dial_events(scene, dial, agent_at(scene, dial), dial.dest)
+    assert dial.end is not None
+    rung = {"agent": extension(scene.channel(dial.dest).name), "leg": dial.dest, "entry": _NO_STAY}
+    return [
+        _tell(dial.begin, Kind.RINGING, **rung),
+        _tell(dial.end, Kind.NOT_TAKEN, ".picked", cause=LegEnd.CANCELLED, **rung),
+        *_talk_events(scene, dial, agent_at(scene, dial), dial.taken_by),
+    ]
 
 
 def _outbound_leg(scene: Scene) -> list[CallEvent]:
     """The agent's own leg of a call that he made: each dial is an attempt, the first answer counts."""
-    side = scene.with_halves(scene.root.uid)
-    dials = [dial for dial in scene.dials.values() if dial.origin in side and dial.dest not in side]
+    dials = customer_dials(scene)
     if not dials:
         return []
     dials.sort(key=lambda d: (d.status != "ANSWER", d.begin.order))
-    root = scene.root
-    phone = _extension(root.name)
-    agent = phone if root.name.startswith(_PHONES) and scene.internal.fullmatch(phone) else root.caller or phone
-    return _dial_events(scene, dials[0], agent, root.uid)
+    told = _dial_events(scene, dials[0], outbound_agent(scene), scene.root.uid)
+    # Where he gave up himself, the customer was called and not reached all the same.
+    return [replace(e, cause=LegEnd.NO_ANSWER) if e.cause == LegEnd.CANCELLED else e for e in told]
 
 
-def _dial_events(scene: Scene, dial: Dial, agent: str, leg: str) -> list[CallEvent]:
-    common = {"agent": agent, "leg": leg}
-    result = [_tell(dial.begin, Kind.RINGING, **common)]
-    if dial.end is None:
-        return result
-    if dial.status != "ANSWER":
-        return [
-            *result,
-            _tell(dial.end, Kind.NOT_TAKEN, cause=_NOT_TAKEN.get(dial.status, LegEnd.NO_ANSWER), **common),
-        ]
-    unheard: dict[str, Any] = {"untimed": True, "code": UNHEARD} if _is_unheard(dial.end) else {}
-    result.append(_tell(dial.end, Kind.ANSWERED, **common, **unheard))
-    uids = {scene.in_place_of(uid) for uid in (dial.dest, dial.origin)}
-    uids = {uid for uid in uids if not _is_taken_out(scene, uid)} or {scene.root.uid}
-    ends = [hangup for uid in sorted(uids) if (hangup := scene.hangup_of(uid)) is not None]
-    if ends:
-        end = min(ends, key=lambda h: h.at)
-        unheard = {"untimed": True, "code": UNHEARD, "at": max(end.at, dial.end.at)} if _is_unheard(end) else {}
-        result.append(_tell(end, Kind.ENDED, **common, **unheard))
+def _legs_taken_over(scene: Scene) -> list[CallEvent]:
+    """Colleagues to whom the customer was transferred after a consultation: from then on they talk with him."""
+    result = []
+    for taken in taken_over(scene):
+        dial, at = taken.dial, taken.transfer.at
+        common = {"agent": agent_at(scene, dial), "leg": taken.leg, "entry": _NO_STAY}
+        if dial.end is None or dial.end.at > at:
+            result.append(_tell(taken.transfer, Kind.RINGING, f".{taken.leg}", **common))
+            result += _rung_out(dial, common) if dial.end is None or dial.status != "ANSWER" else []
+        if dial.end is not None and dial.status == "ANSWER":
+            result += _talk_events(scene, dial, common["agent"], taken.leg, since=at)
     return result
 
 
-def _holds_and_transfers(scene: Scene) -> list[CallEvent]:
+def _dial_events(scene: Scene, dial: Dial, agent: str, leg: str) -> list[CallEvent]:
+    common = {"agent": agent, "leg": leg, "entry": _NO_STAY}
+    ringing = _tell(dial.begin, Kind.RINGING, **common)
+    if dial.end is None or dial.status != "ANSWER":
+        return [ringing, *_rung_out(dial, common)]
+    return [ringing, *_talk_events(scene, dial, agent, leg)]
+
+
+def _rung_out(dial: Dial, common: Mapping[str, str]) -> list[CallEvent]:
+    if dial.end is None:
+        return []
+    cause = _NOT_TAKEN.get(dial.status, LegEnd.NO_ANSWER)
+    return [_tell(dial.end, Kind.NOT_TAKEN, cause=cause, **common)]
+
+
+def _talk_events(scene: Scene, dial: Dial, agent: str, leg: str, *, since: datetime | None = None) -> list[CallEvent]:
+    """A conversation that began with a dial, with the customer since *since*."""
+    assert dial.end is not None
+    common = {"agent": agent, "leg": leg, "entry": _NO_STAY}
+    told: dict[str, Any] = {"untimed": True, "code": UNHEARD} if _is_unheard(dial.end) else {}
+    begin = dial.end.at if since is None else max(since, dial.end.at)
+    if since is not None and since > dial.end.at:
+        told["ring_ms"] = millis(dial.end.at, dial.begin.at)
+    result = [_tell(dial.end, Kind.ANSWERED, f".{leg}" if since else "", at=begin, **common, **told)]
+    uids = {scene.in_place_of(uid) for uid in (dial.taken_by or dial.dest, *(() if since else (dial.origin,)))}
+    uids = {uid for uid in uids if not _is_taken_out(scene, uid)} or {scene.root.uid}
+    uids |= {phone for uid in uids if (phone := phone_behind(scene, uid))}
+    ends = [hangup for uid in sorted(uids) if (hangup := scene.hangup_of(uid)) is not None]
+    ends += [transfer for uid in sorted(uids) for transfer in scene.transfers.get(uid, ()) if transfer.at >= begin]
+    if ends:
+        end = min(ends, key=lambda h: h.at)
+        told = {"untimed": True, "code": UNHEARD} if _is_unheard(end) else {}
+        result.append(_tell(end, Kind.ENDED, f".{leg}", at=max(end.at, begin), **common, **told))
+    return result
+
+
+def _holds_and_transfers(scene: Scene, *, is_made_by_agent: bool) -> list[CallEvent]:
     """Holds; transfers of the call, and of conversations that no queue reports."""
     result = []
-    members = scene.member_channels
-    legs = members | set(scene.dials)
+    legs = _legs(scene, is_made_by_agent=is_made_by_agent)
+    of_queues = {_leg_of(scene, ring) for ring in scene.rings} | scene.member_channels
+    consulting = {t.detail.get("SecondTransfererUniqueid", "") for each in scene.transfers.values() for t in each}
     for signal in scene.signals:
         name, detail = signal.detail["Event"], signal.detail
         if name in ("Hold", "Unhold"):
             uid = detail.get("Uniqueid", "")
             kind = Kind.HELD if name == "Hold" else Kind.RESUMED
-            result.append(_tell(signal, kind, leg=uid if uid in legs else ""))
+            if uid in legs or uid not in consulting:
+                result.append(_tell(signal, kind, leg=legs.get(uid, "")))
         elif name in TRANSFERS:
             sides = [detail.get(k, "") for k in ("TransfererUniqueid", "OrigTransfererUniqueid", "TransfereeUniqueid")]
-            leg = next((uid for uid in sides if uid in legs), "")
-            if leg in members:
-                continue  # AgentComplete says whether the queue's conversation ended by it
-            result.append(_tell(signal, Kind.TRANSFERRED, cause=TRANSFERS[name], leg=leg))
+            leg = next((legs[uid] for uid in sides if uid in legs), "")
+            if leg not in of_queues:  # the end of a queue's conversation says whether it ended by it
+                result.append(_tell(signal, Kind.TRANSFERRED, cause=TRANSFERS[name], leg=leg))
     return result
+
+
+def _legs(scene: Scene, *, is_made_by_agent: bool) -> dict[str, str]:
+    """The leg that each channel of an agent is: his phone's own one, or that of the Local channel before it."""
+    legs = {uid: uid for uid in (*scene.member_channels, *scene.dials)}
+    legs |= {dial.taken_by: dial.taken_by for dial in scene.dials.values() if dial.taken_by}
+    if is_made_by_agent:
+        legs[scene.root.uid] = scene.root.uid
+    for uid in list(legs):
+        if uid in scene.dials and (phone := phone_behind(scene, uid)):
+            legs[phone] = legs[uid]
+    if is_made_by_agent:
+        legs[speaks(scene, scene.root.uid)] = scene.root.uid
+    for ring in scene.rings:
+        legs[ring.leg] = legs[speaks(scene, ring.leg)] = _leg_of(scene, ring)
+    return legs
 
 
 # -- the end of the call ---------------------------------------------------------------------------------

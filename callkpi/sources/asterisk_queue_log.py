@@ -18,6 +18,7 @@ from typing import Any
 from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
+from callkpi.sources.facts import doubted, is_unread, kept_milliseconds
 
 _LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*\d{9,11}(?:\.\d+)?\|[^|\n]*\|[^|\n]*\|[^|\n]*\|[A-Z_]+")
 
@@ -60,7 +61,7 @@ def parse_line(line: str, context: Context) -> Sequence[CallEvent]:
     parts = line.rstrip("\r\n").split("|")
     if len(parts) < 5:
         raise Rejected(f"a queue_log line has at least 5 fields separated by '|', this one {len(parts)}")
-    time, call_id, queue, agent, verb, *data = parts
+    time, call_id, queue, agent, verb, *data = map(base.clean, parts)
     at = base.unix_time(time.strip(), "time (field 1)", context.received_at)
     common: dict[str, Any] = {
         "tenant": context.tenant,
@@ -103,7 +104,18 @@ def interpret(lines: Sequence[CallEvent]) -> list[CallEvent]:
         ordered, place = _as_written(told)
         result += _stays(ordered)
         is_over = is_over and not place.waits and not place.talks
-    return result + _end_of_call(lines) if is_over else result
+    told = result + _end_of_call(lines) if is_over else result
+    return doubted(told, map(_has_unread, lines))
+
+
+def _has_unread(line: CallEvent) -> bool:
+    """Whether one of its durations is none."""
+    verb = line.detail["verb"]
+    if verb in _RUNG:
+        return is_unread(line.detail.get("data1", ""), unit=1)
+    talk = _talk_index(line)
+    places = (talk - 1, talk) if verb in _COMPLETED else (0, 2) if verb == "CONNECT" else (_WAIT_OF.get(verb),)
+    return any(is_unread(line.detail.get(f"data{place + 1}", "")) for place in places if place is not None)
 
 
 @dataclass(slots=True)
@@ -198,8 +210,7 @@ def _before(line: CallEvent, index: int) -> datetime:
 
 
 def _rang(line: CallEvent, entry: str) -> list[CallEvent]:
-    told = line.detail.get("data1", "")
-    ring = int(told) if told.isdigit() else 0
+    ring = kept_milliseconds(line.detail.get("data1", ""), unit=1) or 0
     leg = f"{line.agent}/{line.event_id}"
     ringing = _told(line, Kind.RINGING, entry=entry, leg=leg, at=line.at - timedelta(milliseconds=ring))
     return [
@@ -243,5 +254,4 @@ def _told(line: CallEvent, kind: Kind, *, suffix: str = "", **facts: Any) -> Cal
 
 
 def _milliseconds(line: CallEvent, index: int) -> int | None:
-    value = line.detail.get(f"data{index + 1}", "")
-    return 1000 * int(value) if value.isdigit() else None
+    return kept_milliseconds(line.detail.get(f"data{index + 1}", ""))

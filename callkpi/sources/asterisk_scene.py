@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from callkpi.model import CallEvent
 from callkpi.phone import is_hidden
+from callkpi.sources.facts import is_unread, kept_milliseconds
 
 REQUESTS = ("HangupRequest", "SoftHangupRequest")
 TRANSFERS = {"BlindTransfer": "blind", "AttendedTransfer": "attended"}
@@ -22,7 +23,8 @@ _RANK = {
     name: rank
     for rank, name in enumerate(
         (
-            "Newchannel", "LocalBridge", "NewCallerid", "DialBegin", "QueueCallerJoin", "AgentCalled", *REQUESTS,
+            "Newchannel", "LocalBridge", "NewCallerid", "DialBegin", "QueueCallerJoin", "AgentCalled", "Pickup",
+            *REQUESTS,
             "AgentRingNoAnswer", "DialEnd", "AgentDump", "QueueCallerAbandon", "QueueCallerLeave", "AgentConnect",
             "LocalOptimizationBegin", "Hold", "Unhold", "BlindTransfer", "AttendedTransfer", "AgentComplete",
             "VarSet", "Hangup",
@@ -57,6 +59,7 @@ class Dial:
     origin: str
     begin: CallEvent
     end: CallEvent | None = None
+    taken_by: str = ""  #: the channel of a colleague who picked the ring up
 
     @property
     def dest(self) -> str:
@@ -130,6 +133,9 @@ class Scene:
     #: Halves of Local channels that Asterisk takes out of the call, and the channel in their place where it is told:
     #: their hang-up ends no conversation.
     replaced: dict[str, str] = field(default_factory=dict)
+    picked_up: dict[str, str] = field(default_factory=dict)  #: channel that took a ring of a colleague -> whose it was
+    #: Transfers, by each channel of the one who transferred: by them he left the call.
+    transfers: dict[str, list[CallEvent]] = field(default_factory=lambda: defaultdict(list))
 
     def channel(self, uid: str) -> Channel:
         return self.channels.setdefault(uid, Channel(uid))
@@ -251,16 +257,45 @@ def note(scene: Scene, signal: CallEvent) -> None:
         dest.first = dest.first or signal
         scene.dials.setdefault(dest.uid, Dial(uid, signal))
     elif name == "DialEnd":
-        dial = scene.dials.get(detail.get("DestUniqueid", ""))
-        if dial is not None and dial.end is None:
-            dial.end = signal
+        _note_end_of_dial(scene, signal)
+    elif name == "Pickup":
+        scene.picked_up.setdefault(uid, detail.get("TargetUniqueid", ""))
     elif name in TRANSFERS:
-        if transferee := detail.get("TransfereeUniqueid"):
-            scene.transferees.setdefault(transferee, signal.at)
+        _note_transfer(scene, signal)
     elif name.startswith("QueueCaller"):
         _note_caller(scene, signal)
     elif name.startswith("Agent"):
         _note_agent(scene, signal)
+
+
+def _note_end_of_dial(scene: Scene, signal: CallEvent) -> None:
+    """A dial ends for the channel that it began with, else (a ring that was picked up) for another one's."""
+    uid, dest = signal.detail.get("Uniqueid", ""), signal.detail.get("DestUniqueid", "")
+    dial = scene.dials.get(dest)
+    if dial is None and uid and signal.detail.get("DialStatus") == "ANSWER":
+        rings = [dial for dial in scene.dials.values() if dial.origin == uid and dial.end is None]
+        target = scene.picked_up.get(dest, "")
+        dial = next((dial for dial in rings if dial.dest == target), rings[0] if len(rings) == 1 else None)
+        if dial is not None:
+            dial.taken_by = dest
+    if dial is not None and dial.end is None:
+        dial.end = signal
+
+
+def _note_transfer(scene: Scene, signal: CallEvent) -> None:
+    detail = signal.detail
+    transferee = detail.get("TransfereeUniqueid", "")
+    if transferee:
+        scene.transferees.setdefault(transferee, signal.at)
+    own = {detail.get(f"{who}Uniqueid", "") for who in ("Transferer", "OrigTransferer", "SecondTransferer")} - {""}
+    for uid in own:
+        scene.transfers[uid].append(signal)
+    second = detail.get("SecondTransfererUniqueid", "")
+    if transferee and second:
+        for stay in scene.stays:
+            if stay.uid == second and not stay.is_over:
+                # He is transferred into a queue that still rings: from now on it knows his channel only.
+                stay.uid = transferee
 
 
 def _note_channel(channel: Channel, signal: CallEvent) -> None:
@@ -369,9 +404,13 @@ def before(signal: CallEvent, *headers: str) -> datetime:
     return signal.at - timedelta(milliseconds=sum(milliseconds(signal, header) or 0 for header in headers))
 
 
+def has_unread(signal: CallEvent) -> bool:
+    """Whether one of its durations is none."""
+    ring = 1 if signal.detail["Event"] == "AgentRingNoAnswer" else 1000  # there it is in milliseconds
+    units = {"HoldTime": 1000, "TalkTime": 1000, "RingTime": ring}
+    return any(is_unread(signal.detail.get(header, ""), unit) for header, unit in units.items())
+
+
 def milliseconds(signal: CallEvent, header: str, unit: int = 1000) -> int | None:
     """A duration in a header; None where there is none."""
-    try:
-        return max(round(float(signal.detail[header]) * unit), 0)
-    except (KeyError, ValueError, OverflowError):
-        return None
+    return kept_milliseconds(signal.detail.get(header, ""), unit)

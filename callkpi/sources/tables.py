@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, Outcome
+from callkpi.model import CallEvent, Direction, Kind, Outcome, millis
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts
@@ -83,22 +83,34 @@ def _fold(title: str) -> str:
     return " ".join(title.strip().strip("\ufeff").casefold().split())
 
 
-def rows(body: bytes) -> list[dict[str, str]]:
+def rows(body: bytes) -> list[dict[str, str] | base.Broken]:
     """The rows of a table by the titles in its first line. Raises Malformed."""
     text = _text(body)
     first = text.lstrip("\ufeff\r\n").partition("\n")[0]
     if "\x00" in text or not first.strip():
         raise Malformed("the table is empty or no text; expected a first line with the titles of the columns")
     delimiter = max(";,\t|", key=first.count)
+    lines = text.lstrip("\ufeff").splitlines(keepends=True)
+    read: list[list[str] | base.Broken]
     try:
-        lines = list(csv.reader(text.lstrip("\ufeff").splitlines(keepends=True), delimiter=delimiter, strict=False))
-    except csv.Error as error:
-        raise Malformed(f"not a table: {error}") from None
-    lines = [line for line in lines if any(cell.strip() for cell in line)]
-    titles = [title.strip() for title in lines[0]]
+        read = list(csv.reader(lines, delimiter=delimiter, strict=False))
+    except csv.Error:
+        read = [_cells(first, line, delimiter) for line in lines]
+    read = [line for line in read if isinstance(line, base.Broken) or any(cell.strip() for cell in line)]
+    if not read or isinstance(read[0], base.Broken):
+        raise Malformed("not a table: its first line has no titles of columns")
+    titles = [title.strip() for title in read[0]]
     if len(titles) > MAX_COLUMNS:
         raise Malformed(f"the table has {len(titles)} columns; at most {MAX_COLUMNS} are read")
-    return [dict(zip(titles, line, strict=False)) for line in lines[1:]]
+    return [line if isinstance(line, base.Broken) else dict(zip(titles, line, strict=False)) for line in read[1:]]
+
+
+def _cells(titles: str, line: str, delimiter: str) -> list[str] | base.Broken:
+    """One line read apart from the others; what is none is kept with the line of the titles."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=False), [])
+    except csv.Error as error:
+        return base.Broken(f"{titles}\n{line}", f"no row of a table: {error}")
 
 
 def _text(body: bytes) -> str:
@@ -127,7 +139,7 @@ def _call(facts: Facts, settings: config.Source) -> Sequence[CallEvent]:
         else:
             ended = start + timedelta(milliseconds=wait or 0)
     if talk is None and answered is not None:
-        talk = max(round((ended - answered).total_seconds() * 1000), 0)
+        talk = millis(ended, answered)
     return _events(facts, direction, outcome, code, (start, answered, max(ended, start)), (wait, talk))
 
 
@@ -150,7 +162,7 @@ def _events(
     }  # fmt: skip
     was_answered = outcome is Outcome.ANSWERED
     if wait is None and answered is not None:
-        wait = round((answered - start).total_seconds() * 1000)
+        wait = millis(answered, start)
     events = [facts.event(Kind.STARTED, call_id, start, **about)]
     if queue and not outbound:
         stay = {"queue": queue, "entry": queue}
@@ -176,7 +188,7 @@ def _time(facts: Facts, name: str) -> datetime | None:
     text = facts.text(name)
     if not text or text.startswith(("0000-00-00", "-")):
         return None
-    if text.replace(".", "", 1).isdigit() and len(text) >= 9:
+    if base.is_unix(text) and len(text) >= 9:
         return facts.unix(name)
     match = _DAY_FIRST.fullmatch(text)
     if match is None:

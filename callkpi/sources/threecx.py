@@ -32,7 +32,7 @@ from callkpi import config
 from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Malformed, Rejected
-from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last
+from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last, kept_time
 from callkpi.sources.threecx_template import template
 
 #: Direction, and whether it was answered, by [CallType].
@@ -146,7 +146,10 @@ _KEPT = (
 
 def _parse_line(line: str, context: Context) -> list[CallEvent]:
     """A row, in 3CX's own words: how it is read is known when all rows of the call are there."""
-    values = next(csv.reader([line.removeprefix("Call ")]), [])
+    try:
+        values = next(csv.reader([line.removeprefix("Call ")]), [])
+    except csv.Error as error:
+        raise Rejected(f"no line of comma separated fields: {error}") from None
     names = context.settings.cdr_fields
     row = dict(zip(names, (value.strip() for value in values), strict=False))
     facts = Facts(row, context)
@@ -187,8 +190,7 @@ class _Row:
         return self.signal.detail.get(name, "")
 
     def time(self, name: str) -> datetime | None:
-        told = self.text(name)
-        return datetime.fromisoformat(told) if told else None
+        return kept_time(self.text(name))
 
     def type(self, name: str) -> str:
         told = self.text(f"{name}-type").lower()

@@ -105,7 +105,7 @@ class Zadarma(base.SourceType):
 
 
 def _signature(secret: str, signed: str) -> str:
-    digest = hmac.new(secret.encode(), signed.encode("utf-8", "surrogateescape"), hashlib.sha1).hexdigest()
+    digest = hmac.new(secret.encode(), base.encoded(signed), hashlib.sha1).hexdigest()
     return base64.b64encode(digest.encode()).decode()
 
 

@@ -15,13 +15,12 @@ from callkpi.journal import JournalUnavailable, Unstorable
 from callkpi.sources.base import Delivery, Malformed
 from callkpi.web.access import bearer
 from callkpi.web.problems import problem
+from callkpi.web.tries import TRIES_OF
 
 log = structlog.get_logger()
 
 RETRY_AFTER = {"Retry-After": "2"}
 _JSON = {hdrs.CONTENT_TYPE: "application/json"}
-#: What a stranger sent comes back as text, never as a page.
-_AS_IT_IS = {"X-Content-Type-Options": "nosniff"}
 
 
 class Hooks:
@@ -46,7 +45,7 @@ class Hooks:
         answer = self._ingest.greet(request.match_info["source"], request.query)
         if answer is None:
             raise web.HTTPMethodNotAllowed("GET", ["POST"])
-        return web.Response(body=answer.body, headers={hdrs.CONTENT_TYPE: answer.content_type, **_AS_IT_IS})
+        return web.Response(body=answer.body, headers={hdrs.CONTENT_TYPE: answer.content_type})
 
     async def receive_below(self, request: web.Request) -> web.Response:
         """A delivery to a path that the sender adds to the door's address (Mango: /events/call)."""
@@ -72,6 +71,8 @@ class Hooks:
 
     async def _receive(self, request: web.Request) -> web.Response:
         name = request.match_info["source"]
+        tries, door = request.app[TRIES_OF], f"hooks {name}"
+        tries.check(request, door)
         try:
             body = await self._body(request) if request.method == "POST" else _query(request)
         except TimeoutError:
@@ -86,6 +87,7 @@ class Hooks:
         except UnknownSource:
             return problem(404, "No such source", f"No [sources.{name[:64]}] in the configuration of callkpi")
         except Unauthorised:
+            tries.failed(request, door)
             log.warning("hooks.unauthorised", source=name)
             return problem(
                 403, "The token or signature is wrong", f"Compare the sender's secrets with sources.{name} of callkpi"
@@ -96,6 +98,7 @@ class Hooks:
             return problem(422, "The events can't be stored", "A value in them is out of range; see the daemon's log")
         except JournalUnavailable:
             return problem(503, "The journal is not available", "Nothing was kept; send again", headers=RETRY_AFTER)
+        tries.passed(request, door)
         return _answer(receipt, delivery)
 
 

@@ -23,7 +23,7 @@ from callkpi.reporting.renderers import FORMATS, html
 from callkpi.reporting.teams import of_handles
 from callkpi.reports import Query, Reports
 from callkpi.web import access, report_pages
-from callkpi.web.access import PAGE_HEADERS, Right
+from callkpi.web.access import ANSWER_HEADERS, PAGE_HEADERS, Right
 from callkpi.web.api import BadQuery, moment, tenant_of
 from callkpi.web.language import language_of
 from callkpi.web.problems import problem
@@ -43,6 +43,8 @@ _HEADERS = MappingProxyType(
 )
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+#: A browser's own viewer shows a PDF within a page that it makes, with a style of its own.
+_OF_PDF = ANSWER_HEADERS["Content-Security-Policy"] + "; object-src 'self'; style-src 'unsafe-inline'"
 
 
 class ReportPages:
@@ -118,7 +120,7 @@ class ReportPages:
             if shift.team and not page.reader.agents:
                 continue
             period = periods.parse(own, tenant, f"shift:{shift.key}", now)
-            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits))
+            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits, now))
             listed.append((period, of_handles(answer["total"]) if shift.team else answer["total"]))
         others = {word: periods.parse(own, tenant, word, now) for word in _OTHERS}
         return _html(report_pages.overview(page, listed, others, self._tenants(request)))
@@ -154,8 +156,9 @@ class ReportPages:
         reader = Reader(numbers=page.reader.numbers, agents=page.reader.agents)
         async with self._rendering:
             body = await asyncio.to_thread(form.render, summary, page.code, reader)
-        headers = {"Content-Disposition": f'{where}; filename="{form.file_name(summary)}"', "Cache-Control": "no-store",
-                   "X-Content-Type-Options": "nosniff"}  # fmt: skip
+        headers = {"Content-Disposition": f'{where}; filename="{form.file_name(summary)}"', "Cache-Control": "no-store"}
+        if ending == "pdf":
+            headers["Content-Security-Policy"] = _OF_PDF
         charset = None if ending in ("pdf", "xlsx") else "utf-8"
         return web.Response(body=body, content_type=form.content_type, charset=charset, headers=headers)
 
@@ -177,8 +180,10 @@ class ReportPages:
             access.require(request, Right.AGENT_FIGURES, tenant)
         figure = query.get("figure", "offered")
         await self._names.refresh(self._pool)
+        now = datetime.now(UTC)
+        as_of = min(moment(query.get("as_of", ""), "as_of", own) or now, now)
         window = Window(begin, end)
-        behind = await calls_behind(self._pool, self._settings, self._names, tenant, window, figure, only)
+        behind = await calls_behind(self._pool, self._settings, self._names, tenant, window, figure, only, as_of)
         if page.reader.numbers and (shown := len(behind.items) + len(behind.others)):
             await self._record(request, tenant, audit.Action.READ_NUMBERS, figure, min(shown, 2 * report_pages.MOST))
         return _html(report_pages.calls(page, behind, begin, end, only))

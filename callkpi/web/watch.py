@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from callkpi import board, config, kpi, store
+from callkpi.fates import written_off_before
 from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue
 from callkpi.names import Names
@@ -59,6 +60,10 @@ class Watch:
         except store.FAILURES as error:
             log.warning("board.stale", tenant=self._tenant, error=type(error).__name__)
             stale = {"stale": "database"}
+        except Exception:
+            # Who looks sees the last figures and how old they are, and those of the next reading.
+            log.exception("board.unforeseen", tenant=self._tenant)
+            stale = {"stale": "projector"}
         age = time.monotonic() - self._read_at
         age_told = {"age_seconds": round(age, 1) if age != float("inf") else None}
         return orjson.dumps({**self._state, **stale, **age_told, **self._always})
@@ -77,7 +82,7 @@ class Watch:
 
             await self._names.refresh(connection)
             window = (local_midnight(own, now), now + kpi.INTERVAL)
-            written_off = now - timedelta(days=own.write_off_days)
+            written_off = written_off_before(own, now)
             sources = [name for name, source in self._settings.sources.items() if source.tenant == tenant]
             return board.Reading(
                 at=now,
@@ -88,7 +93,7 @@ class Watch:
                 windows={(tenant, "day"): by_queue(await rows("reports", "rollup_rows", tenant, Grain.ENTRY, *window))},
                 company=_sum(await rows("reports", "rollup_rows", tenant, Grain.CALL, *window)),
                 handled_last_week=last_week,
-                last_received=(await rows("board", "last_received", sources))[0][0],
+                sources=await rows("board", "sources_now", sources),
                 lag_seconds=(await rows("projector", "lag"))[0]["seconds"],
             )
 

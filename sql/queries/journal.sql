@@ -29,9 +29,22 @@ ON CONFLICT (tenant, source, event_id) DO UPDATE SET seen_at = excluded.seen_at
     WHERE dedupe.seen_at < excluded.seen_at - $4::interval
 RETURNING tenant, source, event_id;
 
+-- name: known_events
+-- Which of these events of a source are in the journal, whatever their time. Served by journal_by_call.
+SELECT DISTINCT j.call_id, j.event_id
+FROM unnest($3::text[], $4::text[]) AS wanted (call_id, event_id)
+CROSS JOIN LATERAL (
+    SELECT e.call_id, e.event_id FROM journal e
+    WHERE e.tenant = $1 AND e.source = $2 AND e.call_id = wanted.call_id AND e.event_id = wanted.event_id OFFSET 0
+) AS j;
+
 -- name: forget_timeless
 -- Drop what no window can need any more.
 DELETE FROM dedupe WHERE seen_at < now() - $1::interval;
+
+-- name: has_partition
+-- Whether the month's partition of a table is there.
+SELECT to_regclass($1::text || to_char($2::timestamptz AT TIME ZONE 'UTC', '"_"YYYY"_"MM')) IS NOT NULL;
 
 -- name: ensure_partition
 -- Make the month's partition of a table if it is not there.

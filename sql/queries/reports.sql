@@ -85,7 +85,7 @@ ORDER BY started_at, source, call_id LIMIT $10;
 -- Missed calls of a window in the order of time, with what became of each customer, behind a position. Served by
 -- missed_by_time.
 SELECT source, call_id, started_at, customer, line, queue, outcome, called_back_at, reached_at,
-    CASE WHEN fate IN ('waiting', 'called_back') AND started_at < $4::timestamptz THEN 'written_off' ELSE fate END AS fate
+    fate_at(fate, started_at, $4::timestamptz) AS fate
 FROM missed_calls
 WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
     AND started_at >= $6::timestamptz AND (started_at > $6::timestamptz OR (source, call_id) > ($7::text, $8::text))

@@ -7,4 +7,6 @@
 - ``processes``, ``database``, ``disk``, ``network``, ``clock``, ``deliveries``: what is broken.
 - :mod:`tests.faults.verdict`: what has to be true after a round.
 - :mod:`tests.faults.campaign`: rounds, and the table of them.
+
+:mod:`tests.faults.fuzz` is apart: it sends mutations of recorded payloads to every door, in process.
 """

@@ -40,6 +40,7 @@ from callkpi.web.api.contract import (
 )
 from callkpi.web.api.limits import Limits, Taken
 from callkpi.web.problems import Problem, problem
+from callkpi.web.tries import TRIES_OF
 from callkpi.web.watch import Watch
 
 #: An address may have several tokens behind it.
@@ -125,7 +126,7 @@ class Api:
 
     def _limit(self, request: web.Request, reader: access.Reader | None, headers: dict[str, str]) -> None:
         """Raises Problem (429) for one who asks too fast."""
-        taken = self._addresses.take(request.remote or "")
+        taken = self._addresses.take(request.app[TRIES_OF].address_of(request))
         if taken is not None and taken.allowed and reader is not None and reader.name != LOCAL:
             taken = self._tokens.take(reader.name)
         if taken is None:

@@ -99,7 +99,7 @@ def _question(asked: Asked, against: str) -> Question:
         if not equals:
             raise BadQuery(f"field: {asked['field'][:40]!r} must be NAME=value")
         only[FIELD + name] = (value,)
-    return Question(asked.tenant, period_of(asked), splits(asked), only, against)
+    return Question(asked.tenant, period_of(asked), splits(asked), only, against, now=asked.at)
 
 
 def _listed(value: str | None) -> tuple[str, ...]:
