@@ -76,6 +76,8 @@ def test_the_table_counts_what_did_not_run_apart() -> None:
 
 
 TRACEBACK = """Traceback (most recent call last):
+  File "/x/callkpi/daemon.py", line 7, in child
+    await run()
   File "/x/callkpi/projector.py", line 12, in run
     await it
   File "/x/site-packages/asyncpg/pool.py", line 3, in fetch
@@ -87,6 +89,6 @@ asyncpg.X: too much"""
 def test_the_newest_place_in_our_own_code_is_named_as_the_cause(tmp_path: Path, text: str) -> None:
     log = tmp_path / "daemon.log"
     log.write_text(text + '\n{"event": "later"}\n')
-    assert last_problem(log) == "callkpi/projector.py:12: asyncpg.X: too much"
+    assert last_problem(log) == "daemon.py:7 > projector.py:12: asyncpg.X: too much"
     log.write_text("callkpi: a last word\n")
     assert last_problem(log) == "callkpi: a last word"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
-from tests.faults.campaign import FAULTS, Limits, chosen, run, table
+from tests.faults.campaign import FAULTS, Limits, Round, chosen, run, table
 
 
 def main() -> int:
@@ -18,9 +21,16 @@ def main() -> int:
         return 0
     limits = Limits(arguments.up_seconds, arguments.margin, arguments.idle_seconds)
     faults = list(enumerate(chosen(arguments.seed, arguments.rounds, arguments.only), 1))
-    rounds = asyncio.run(run(arguments.seed, faults[arguments.first - 1 :], arguments.keep, limits))
+    rounds = asyncio.run(_until_told(run(arguments.seed, faults[arguments.first - 1 :], arguments.keep, limits)))
     print("", table(rounds), sep="\n")
-    return 1 if any(one.problems for one in rounds) else 0
+    return 1 if len(rounds) < len(faults[arguments.first - 1 :]) or any(one.problems for one in rounds) else 0
+
+
+async def _until_told(rounds: Coroutine[Any, Any, list[Round]]) -> list[Round]:
+    """SIGTERM ends a campaign as Ctrl-C does: no process and no mount is left, and what was done is told."""
+    working = asyncio.ensure_future(rounds)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
+    return await working
 
 
 def _arguments() -> argparse.Namespace:

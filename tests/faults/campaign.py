@@ -21,6 +21,12 @@ __all__ = ["FAULTS", "Limits", "Round", "clock", "database", "deliveries", "disk
 
 #: Acknowledged deliveries of each source before the fault, and again after it.
 BEFORE, AFTER = 8, 8
+#: Traffic after the fault goes on as long: what is done every few seconds is done with it.
+AFTER_SECONDS = 4.0
+#: Within which a delivery is acknowledged while the database is away; the journal is patient for 5 s.
+ACKNOWLEDGED_SECONDS = 15.0
+#: What a process of the daemon may have in memory at the most. With 2 million calls all of them have a third of it.
+MEMORY_MIB = 1000
 #: What a web process may need for /healthz while one source sends what hurts, on a machine that does other work.
 HEALTH_SECONDS = 3.0
 NO_DIFFERENCE = "Rollups equal calls, calls equal the journal."
@@ -49,7 +55,9 @@ class Round:
     length: float = 0.0  #: of the fault
     up_again: float = 0.0
     longest_wait: float = 0.0
+    longest_acknowledgement: float = 0.0
     longest_health: float = 0.0
+    memory_mib: int = 0
     differences: int = 0
     answers: str = ""  #: to what the fault itself pushed
     kept: Path | None = None
@@ -63,7 +71,8 @@ class Round:
         told = (
             f"{head} {'WRONG' if self.problems else 'ok':5} {self.acknowledged:5} events, fault {self.length:4.1f} s, "
             f"up again {self.up_again:4.1f} s, longest wait {self.longest_wait:4.1f} s, "
-            f"/healthz {self.longest_health:.2f} s{self.answers and f', it was answered {self.answers}'}"
+            f"acknowledgement {self.longest_acknowledgement:4.1f} s, /healthz {self.longest_health:.2f} s, "
+            f"{self.memory_mib} MiB{self.answers and f', it was answered {self.answers}'}"
         )
         return "\n".join([told, *(f"       - {problem}" for problem in self.problems), *self._place()])
 
@@ -123,7 +132,7 @@ async def _broken(system: System, fault: Fault, rng: random.Random, result: Roun
         result.problems.append(f"not up again within {limits.up:.0f} s: {last_problem(system.daemon.log)}")
     elif not await _more(system, AFTER, limits.up):
         result.problems.append(f"up again, but takes no events: {last_problem(system.daemon.log)}")
-    result.longest_health = system.observer.longest_health
+    await asyncio.sleep(AFTER_SECONDS)
     for sender in (system.first, system.other):
         try:
             await asyncio.wait_for(sender.finish(), limits.up)
@@ -158,17 +167,32 @@ async def _settled(system: System, fault: Fault, result: Round, limits: Limits) 
     if await until(all_seen, limits.idle) is None:
         told = await system.readiness()
         result.problems.append(
-            f"after {limits.idle:.0f} s {len(system.observer.unseen())} acknowledged calls are not projected, and "
-            f"/readyz says {told or 'nothing'}: {last_problem(system.daemon.log)}"
+            f"after {limits.idle:.0f} s {len(system.observer.unseen())} acknowledged calls are not projected, "
+            f"{await _untimed(system)} groups have no times, /readyz says {told or 'nothing'}: "
+            f"{last_problem(system.daemon.log)}"
         )
+    result.longest_health = system.observer.longest_health
+    result.longest_acknowledgement = system.observer.longest_acknowledgement()
+    result.memory_mib = system.memory_mib()
     result.longest_wait = system.observer.longest_wait()
     bound = limits.margin + (result.length if fault.may_hold_up else 0.0)
     if result.longest_wait > bound:
         result.problems.append(f"others waited {result.longest_wait:.1f} s, more than {bound:.1f} s")
     if not fault.may_hold_up and result.longest_health > HEALTH_SECONDS:
         result.problems.append(f"/healthz took {result.longest_health:.1f} s")
+    if fault.is_spooled and result.longest_acknowledgement > ACKNOWLEDGED_SECONDS:
+        result.problems.append(f"an acknowledgement took {result.longest_acknowledgement:.1f} s")
+    if result.memory_mib > MEMORY_MIB:
+        result.problems.append(f"a process of the daemon had {result.memory_mib} MiB in memory")
     if system.ended and not fault.may_end_daemon:
         result.problems.append(f"the daemon ended {len(system.ended)} times: {system.ended[-1]}")
+
+
+async def _untimed(system: System) -> int | str:
+    try:
+        return await system.untimed()
+    except REFUSALS as error:
+        return f"unknown ({type(error).__name__})"
 
 
 async def _judge(system: System, result: Round) -> None:
@@ -192,7 +216,7 @@ async def _judge(system: System, result: Round) -> None:
 
 
 async def run(seed: int, faults: Sequence[tuple[int, Fault]], directory: Path | None, limits: Limits) -> list[Round]:
-    """The rounds with these numbers, a line each on the terminal."""
+    """The rounds with these numbers, a line each on the terminal; those that were done where it is cancelled."""
     if directory is None:
         directory = Path(tempfile.mkdtemp(prefix="callkpi-faults-"))
     directory.mkdir(exist_ok=True)
@@ -200,7 +224,11 @@ async def run(seed: int, faults: Sequence[tuple[int, Fault]], directory: Path | 
     rounds = []
     for number, fault in faults:
         seed_of_round = f"{seed}/{number}"
-        rounds.append(await run_round(number, fault, seed_of_round, directory / f"{number:03}", limits))
+        try:
+            rounds.append(await run_round(number, fault, seed_of_round, directory / f"{number:03}", limits))
+        except asyncio.CancelledError:
+            print(f"interrupted in round {number}", flush=True)
+            break
         print(rounds[-1].line, flush=True)
     if not any(directory.iterdir()):
         directory.rmdir()

@@ -50,6 +50,7 @@ class Fault:
     scene: Scene
     may_end_daemon: bool  #: it kills a process of the daemon, which may end then and be started again
     may_hold_up: bool  #: others may wait as long as it lasts; not where one source is the fault
+    is_spooled: bool  #: what comes while it lasts is acknowledged all the same
 
     async def __call__(self, system: System, rng: random.Random) -> None:
         await self.run(system, rng)
@@ -59,14 +60,14 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(
-    *, scene: Scene | None = None, may_end_daemon: bool = False, may_hold_up: bool = True
+    *, scene: Scene | None = None, may_end_daemon: bool = False, may_hold_up: bool = True, is_spooled: bool = False
 ) -> Callable[[Break], Break]:
     """Put a coroutine into the catalogue; the first paragraph of its docstring says what is broken."""
 
     def enter(run: Break) -> Break:
         sentence = " ".join((run.__doc__ or "").split("\n\n")[0].split())
         name = run.__name__
-        FAULTS[name] = Fault(name, sentence, run, scene or Scene(), may_end_daemon, may_hold_up)
+        FAULTS[name] = Fault(name, sentence, run, scene or Scene(), may_end_daemon, may_hold_up, is_spooled)
         return run
 
     return enter

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import time
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,32 +20,34 @@ if TYPE_CHECKING:
 
 #: As long as a sender would wait at the most.
 PATIENCE_SECONDS = 120.0
-LONGEST = "😀" * 255
+#: As long as a usual sender waits for its answer.
+ANSWER_SECONDS = 30.0
 CHAIN = 2000
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @fault(may_hold_up=False)
-async def poison_names(system: System, _rng: random.Random) -> None:
+async def poison_names(system: System, rng: random.Random) -> None:
     """Queue, agent and line of 255 characters of four bytes each."""
     now = datetime.now(UTC) - timedelta(minutes=5)
-    facts = {"queue": LONGEST, "agent": LONGEST, "line": LONGEST, "direction": "inbound"}
+    facts = {"queue": _longest(rng), "agent": _longest(rng), "line": _longest(rng), "direction": "inbound"}
     await _push(system, [
-        _told("poison", "queued", now, queue=LONGEST, line=LONGEST, direction="inbound"),
+        _told("poison", "queued", now, **{key: value for key, value in facts.items() if key != "agent"}),
         _told("poison", "answered", now + timedelta(seconds=9), **facts),
         _told("poison", "ended", now + timedelta(seconds=60), **facts),
     ])  # fmt: skip
 
 
 @fault(may_hold_up=False)
-async def poison_ids(system: System, _rng: random.Random) -> None:
+async def poison_ids(system: System, rng: random.Random) -> None:
     """A call's id, an event's id, a leg, an entry and a customer of 255 characters of four bytes each."""
     now = datetime.now(UTC) - timedelta(minutes=5)
-    names = {"leg": LONGEST, "entry": LONGEST, "customer": LONGEST, "code": LONGEST, "reason": LONGEST}
+    names = {key: _longest(rng) for key in ("leg", "entry", "customer", "code", "reason")}
+    call, event = _longest(rng), _longest(rng)
     events: list[dict[str, Any]] = []
     for number, kind in enumerate(("queued", "ringing", "answered", "ended")):
-        told = _told(LONGEST, kind, now + timedelta(seconds=number), queue="queue 1", agent="Agent 1", **names)
-        events.append({**told, "event_id": LONGEST[:-1] + str(number)})
+        told = _told(call, kind, now + timedelta(seconds=number), queue="queue 1", agent="Agent 1", **names)
+        events.append({**told, "event_id": event[:-1] + str(number)})
     await _push(system, events)
 
 
@@ -162,6 +165,11 @@ async def nested_deeply(system: System, _rng: random.Random) -> None:
     await _push_raw(system, json.dumps([big]).encode())
 
 
+def _longest(rng: random.Random) -> str:
+    """The longest name that a native event may have, of four bytes a character; nothing can shorten it."""
+    return "".join(chr(rng.randint(0x20000, 0x2A6DF)) for _ in range(255))
+
+
 def _told(call: str, kind: str, at: datetime, n: int = 0, **facts: Any) -> dict[str, Any]:
     return {"event_id": f"{call}-{kind}-{n}", "call_id": call, "kind": kind, "at": at.isoformat(), **facts}
 
@@ -169,24 +177,26 @@ def _told(call: str, kind: str, at: datetime, n: int = 0, **facts: Any) -> dict[
 async def _push(system: System, events: Sequence[dict[str, Any]]) -> None:
     """What is acknowledged must be stored; what is refused must be refused with a reason."""
     body = json.dumps(events, ensure_ascii=False).encode()
-    await system.push("loud", body, [event["event_id"] for event in events], seconds=PATIENCE_SECONDS)
-    _check(system, len(body))
+    await _answered(system, "loud", body, [event["event_id"] for event in events])
 
 
 async def _push_raw(system: System, body: bytes, headers: dict[str, str] | None = None) -> None:
-    await system.push("loud", body, [], seconds=PATIENCE_SECONDS, headers=headers)
-    _check(system, len(body))
+    await _answered(system, "loud", body, [], headers)
 
 
 async def _push_form(system: System, data: dict[str, str], at: datetime) -> None:
     form = {"event": "ONVOXIMPLANTCALLEND", **{f"data[{key}]": value for key, value in data.items()}}
     form |= {"ts": str(int(at.timestamp())), "auth[application_token]": "the-secret-of-portal"}
-    await system.push("portal", urlencode(form).encode(), [], seconds=PATIENCE_SECONDS, headers=FORM)
-    _check(system, 0)
+    await _answered(system, "portal", urlencode(form).encode(), [], FORM)
 
 
-def _check(system: System, size: int) -> None:
-    status = system.last.status
-    if status not in (200, 400, 413, 422, 429, 503):
+async def _answered(
+    system: System, source: str, body: bytes, event_ids: Sequence[str], headers: dict[str, str] | None = None
+) -> None:
+    """Push, and raise Wrong where the answer is no clear one in good time."""
+    begin = time.monotonic()
+    await system.push(source, body, event_ids, seconds=PATIENCE_SECONDS, headers=headers)
+    seconds, status = time.monotonic() - begin, system.last.status
+    if status not in (200, 400, 413, 422, 429, 503) or seconds > ANSWER_SECONDS:
         what = f"answered {status}" if status else f"not answered ({system.last.text})"
-        raise Wrong(f"a delivery of {size} bytes was {what}")
+        raise Wrong(f"a delivery of {len(body)} bytes was {what} after {seconds:.1f} s")

@@ -15,7 +15,7 @@ DATA = Scene(disk_mib=120)
 EVERYTHING = Scene(disk_mib=160, spool_on_disk=True)
 
 
-@fault(scene=DATA)
+@fault(scene=DATA, is_spooled=True)
 async def disk_full(system: System, rng: random.Random) -> None:
     """The disk of PostgreSQL's data has not a byte left for some seconds; the spool is on another one."""
     await _full(system, rng.uniform(3, 8))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PROXIED = Scene(database=Database.PROXIED)
 
 
-@fault(scene=PROXIED)
+@fault(scene=PROXIED, is_spooled=True)
 async def network_reset(system: System, rng: random.Random) -> None:
     """Connections to the database are reset, and new ones too, for some seconds."""
     assert system.proxy is not None
@@ -23,16 +23,16 @@ async def network_reset(system: System, rng: random.Random) -> None:
     system.proxy.heal()
 
 
-@fault(scene=PROXIED)
+@fault(scene=PROXIED, is_spooled=True)
 async def network_black_hole(system: System, rng: random.Random) -> None:
     """Nothing gets through to the database, and nobody is told; then it does again."""
     assert system.proxy is not None
     system.proxy.swallow()
-    await asyncio.sleep(rng.uniform(2, 15))
+    await asyncio.sleep(rng.choice([rng.uniform(1, 8), rng.uniform(20, 30)]))
     system.proxy.heal()
 
 
-@fault(scene=PROXIED)
+@fault(scene=PROXIED, is_spooled=True)
 async def network_slow(system: System, rng: random.Random) -> None:
     """Every packet to and from the database takes a tenth to three tenths of a second."""
     assert system.proxy is not None

@@ -23,7 +23,7 @@ from tests import daemon as daemons
 from tests.daemon import Daemon, children_of, free_port
 from tests.faults.catalogue import Database, NotRun, Scene
 from tests.faults.mount import Disk
-from tests.faults.postgres import Postgres
+from tests.faults.postgres import REFUSALS, Postgres
 from tests.faults.proxy import Proxy
 from tests.faults.traffic import Answer, Door, Observer, Sender
 
@@ -38,6 +38,9 @@ CONFIG = """
 [tenants.acme]
 timezone = "Asia/Almaty"
 region = "KZ"
+
+[tenants.acme.same_call]
+by = []
 
 [tenants.other]
 timezone = "Europe/Berlin"
@@ -280,9 +283,20 @@ class System:
         return await self.door.json("/readyz")
 
     async def is_idle(self) -> bool:
-        """Nothing waits: neither in the spool nor for the projector."""
+        """Nothing waits: neither in the spool, nor for the projector, nor for the times of agents."""
         told = await self.readiness()
-        return told.get("projector_pending_groups") == 0 and told.get("spool_deliveries") == 0
+        if told.get("projector_pending_groups") != 0 or told.get("spool_deliveries") != 0:
+            return False
+        return await self.untimed() == 0
+
+    async def untimed(self) -> int:
+        """Groups of calls and agents whose times are not computed yet."""
+        async with self.postgres.connected() as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM callkpi.agent_pending"))
+
+    def memory_mib(self) -> int:
+        """The most that any process of the daemon has had in memory."""
+        return max(map(_peak_mib, self._children()), default=0)
 
     async def doctor(self) -> tuple[int, list[str]]:
         """``callkpi doctor`` as an operator runs it: exit status and lines."""
@@ -296,9 +310,11 @@ class System:
         try:
             output, _ = await asyncio.wait_for(process.communicate(), DOCTOR_SECONDS)
         except TimeoutError:
-            process.kill()
-            await process.wait()
             return -9, [f"callkpi doctor did not end within {DOCTOR_SECONDS:.0f} s"]
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         return process.returncode or 0, [line for line in output.decode().splitlines() if line.strip()]
 
 
@@ -314,23 +330,37 @@ def _role(pid: int) -> str:
     return arguments[arguments.index(b"_child") + 1].decode()
 
 
+def _peak_mib(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+#: How many of our own places in a traceback are told, the innermost ones.
+PLACES = 3
+_BEGIN = "Traceback (most recent call last)"
 #: A line of a traceback that is in callkpi's own code.
-_IN_CALLKPI = re.compile(r'\s*File "(?!.*/site-packages/).*/callkpi/')
+_IN_CALLKPI = re.compile(r'[\s|]*File "(?!.*/site-packages/).*/callkpi/(.+)", line (\d+)')
+#: The line that ends it, also in a group of exceptions.
+_ERROR = re.compile(r"(?:\s*\| )?([A-Za-z].*)")
 
 
 def last_problem(log: Path) -> str:
-    """The newest place in callkpi's own code that a traceback in *log* names, with its error; else the last line."""
+    """Where in callkpi's own code the newest traceback in *log* is, with its error; without one the last line."""
     try:
         text = log.read_text("utf-8", "replace")[-200_000:]
     except OSError:
         return "no log"
     lines = [line for line in _unfolded(text) if line.strip()]
-    for end in range(len(lines) - 1, -1, -1):
-        if _IN_CALLKPI.match(lines[end]):
-            place = lines[end].partition("/callkpi/")[2].replace('", line ', ":").partition(",")[0]
-            error = next((line for line in lines[end + 1 :] if line[:1].isalpha()), "")
-            return f"callkpi/{place}: {error.strip()[:200]}"
-    return lines[-1][:200] if lines else "an empty log"
+    end = next((number for number in range(len(lines) - 1, -1, -1) if _IN_CALLKPI.match(lines[number])), None)
+    if end is None:
+        return lines[-1][:200] if lines else "an empty log"
+    error = next((found[1] for line in lines[end + 1 :] if (found := _ERROR.fullmatch(line))), "")
+    begin = max((number for number in range(end) if _BEGIN in lines[number]), default=0)
+    places = [found[1] + ":" + found[2] for line in lines[begin : end + 1] if (found := _IN_CALLKPI.match(line))]
+    return f"{' > '.join(places[-PLACES:])}: {error[:200]}"
 
 
 def _unfolded(text: str) -> list[str]:
@@ -353,8 +383,8 @@ async def until(condition: Any, seconds: float) -> float | None:
     """Seconds until *condition* held, None where it did not in time."""
     begin = time.monotonic()
     while time.monotonic() - begin < seconds:
-        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+        with contextlib.suppress(aiohttp.ClientError, *REFUSALS):
             if await condition():
                 return time.monotonic() - begin
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
     return None

@@ -213,6 +213,18 @@ class Observer:
         ]
         return max(waits, default=0.0)
 
+    def longest_acknowledgement(self) -> float:
+        """The longest time from the first offer of a delivery to its acknowledgement, of those that got one."""
+        return max(
+            (
+                delivery.acknowledged_at - delivery.offered_at
+                for sender in self.senders
+                for delivery in sender.deliveries
+                if delivery.acknowledged_at
+            ),
+            default=0.0,
+        )
+
     async def _watch_calls(self) -> None:
         while True:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):

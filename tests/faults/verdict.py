@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 #: The present quarter of an hour and the next are written ahead.
 AHEAD = timedelta(hours=1)
-#: Tables by the column that says of when a row is.
-TIMED = {"journal": "at", "calls": "started_at", "rollups": "at", "agent_times": "at", "agent_horizon": "until"}
+#: Tables of figures by the column that says of when a row is. What a source told of the time to come may be kept.
+TIMED = {"rollups": "at", "agent_times": "at", "agent_horizon": "until"}
 
 
 @dataclass(frozen=True, slots=True)
