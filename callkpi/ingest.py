@@ -49,6 +49,13 @@ class UnknownSource(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Authentic:
+    """A delivery's sender is who it says."""
+
+    payload: Any = None  #: the decoded body, where the proof is in it
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What became of a delivery. Everything counted here is durable."""
 
@@ -99,15 +106,21 @@ class Ingest:
             raise Unauthorised(name)
         return False
 
-    async def take(self, name: str, delivery: Delivery) -> Receipt:
+    async def authenticated(self, name: str, delivery: Delivery) -> Authentic:
+        """A delivery whose sender has proven who it is. Raises UnknownSource, Unauthorised and Malformed."""
+        return Authentic(None if self.proven(name, delivery) else await self._proven_by_body(name, delivery))
+
+    async def take(self, name: str, delivery: Delivery, authentic: Authentic | None = None) -> Receipt:
         """Take one delivery, a big one in parts. Returns when all of it is durable.
+
+        *authentic*: what :meth:`authenticated` said of it, where it was asked already.
 
         Raises UnknownSource, Unauthorised, Malformed (nothing kept: it could not be told who sent it, or it was
         kept as rejected where it could) and JournalUnavailable; a part may be durable then, and is no harm again.
         """
-        payload = None if self.proven(name, delivery) else await self._proven_by_body(name, delivery)
+        authentic = authentic or await self.authenticated(name, delivery)
         settings = self._sources[name]
-        reader = self._reading(name, delivery, payload if len(delivery.body) <= SMALL_BYTES else None)
+        reader = self._reading(name, delivery, authentic.payload if len(delivery.body) <= SMALL_BYTES else None)
         tally = _Tally()
         async for read in self._reads(reader, len(delivery.body)):
             if settings.funnel.enabled:
