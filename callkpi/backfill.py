@@ -18,7 +18,7 @@ from callkpi import config, store
 from callkpi.daemon import Failed
 from callkpi.health import Health
 from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, windows_of
 from callkpi.maintenance import database
 from callkpi.projector import Projector
 from callkpi.reconcile import Intake, Passes, Taken, begin_counted, walk
@@ -47,7 +47,7 @@ async def backfill(
         raise Failed(f"--source: {name!r} is no source with a REST address; those are: {able}")
     async with database(settings, role="backfill", makes=True) as pool:
         health = Health()
-        journal = Journal(pool, health, {})
+        journal = Journal(pool, health, windows_of(settings))
         writer = asyncio.create_task(journal.run())
         intake = Intake(pool, Ingest(settings, pool, journal, health), health, name, source)
         passes = Passes(pool, name)

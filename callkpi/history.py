@@ -21,7 +21,7 @@ from callkpi import config, store
 from callkpi.daemon import Failed
 from callkpi.health import Health
 from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, windows_of
 from callkpi.maintenance import database
 from callkpi.projector import Projector
 from callkpi.sources import asterisk_cdr, asterisk_cel
@@ -51,7 +51,7 @@ async def load(settings: config.Settings, name: str, path: Path, progress: Progr
         raise Failed(f"{path}: can't be read: {error}") from None
     async with database(settings, role="backfill", makes=True) as pool:
         health = Health()
-        journal = Journal(pool, health, {})
+        journal = Journal(pool, health, windows_of(settings))
         writer = asyncio.create_task(journal.run())
         ingest = Ingest(settings, pool, journal, health)
         result = Result()

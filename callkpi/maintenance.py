@@ -17,7 +17,7 @@ from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
-from callkpi.journal import Journal
+from callkpi.journal import Journal, windows_of
 from callkpi.model import StreamKey
 from callkpi.phone import mask
 from callkpi.projector import Projector, asks_about, interpreted, members_at
@@ -174,7 +174,7 @@ async def replay_rejected(settings: config.Settings, progress: Progress) -> tupl
     """
     async with database(settings) as pool:
         health = Health()
-        journal = Journal(pool, health, {})
+        journal = Journal(pool, health, windows_of(settings))
         writer = asyncio.create_task(journal.run())
         ingest = Ingest(settings, pool, journal, health)
         understood, left, last = 0, 0, 0

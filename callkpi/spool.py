@@ -29,8 +29,8 @@ from callkpi.model import from_unix
 log = structlog.get_logger()
 
 FILE = "spool.sqlite3"
-#: What is read at a time for the journal.
-PAGE_ROWS, PAGE_BYTES = 200, 8 * 1024 * 1024
+#: What is read at a time for the journal: so much that others who come to it meanwhile don't wait long behind it.
+PAGE_ROWS, PAGE_BYTES = 200, 512 * 1024
 #: How long one process waits for another that writes.
 BUSY_SECONDS = 5.0
 
@@ -134,8 +134,8 @@ class Spool:
     async def drain(self, take: Callable[[Spooled], Awaitable[bool]]) -> int:
         """Give every delivery to *take*, oldest first and a page at a time; forget those that it has taken.
 
-        Returns how many. One process drains at a time: another one finds 0. What *take* raises ends the drain and
-        leaves the page where it is.
+        Returns how many. One process drains at a time: another one finds 0. What *take* raises ends the drain, and
+        leaves what it was raised for where it is.
         """
         lock = (await self._run(self._opened)).lock
         try:
@@ -151,10 +151,12 @@ class Spool:
         taken, last = 0, 0
         while page := await self._run(self._page, last):
             last = page[-1].number
-            answers = await asyncio.gather(*(take(item) for item in page))
-            done = [item.number for item, answer in zip(page, answers, strict=True) if answer]
+            answers = await asyncio.gather(*(take(item) for item in page), return_exceptions=True)
+            done = [item.number for item, answer in zip(page, answers, strict=True) if answer is True]
             await self._run(self._forget, done)
             taken += len(done)
+            if failed := [answer for answer in answers if isinstance(answer, BaseException)]:
+                raise failed[0]
         return taken
 
     def _page(self, after: int) -> list[Spooled]:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import asyncpg
 import structlog
@@ -16,7 +15,7 @@ from callkpi import config, store
 from callkpi.exporter import Exporter
 from callkpi.health import Health
 from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, windows_of
 from callkpi.looping import Loop, keep_going
 from callkpi.spool import Spool, open_spool
 from callkpi.web import access, problems, signin
@@ -44,8 +43,7 @@ async def serving(
     pool = await store.create_pool(dsn, role="web", size=6, lazy=True)
     spool = open_spool(settings)
     health = Health()
-    windows = {name: timedelta(seconds=s.dedupe_seconds) for name, s in settings.sources.items()}
-    journal = Journal(pool, health, windows)
+    journal = Journal(pool, health, windows_of(settings))
     writer = asyncio.create_task(journal.run(), name="journal")
     flusher = asyncio.create_task(health.run(pool), name="health")
     ingest = Ingest(settings, pool, journal, health, spool)
