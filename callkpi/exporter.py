@@ -130,11 +130,13 @@ class Snapshot:
 class Exporter:
     """Answers scrapes; those that come together share one reading of the store."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None, names: Names | None = None
+    ) -> None:
         self._pool = pool
         self._settings = settings
         self._spool = spool
-        self._names = Names(settings)
+        self._names = names or Names(settings)
         self._recent = recent.Reader(settings.tenants)
         self._reading: asyncio.Task[Snapshot] | None = None
 

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import fcntl
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -170,6 +170,18 @@ class Spool:
     async def size(self) -> Size:
         """How much waits in it. The same from every process. Raises OSError where its disk does not let it be read."""
         return await self._run(self._size)
+
+    async def oldest(self, sources: Collection[str]) -> datetime | None:
+        """Since when deliveries of these sources wait; None where none does. Those of sources that are gone stay."""
+        try:
+            return await self._run(self._oldest, sources)
+        except sqlite3.Error as error:
+            log.error("spool.failed", error=str(error)[:200])
+            return None
+
+    def _oldest(self, sources: Collection[str]) -> datetime | None:
+        rows = self._database.execute(_sql("oldest"), (PAGE_ROWS,)).fetchall()
+        return next((from_unix(at) for source, at in rows if source in sources), None)
 
     def _size(self) -> Size:
         return Size(self._number("count"), self._number("used"), self._limit)

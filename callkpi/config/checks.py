@@ -8,7 +8,7 @@ from datetime import date
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.report_checks import report_problems
-from callkpi.config.same_call_checks import same_call_problems
+from callkpi.config.same_call_checks import same_call_problems, sources_by_tenant
 from callkpi.config.secret_checks import secret_problems
 from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
@@ -34,11 +34,12 @@ def check(settings: Settings, problems: list[str]) -> None:
     password = settings.database.reader_password
     if password and not re.fullmatch("[ -~]{12,}", password):
         problems.append("database.reader_password: must be at least 12 letters, digits and signs of ASCII")
+    sources = sources_by_tenant(settings)
     for name, tenant in settings.tenants.items():
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
-        own = [source for source, told in settings.sources.items() if told.tenant == name]
+        own = sources.get(name, [])
         problems.extend(_people_problems(f"tenants.{name}", tenant, own))
-        problems.extend(same_call_problems(f"tenants.{name}.same_call", name, settings))
+        problems.extend(same_call_problems(f"tenants.{name}.same_call", tenant.same_call, own))
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
     problems.extend(_token_problems(settings))

@@ -17,6 +17,7 @@ from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal, JournalUnavailable, windows_of
 from callkpi.looping import Loop, keep_going
+from callkpi.names import Names
 from callkpi.spool import Spool, open_spool
 from callkpi.web import access, problems, signin
 from callkpi.web.api import Api
@@ -101,10 +102,11 @@ def application(
     access.install(app, settings)
     app.add_routes(signin.routes())
     app.add_routes(Hooks(ingest, health, settings.server).routes())
-    app.add_routes(Probes(pool, Exporter(pool, settings, spool), settings, spool).routes())
-    app.add_routes(ReportPages(pool, settings).routes())
-    board = Board(pool, settings)
-    app.add_routes(Api(pool, settings, board.watch).routes())
+    names = Names(settings)
+    app.add_routes(Probes(pool, Exporter(pool, settings, spool, names), settings, spool).routes())
+    app.add_routes(ReportPages(pool, settings, names).routes())
+    board = Board(pool, settings, names, spool)
+    app.add_routes(Api(pool, settings, board.watch, names).routes())
     app.add_routes(board.routes())
     app.on_shutdown.append(board.close)
     return app

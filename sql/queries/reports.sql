@@ -134,6 +134,10 @@ SELECT tenant, metric, queue, agent, line, direction, outcome, value, buckets FR
 -- Names in the order in which they were first seen.
 SELECT tenant, kind, name FROM names ORDER BY number;
 
+-- name: names_of
+-- A tenant's names of one kind in the order in which they were first seen. Served by the primary key.
+SELECT name FROM names WHERE tenant = $1 AND kind = $2 ORDER BY number;
+
 -- name: health_counters
 -- The daemon's own counters.
 SELECT metric, source, label, value, buckets FROM health_counters;
