@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.campaign import FAULTS, Limits, Round, chosen, run_round, table
 from tests.faults.system import last_problem
-from tests.faults.verdict import Stored, Told, judge
+from tests.faults.verdict import Examined, Stored, Told, examined, judge
 
 GOOD = Stored(Counter({"a-0": 1, "a-1": 1, "b-0": 1}), 2, Counter({"call": 1}), {"rollups": 0})
 TOLD = Told({"a-0", "a-1", "a-2", "b-0"}, {"a-0", "a-1"}, {"call"}, 3, 2)
@@ -46,6 +46,17 @@ def test_what_was_not_acknowledged_may_be_stored_or_not() -> None:
 def test_what_is_wrong_is_said(stored: Stored, lost: int, double: int, words: str) -> None:
     judged = judge(TOLD, stored)
     assert (judged.lost, judged.double, judged.problems) == (lost, double, (words,))
+
+
+def test_what_the_fault_itself_sent_may_be_set_aside_and_nothing_else() -> None:
+    own = "call loud/poison-1: is set aside since 2026-11-30 22:30 UTC: more than 200 calls are linked to each other"
+    other = "call other/other-call-1: is set aside since 2026-11-30 22:30 UTC: too much"
+    assert examined(0, ["Rollups equal calls, calls equal the journal."]) == Examined(0, 0, ())
+    assert examined(1, [own, "1 differences."]) == Examined(0, 1, ())
+    seen = examined(1, [own, other, "2 differences."])
+    assert (seen.differences, seen.set_aside) == (1, 1)
+    assert other in seen.problems[0]
+    assert examined(2, ["callkpi: the database does not answer"]).differences == 1
 
 
 def test_a_seed_gives_the_same_faults_and_every_fault_before_one_comes_again() -> None:

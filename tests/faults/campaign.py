@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import tempfile
 import time
 import traceback
@@ -29,7 +28,6 @@ ACKNOWLEDGED_SECONDS = 15.0
 MEMORY_MIB = 1000
 #: What a web process may need for /healthz while one source sends what hurts, on a machine that does other work.
 HEALTH_SECONDS = 3.0
-NO_DIFFERENCE = "Rollups equal calls, calls equal the journal."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,7 @@ class Round:
     longest_health: float = 0.0
     memory_mib: int = 0
     differences: int = 0
+    set_aside: int = 0  #: streams of what the fault itself pushed
     answers: str = ""  #: to what the fault itself pushed
     kept: Path | None = None
 
@@ -72,9 +71,13 @@ class Round:
             f"{head} {'WRONG' if self.problems else 'ok':5} {self.acknowledged:5} events, fault {self.length:4.1f} s, "
             f"up again {self.up_again:4.1f} s, longest wait {self.longest_wait:4.1f} s, "
             f"acknowledgement {self.longest_acknowledgement:4.1f} s, /healthz {self.longest_health:.2f} s, "
-            f"{self.memory_mib} MiB{self.answers and f', it was answered {self.answers}'}"
+            f"{self.memory_mib} MiB{self._of_its_own()}"
         )
         return "\n".join([told, *(f"       - {problem}" for problem in self.problems), *self._place()])
+
+    def _of_its_own(self) -> str:
+        answered = f", it was answered {self.answers}" if self.answers else ""
+        return answered + (f", {self.set_aside} streams set aside" if self.set_aside else "")
 
     def _place(self) -> Sequence[str]:
         return [f"       logs and database: {self.kept}"] if self.kept is not None else []
@@ -209,10 +212,9 @@ async def _judge(system: System, result: Round) -> None:
     result.lost, result.double = judged.lost, judged.double
     result.problems += judged.problems
     status, lines = await system.doctor()
-    counted = next((int(found[1]) for line in lines if (found := re.match(r"(\d+) differences\.", line))), 0)
-    result.differences = counted or int(status != 0)
-    if status != 0:
-        result.problems.append(f"doctor (exit status {status}): {'; '.join(line[:160] for line in lines[-4:])}")
+    seen = verdict.examined(status, lines)
+    result.differences, result.set_aside = seen.differences, seen.set_aside
+    result.problems += seen.problems
 
 
 async def run(seed: int, faults: Sequence[tuple[int, Fault]], directory: Path | None, limits: Limits) -> list[Round]:

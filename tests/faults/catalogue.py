@@ -48,7 +48,7 @@ class Fault:
     sentence: str
     run: Break
     scene: Scene
-    may_end_daemon: bool  #: it kills a process of the daemon, which may end then and be started again
+    may_end_daemon: bool  #: it kills the daemon itself, which its service manager starts again
     may_hold_up: bool  #: others may wait as long as it lasts; not where one source is the fault
     is_spooled: bool  #: what comes while it lasts is acknowledged all the same
 

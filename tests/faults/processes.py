@@ -24,19 +24,19 @@ async def parent_killed(system: System, _rng: random.Random) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
 
-@fault(may_end_daemon=True)
+@fault()
 async def web_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the web process."""
     system.kill_child("web")
 
 
-@fault(may_end_daemon=True)
+@fault()
 async def projector_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the projector."""
     system.kill_child("projector")
 
 
-@fault(may_end_daemon=True)
+@fault()
 async def web_and_projector_killed(system: System, rng: random.Random) -> None:
     """kill -9 of the web process and of the projector, within a tenth of a second."""
     first, second = rng.sample(["web", "projector"], 2)
@@ -46,25 +46,25 @@ async def web_and_projector_killed(system: System, rng: random.Random) -> None:
         system.kill_child(second)
 
 
-@fault(scene=ALL_JOBS, may_end_daemon=True)
+@fault(scene=ALL_JOBS)
 async def janitor_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the process that keeps retention."""
     system.kill_child("janitor")
 
 
-@fault(scene=ALL_JOBS, may_end_daemon=True)
+@fault(scene=ALL_JOBS)
 async def courier_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the process that sends reports."""
     system.kill_child("courier")
 
 
-@fault(scene=ALL_JOBS, may_end_daemon=True)
+@fault(scene=ALL_JOBS)
 async def connector_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the process that keeps connections to PBXes."""
     system.kill_child("connector")
 
 
-@fault(scene=ALL_JOBS, may_end_daemon=True)
+@fault(scene=ALL_JOBS)
 async def reconciler_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the process that reads a portal's statistics."""
     system.kill_child("reconciler")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,29 @@ def judge(told: Told, stored: Stored) -> Judged:
 
 def _some(names: Sequence[str], what: str) -> str:
     return f"{len(names)} {what}: {', '.join(name[:40] for name in names[:3])}" if names else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What ``callkpi doctor`` found."""
+
+    differences: int
+    set_aside: int
+    problems: tuple[str, ...]
+
+
+#: What a fault itself pushed may be set aside, which doctor tells as well; nobody else's events may.
+_OWN_SET_ASIDE = re.compile(r"\w+ (loud|portal)/.* is set aside since ")
+
+
+def examined(status: int, lines: Sequence[str]) -> Examined:
+    """Of an exit status and what was printed. More is set aside than doctor lists where there is very much of it."""
+    counted = next((int(found[1]) for line in lines if (found := re.match(r"(\d+) differences\.", line))), 0)
+    own = sum(_OWN_SET_ASIDE.match(line) is not None for line in lines)
+    others = [line for line in lines if not _OWN_SET_ASIDE.match(line)]
+    differences = max(0, counted - own) if counted else int(status != 0)
+    told = f"doctor (exit status {status}): {'; '.join(line[:160] for line in others[-4:])}"
+    return Examined(differences, own, (told,) if differences else ())
 
 
 async def stored(postgres: Postgres) -> Stored:
