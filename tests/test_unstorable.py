@@ -23,7 +23,7 @@ from tests.world import TOKENS, World, test_settings
 MIB = 1024 * 1024
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
 #: A month whose partition can't be made.
-LOST = datetime(2001, 3, 5, tzinfo=UTC)
+LOST = datetime(2021, 3, 5, tzinfo=UTC)
 
 
 def event(number: int, at: datetime = AT, source: str = "native") -> CallEvent:
@@ -36,9 +36,9 @@ def event(number: int, at: datetime = AT, source: str = "native") -> CallEvent:
 @pytest.fixture
 async def lost_month(world: World) -> AsyncIterator[None]:
     """A table of the partition's name that is none: what belongs there has no place."""
-    await world.pool.execute("CREATE TABLE journal_2001_03 (LIKE journal INCLUDING ALL)")
+    await world.pool.execute("CREATE TABLE journal_2021_03 (LIKE journal INCLUDING ALL)")
     yield
-    await world.pool.execute("DROP TABLE journal_2001_03")
+    await world.pool.execute("DROP TABLE journal_2021_03")
 
 
 async def stored(world: World) -> int:
