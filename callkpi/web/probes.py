@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from callkpi import config, migrations, store
+from callkpi import config, migrations, rebuilding, store
 from callkpi.exporter import Exporter
 from callkpi.spool import Spool
 from callkpi.web.access import refuse_metrics
@@ -67,6 +67,7 @@ class Probes:
                 migration = await self._pool.fetchval(store.query("reports", "ready"))
                 lag = await self._pool.fetchrow(store.query("projector", "lag"))
                 failing = await self._pool.fetch(store.query("work_failures", "now"))
+                doubts = await rebuilding.doubts(self._pool)
         except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {
@@ -76,6 +77,7 @@ class Probes:
             "projector_pending_groups": lag["groups"],
             "projector_lag_seconds": round(lag["seconds"], 3),
             "spool_deliveries": await self._spooled(),
+            "doubts": doubts,
             # Work that fails is said here; it takes nothing from those who send and read.
             "failing": [" ".join(filter(None, (row["name"], row["subject"], row["error"]))) for row in failing],
         }
