@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from callkpi import bitrix24_rest as rest
-from callkpi import config, store
+from callkpi import config, rebuilding, store
 from callkpi.daemon import Failed
 from callkpi.health import Health
 from callkpi.ingest import Ingest
@@ -56,7 +56,7 @@ async def backfill(
                 client = rest.Client(http, source.rest_url, rate, burst=max(2 * rate, 1.0))
                 result = await _read(client, intake, passes, span, progress)
             # Without a daemon nobody else would: 'callkpi report' shows these calls at once.
-            await Projector(pool, settings, health).drain()
+            await rebuilding.drained(pool, Projector(pool, settings, health).drain)
             return result
         except rest.PortalError as error:
             raise Failed(f"{name}: {error}; start the same command again to go on") from None

@@ -24,7 +24,20 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import bounds, config, database_errors, isolation, kpi, same_call, store, timekeeping, unions, views, work
+from callkpi import (
+    bounds,
+    config,
+    database_errors,
+    isolation,
+    kpi,
+    rebuilding,
+    same_call,
+    store,
+    timekeeping,
+    unions,
+    views,
+    work,
+)
 from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
 from callkpi.isolation import Attempt, Group, Unprojectable
@@ -1047,10 +1060,15 @@ async def run(settings: config.Settings, dsn: str) -> None:
     """Fold what is journalled, until cancelled."""
     pool = await store.create_pool(dsn, role="projector", size=2, lazy=True)
     health = Health()
+
+    async def project() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn, health))
+
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
-            group.create_task(Projector(pool, settings, health).run())
-            group.create_task(days.run(settings, dsn, health))
+            group.create_task(rebuilding.beside(dsn, project))
     finally:
         await pool.close()

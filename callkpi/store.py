@@ -83,7 +83,19 @@ async def connect(dsn: str, *, role: str) -> asyncpg.Connection:
 
 def _server_settings(role: str) -> dict[str, str]:
     # JIT compiles for milliseconds what runs for microseconds here.
-    return {"application_name": f"callkpi-{role}", "search_path": SCHEMA, "timezone": "UTC", "jit": "off"}
+    return {
+        "application_name": f"callkpi-{role}",
+        "search_path": SCHEMA,
+        "timezone": "UTC",
+        "jit": "off",
+        "callkpi.knows": newest_migration(),
+    }
+
+
+@cache
+def newest_migration() -> str:
+    """The name of the last migration that this version knows."""
+    return max(path.stem for path in (resources.directory("sql") / "migrations").glob("*.sql"))
 
 
 async def remove_emptied(
