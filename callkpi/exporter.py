@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -259,13 +259,14 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
         for name in names.configured(tenant, kind)
     ]
     seen = [(row["tenant"], row["kind"], row["name"]) for row in snapshot.names]
-    labels = Bounded(names, [*known, *seen], limits)
+    labels = Bounded(names, [*known, *seen], limits, settings.metrics.max_places)
     yield from _counter_families(snapshot, settings, labels)
 
     def queue_label(tenant: str, queue: str) -> str:
         return labels.label(tenant, "queue", queue)
 
-    yield from _live_families(live.now(snapshot, settings, names, queue_label))
+    now = live.now(snapshot, settings, names, queue_label)
+    yield from _live_families(replace(now, teams=bounded_teams(now.teams, settings.metrics.max_teams)))
     yield _target_family(snapshot, settings, queue_label)
     yield from _window_families(live.windows(snapshot, queue_label), settings)
     yield from _time_families(snapshot, settings, names, labels)
@@ -283,6 +284,8 @@ def _counter_families(snapshot: Snapshot, settings: config.Settings, labels: Bou
             continue
         wanted = (_COUNTERS.get(metric) or _HISTOGRAMS[metric])[2]
         key = tuple(_label(row, name, labels) for name in wanted)
+        if wanted[: len(_PLACE)] == _PLACE:
+            key = (*labels.place(*key[:3]), *key[3:])
         totals[metric][key] += row["value"]
         for index, count in enumerate(row["buckets"]):
             buckets[metric][key][index] += count
@@ -366,6 +369,16 @@ def _live_families(now: live.Now) -> Iterator[Metric]:
                  {key: queue.missed for key, queue in queues.items()})  # fmt: skip
     yield _gauge("callkpi_missed_oldest_seconds", "How long the oldest of them has waited", place,
                  {key: queue.missed_oldest for key, queue in queues.items()})  # fmt: skip
+
+
+def bounded_teams(teams: Mapping[tuple[str, str], Counter[str]], limit: int) -> dict[tuple[str, str], Counter[str]]:
+    """The first ones by name; the people of the others are together."""
+    result: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    kept: Counter[str] = Counter()
+    for (tenant, team), states in sorted(teams.items()):
+        kept[tenant] += 1
+        result[tenant, team if kept[tenant] <= limit else OTHER].update(states)
+    return dict(result)
 
 
 def _by_state(counted: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> dict[tuple[str, ...], float]:

@@ -197,8 +197,13 @@ class Bounded:
     The order of first sight never changes, so a series that is once in ``other`` stays there and nothing drops.
     """
 
-    def __init__(self, names: Names, seen: Iterable[tuple[str, str, str]], limits: Mapping[str, int]) -> None:
-        self._names = names
+    def __init__(
+        self, names: Names, seen: Iterable[tuple[str, str, str]], limits: Mapping[str, int], max_places: int = 0
+    ) -> None:
+        """*max_places*: so many pairs of a queue and a line; each of both may be few and their pairs many."""
+        self._names, self._max_places = names, max_places
+        self._places: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._beyond: set[tuple[str, str, str]] = set()
         self._allowed: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.overflow: dict[tuple[str, str], int] = defaultdict(int)
         for tenant, kind, name in seen:
@@ -214,3 +219,19 @@ class Bounded:
             return ""
         shown = self._names.show(tenant, kind, name)
         return shown if shown in self._allowed[tenant, kind] else OTHER
+
+    def place(self, tenant: str, queue: str, line: str) -> tuple[str, str, str]:
+        """Labels of a queue and a line: the pairs that were asked for first; of later ones the line is ``other``.
+
+        Without a line, or of another one, the queue alone is bound.
+        """
+        pairs, pair = self._places[tenant], (queue, line)
+        if line in ("", OTHER) or pair in pairs:
+            return tenant, queue, line
+        if len(pairs) < self._max_places:
+            pairs.add(pair)
+            return tenant, queue, line
+        if (tenant, *pair) not in self._beyond:
+            self._beyond.add((tenant, *pair))
+            self.overflow[tenant, "place"] += 1
+        return tenant, queue, OTHER

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 
 from callkpi import config
+from callkpi.exporter import bounded_teams
 from tests.daemon import Daemon, daemon, free_port
 from tests.test_crash import post, projected
 from tests.test_replay_equals_truth import BEGIN, END, FILES, TRUTH
@@ -278,3 +279,46 @@ async def test_live_traffic_in_its_own_order_is_hardly_ever_reclassified(world: 
     assert sample(page, "callkpi_company_calls_offered_total", direction="inbound") == total["offered"]
     told = [line for line in page.splitlines() if line.startswith("callkpi_calls_reclassified_total")]
     assert told == []
+
+
+async def test_pairs_of_queues_and_lines_stay_bounded_and_no_call_is_lost_to_it(world: World) -> None:
+    """Few queues and few lines make many pairs; whatever comes later, a pair that was there keeps its series."""
+    settings = test_settings()
+    world.settings = config.Settings(
+        tenants=settings.tenants, sources=settings.sources, metrics=config.Metrics(max_places=3)
+    )
+    at = datetime.now(UTC).timestamp() - 3000
+
+    async def call(queue: str, line: str) -> None:
+        base = {"call_id": f"{queue}-{line}", "queue": queue, "line": line, "direction": "inbound"}
+        kinds = ("queued", "answered", "ended")
+        await world.send_json("native", *({**base, "kind": kind, "at": at + i} for i, kind in enumerate(kinds)))
+        await world.project()
+
+    def offered(page: str) -> dict[tuple[str, str], float]:
+        found = {}
+        for line in page.splitlines():
+            if line.startswith("callkpi_calls_offered_total{"):
+                found[line.split('queue="')[1].split('"')[0], line.split('line="')[1].split('"')[0]] = float(
+                    line.split()[-1]
+                )
+        return found
+
+    for queue, line in (("b", "2"), ("b", "1"), ("a", "2")):
+        await call(queue, line)
+    before = offered(await world.metrics())
+    assert before == {("b", "2"): 1, ("b", "1"): 1, ("a", "2"): 1}
+    for queue, line in (("a", "1"), ("a", "0"), ("b", "0")):
+        await call(queue, line)
+    page = await world.metrics()
+    assert offered(page) == {**before, ("a", "other"): 2, ("b", "other"): 1}
+    assert sample(page, "callkpi_names_overflow", kind="place") == 3
+    assert sample(page, "callkpi_calls_handled_total", queue="a", line="other") == 2
+    assert sample(page, "callkpi_company_calls_offered_total", line="1") == 2
+
+
+def test_people_of_teams_beyond_the_limit_are_counted_together() -> None:
+    teams = {("acme", f"t{number}"): Counter(talking=number) for number in range(1, 5)}
+    assert bounded_teams(teams, 2) == {
+        ("acme", "t1"): {"talking": 1}, ("acme", "t2"): {"talking": 2}, ("acme", "other"): {"talking": 7},
+    }  # fmt: skip

@@ -476,6 +476,9 @@ class Metrics:
     max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
     max_teams: int = setting(100, 'teams with series of their own per tenant; the rest are team="other"')
     max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
+    max_places: int = setting(
+        1000, 'pairs of a queue and a line with series of their own per tenant; the rest are line="other" of the queue'
+    )
 
 
 @dataclass(frozen=True, slots=True)

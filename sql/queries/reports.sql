@@ -127,8 +127,8 @@ SELECT tenant, body FROM calls WHERE outcome = 'open';
 SELECT tenant, source, agent, queue, state, reason FROM agent_states;
 
 -- name: counters
--- Every counter.
-SELECT tenant, metric, queue, agent, line, direction, outcome, value, buckets FROM counters;
+-- Every counter, in the order in which they were first seen.
+SELECT tenant, metric, queue, agent, line, direction, outcome, value, buckets FROM counters ORDER BY number;
 
 -- name: names
 -- Names in the order in which they were first seen.
