@@ -30,7 +30,8 @@ async def beside(dsn: str, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             lock = await _shared(dsn)
-        except store.UNAVAILABLE as error:
+        except Exception as error:
+            # Also a server with no connection left, or one that cancels what it is asked: it passes.
             log.warning("projector.no_lock", error=type(error).__name__)
             await asyncio.sleep(LOOK_SECONDS)
             continue
@@ -64,7 +65,7 @@ async def _while_held(lock: asyncpg.Connection, work: Callable[[], Awaitable[Non
             await asyncio.wait([working], timeout=ALIVE_SECONDS)
             await lock.fetchval(store.query("projection", "alive"), timeout=10)
         await working
-    except store.UNAVAILABLE as error:
+    except Exception as error:
         if working.done():
             raise
         log.warning("projector.lock_lost", error=type(error).__name__)
