@@ -14,8 +14,8 @@ import asyncpg
 import orjson
 import pytest
 
-from callkpi import config, retention, simulator
-from callkpi.model import Fate
+from callkpi import config, isolation, retention, simulator
+from callkpi.model import Fate, StreamKey
 from callkpi.reporting import calendar, periods
 from callkpi.reporting.assemble import summarise, summarise_period
 from callkpi.reporting.behind import FIGURES, Unknown, Window, calls_behind
@@ -311,11 +311,15 @@ async def test_what_is_not_known_is_told(pool: asyncpg.Pool) -> None:
         end = (begin + timedelta(hours=6, seconds=60)).isoformat()
         await world.send_json("native", {"call_id": "2", "kind": "wrapped", "at": end, "wrap_seconds": 90_000})
         await world.project()
+        unreadable = StreamKey("acme", "native", "unreadable")
+        async with pool.acquire() as connection:
+            await isolation.put(connection, isolation.CALLS, {unreadable: (begin, begin)}, {unreadable: "ValueError"})
         summary = await shift(world, "day", "2026-11-23", LATER)
         notes = {note.doubt.value: note for note in summary.notes}
         assert (notes["late"].count, notes["hidden"].count) == (4, 1)
         assert notes["conflicting"].calls == ("native/1",)
         assert notes["implausible"].calls == ("native/2",)
+        assert notes["set_aside"].calls == ("native/unreadable",)
         silences = [(note.begin, note.end) for note in summary.notes if note.doubt == "silent"]
         assert silences == [
             (begin + timedelta(seconds=60), begin + timedelta(hours=6)),

@@ -488,8 +488,10 @@ class _Assembly:
         found = await self._calls_in("reconciled_in", window)
         doubtful = await self._calls_in("conflicting_in", window)
         timeless = await self._calls_in("implausible_in", window)
+        aside = await self._calls_in("set_aside_in", window)
         for doubt, calls in (
             (Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful), (Doubt.IMPLAUSIBLE, timeless),
+            (Doubt.SET_ASIDE, aside),
         ):  # fmt: skip
             if calls:
                 yield Note(doubt=doubt, count=len(calls), calls=tuple(calls[:NAMED_CALLS]))

@@ -232,6 +232,7 @@ class Doubt(StrEnum):
     RECONCILED = "reconciled"  #: calls whose webhooks were lost, found in the portal's statistics
     CONFLICTING = "conflicting"  #: calls of which two facts disagree
     IMPLAUSIBLE = "implausible"  #: calls with a time that can't be: they count, and give no figure of time
+    SET_ASIDE = "set_aside"  #: calls and agents that can't be computed from their events
     LAGGING = "lagging"  #: events are journalled, but not computed yet
     HIDDEN = "hidden"  #: missed customers with hidden numbers: nobody can call them back or match them
 

@@ -113,6 +113,12 @@ WHERE tenant = $1 AND greatest(started_at, started_at) >= $2::timestamptz
     AND body::text NOT LIKE '%"flags":[]%' AND (body -> 'flags')::jsonb ? 'implausible_time'
 ORDER BY started_at, source, call_id;
 
+-- name: set_aside_in
+-- Calls and agents of a window that can't be computed from their events; there are few.
+SELECT source, call_id FROM set_aside
+WHERE tenant = $1 AND last_at >= $2::timestamptz AND first_at < $3::timestamptz
+ORDER BY first_at, source, call_id;
+
 -- name: reconciled_in
 -- Calls of a window whose webhooks were lost. Served by calls_by_time and the primary key.
 SELECT c.source, c.call_id FROM calls c JOIN reconcile_found f USING (source, call_id)
