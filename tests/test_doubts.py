@@ -114,7 +114,11 @@ async def test_a_summary_is_told_while_the_projector_has_something_to_do(world: 
         told = await summarise_period(world.pool, world.settings, world.reports.names, "acme", period, LATER)
         assert [note.count for note in told.notes if note.doubt is Doubt.LAGGING] == [1]
         await asyncio.to_thread(_rendered, told)
+    # It waits for what has been there for five seconds, and sends what is new to it the next time.
+    await world.pool.execute("UPDATE pending SET journalled_at = now() + interval '1 hour'")
     courier = Courier(world.pool, world.settings, world.health, lambda name, report: box)
+    # What has waited for longer than a moment is waited for.
+    await world.pool.execute("UPDATE pending SET journalled_at = now() + interval '1 hour'")
     for minutes in (-60, 16):
         await courier.step(end + timedelta(minutes=minutes))
     (message,) = box.messages

@@ -12,10 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from callkpi import store
+from callkpi.fates import written_off_before
 from callkpi.model import Call, CallEvent, Direction, Outcome
 from callkpi.reporting import periods
 from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.behind import missed_in, written_off_before
+from callkpi.reporting.behind import missed_in
 from callkpi.reporting.silences import Silence, late, silences
 from callkpi.reporting.summary import Summary
 from callkpi.work import item_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 
 import asyncpg
@@ -48,8 +49,15 @@ _OF_PDF = ANSWER_HEADERS["Content-Security-Policy"] + "; object-src 'self'; styl
 
 
 class ReportPages:
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, names: Names | None = None) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        settings: config.Settings,
+        names: Names | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self._pool, self._settings = pool, settings
+        self._clock = clock or partial(datetime.now, UTC)
         self._names = names or Names(settings)
         #: One at a time, and beside the event loop, in which senders wait for their answer: a PDF may take seconds.
         self._rendering = asyncio.Lock()
@@ -112,7 +120,7 @@ class ReportPages:
         page, own, now = (
             self._page(request, tenant, Right.WORK_LIST, Right.AGENT_FIGURES),
             self._settings.tenants[tenant],
-            datetime.now(UTC),
+            self._clock(),
         )
         reports = Reports(self._pool, self._settings, self._names)
         listed = []
@@ -134,7 +142,7 @@ class ReportPages:
 
     async def _summary(self, request: web.Request, tenant: str, text: str) -> web.StreamResponse:
         """The summary as a page, or as the file that the address ends in."""
-        own, now = self._settings.tenants[tenant], datetime.now(UTC)
+        own, now = self._settings.tenants[tenant], self._clock()
         period = periods.parse(own, tenant, text, now)
         if period.shift is not None and period.shift.team:
             access.require(request, Right.AGENT_FIGURES, tenant)
@@ -180,7 +188,7 @@ class ReportPages:
             access.require(request, Right.AGENT_FIGURES, tenant)
         figure = query.get("figure", "offered")
         await self._names.refresh(self._pool)
-        now = datetime.now(UTC)
+        now = self._clock()
         as_of = min(moment(query.get("as_of", ""), "as_of", own) or now, now)
         window = Window(begin, end)
         behind = await calls_behind(self._pool, self._settings, self._names, tenant, window, figure, only, as_of)
