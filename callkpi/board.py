@@ -19,6 +19,8 @@ WORKING_DAY = timedelta(hours=8)
 _FAR_BELOW = 7 / 8
 #: Seconds that the projector may be behind while the board still calls its figures those of now.
 PROJECTOR_LAG_SECONDS = 30.0
+#: … and that a delivery may wait on disk: a database that answers may take nothing new, read-only or full as it is.
+SPOOLED_SECONDS = 10.0
 
 
 class Level(StrEnum):
@@ -44,6 +46,7 @@ class Reading:
     handled_last_week: int | None  #: handled by this time of the same weekday last week; None without calls then
     sources: Sequence[Any]  #: how each source of the tenant is, of the query ``sources_now``
     lag_seconds: float  #: age of the oldest event that is not computed yet
+    spooled_since: datetime | None = None  #: when the oldest delivery came that waits on disk for the database
 
 
 def state(reading: Reading, tenant: str, settings: config.Settings, names: Names) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def state(reading: Reading, tenant: str, settings: config.Settings, names: Names
         "at_unix_seconds": at.timestamp(),
         "utc_offset_seconds": _offset(own, at),
         "open": is_open,
-        "stale": "projector" if reading.lag_seconds > PROJECTOR_LAG_SECONDS else "",
+        "stale": _stale(reading),
         "silent": silent,
         "silent_seconds": None if last is None else (at - last).total_seconds(),
         "unheard": [
@@ -99,6 +102,14 @@ def same_time_last_week(tenant: config.Tenant, at: datetime) -> tuple[datetime, 
     """The same weekday's midnight and whole minute a week ago by the call centre's clock, in UTC."""
     local = (at.astimezone(tenant.zone) - timedelta(days=7)).replace(second=0, microsecond=0)
     return local.replace(hour=0, minute=0).astimezone(UTC), local.astimezone(UTC)
+
+
+def _stale(reading: Reading) -> str:
+    """What keeps the figures from being those of now."""
+    spooled = reading.spooled_since
+    if spooled is not None and (reading.at - spooled).total_seconds() > SPOOLED_SECONDS:
+        return "spool"
+    return "projector" if reading.lag_seconds > PROJECTOR_LAG_SECONDS else ""
 
 
 def _offset(tenant: config.Tenant, at: datetime) -> int:

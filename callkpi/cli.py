@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -400,8 +400,23 @@ def _check(arguments: argparse.Namespace) -> None:
             f'pipeline "{source.funnel.pipeline}"; its webhook needs the rights telephony and crm.'
         )
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
-    for doubt in config.doubled(settings):
+    for doubt in [*config.doubled(settings), *_missing_folders(settings)]:
         print(f"Note: {doubt}", file=sys.stderr)
+    for warning in config.warnings(settings):
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+def _missing_folders(settings: config.Settings) -> Iterator[str]:
+    """Places that callkpi writes files to and never makes: it could do so behind a mount that is missing."""
+    if settings.retention.archive_dir and not Path(settings.retention.archive_dir).is_dir():
+        yield f"retention.archive_dir: {settings.retention.archive_dir} is not there; make it, or mount what it lies on"
+    for tenant, own in settings.tenants.items():
+        for name, report in own.reports.items():
+            for to in report.to:
+                way, _, place = to.partition(":")
+                if way == "folder" and not Path(place).is_dir():
+                    where = f"tenants.{tenant}.reports.{name}.to"
+                    yield f"{where}: {place} is not there; make it, or mount what it lies on"
 
 
 def _example(_arguments: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from callkpi import config, embedded, log, migrations, store, views
+from callkpi import config, embedded, log, migrations, rebuilding, store, views
 from callkpi.health import Health
 from callkpi.jobs import JOBS
 from callkpi.spool import check_place
@@ -59,6 +59,8 @@ async def serve(settings: config.Settings, on_ready: Callable[[], None] = lambda
     The doors open before the database is there: what comes meanwhile waits in the spool.
     """
     stop = _stop_event()
+    for warning in config.warnings(settings):
+        logger.warning("config.weak", what=warning)
     await _free_address(settings)
     _check_spool(settings)
     health = Health()
@@ -162,6 +164,8 @@ async def prepare(dsn: str, settings: config.Settings | None = None, *, gives_up
                 logger.error("daemon.database_away", problem=text, meanwhile="deliveries wait in the spool")
                 deadline += DATABASE_WAIT_SECONDS
             await asyncio.sleep(1)
+        except migrations.NewerSchema as error:
+            raise Failed(str(error)) from None
         except (asyncpg.PostgresError, ValueError) as error:
             raise Failed(f"the database refuses: {error}; check database.url and the rights of its user") from None
     if applied:
@@ -169,10 +173,12 @@ async def prepare(dsn: str, settings: config.Settings | None = None, *, gives_up
 
 
 async def _publish(dsn: str, settings: config.Settings) -> None:
-    """Tell the SQL views what the configuration says."""
+    """Tell the SQL views what the configuration says, and people what speaks against the figures."""
     connection = await store.connect(dsn, role="views")
     try:
         await views.publish(connection, settings)
+        for doubt in await rebuilding.doubts(connection):
+            logger.error("daemon.figures_in_doubt", doubt=doubt)
     finally:
         await connection.close()
 

@@ -15,6 +15,7 @@ import pwd
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
+
+from callkpi.locks import is_current, open_lock
 
 #: Accounts that the server may run as when the daemon is root, the first one that exists.
 ACCOUNTS = ("callkpi", "postgres", "nobody")
@@ -152,6 +155,7 @@ def _start(data_dir: Path, account: str | None) -> Server:
     sockets = _socket_directory(data_dir)
     for directory in (data, sockets):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(directory, account)
         if account is not None:
             os.chown(directory, pwd.getpwnam(account).pw_uid, -1)
     _check_reachable(data, account)
@@ -257,6 +261,16 @@ def _open_to(data_dir: Path, account: str) -> None:
         data_dir.chmod(own.st_mode | 0o011)
 
 
+def _check_owner(directory: Path, account: str | None) -> None:
+    """A directory whose name others know (of the socket, below /tmp) may have been made by one of them before."""
+    told = directory.lstat()
+    ours = {os.geteuid(), *([pwd.getpwnam(account).pw_uid] if account else [])}
+    if not stat.S_ISDIR(told.st_mode) or told.st_uid not in ours or told.st_mode & 0o022:
+        raise EmbeddedError(
+            f"{directory} was made by another user, or others may write to it; remove it and start again"
+        )
+
+
 def _check_reachable(directory: Path, account: str | None) -> None:
     if account is not None and _run(account, "test", "-w", directory, check=False).returncode != 0:
         raise EmbeddedError(
@@ -303,16 +317,21 @@ def _output() -> IO[str]:
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
     """One starter at a time: two daemons started together share one server."""
-    with (data_dir / "start.lock").open("w") as lock:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
+    path, deadline = data_dir / "start.lock", time.monotonic() + START_SECONDS
+    while True:
+        with open_lock(path) as lock:
+            while not _is_locked(lock):
                 if time.monotonic() > deadline:
-                    raise EmbeddedError(
-                        f"another process has been starting the server of {data_dir} for too long"
-                    ) from None
+                    raise EmbeddedError(f"another process has been starting the server of {data_dir} for too long")
                 time.sleep(0.1)
-        yield
+            if is_current(lock, path):  # else another starter has put a new file in its place
+                yield
+                return
+
+
+def _is_locked(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

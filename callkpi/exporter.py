@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -39,6 +39,8 @@ _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
 #: Outcomes that offered calls are shown with from the start, so that the first one is an increase.
 _ZEROED = (Outcome.ANSWERED, Outcome.ABANDONED, Outcome.SHORT_ABANDON, Outcome.TIMED_OUT, Outcome.NO_ANSWER)
+#: A database that answers nothing within this counts as not reached.
+ANSWER_SECONDS = 1.0
 #: metric in table counters -> family name, help, labels
 _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "offered": (
@@ -128,11 +130,13 @@ class Snapshot:
 class Exporter:
     """Answers scrapes; those that come together share one reading of the store."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None, names: Names | None = None
+    ) -> None:
         self._pool = pool
         self._settings = settings
         self._spool = spool
-        self._names = Names(settings)
+        self._names = names or Names(settings)
         self._recent = recent.Reader(settings.tenants)
         self._reading: asyncio.Task[Snapshot] | None = None
 
@@ -145,9 +149,26 @@ class Exporter:
     async def without_database(self, accept: str) -> tuple[bytes, str]:
         """What can be told of a daemon whose database does not answer: that it is there, and what its spool holds."""
         encode, content_type = choose_encoder(accept)
-        told = list(_own_families(self._settings, datetime.now(UTC), database_up=0))
+        return encode(_Page(await self._own(is_up=False, is_late=False))), content_type
+
+    async def too_late(self, accept: str) -> tuple[bytes, str]:
+        """What can be told where the numbers were not read in time: that, and whether the database answers at all."""
+        encode, content_type = choose_encoder(accept)
+        is_up = await self._answers()
+        return encode(_Page(await self._own(is_up=is_up, is_late=is_up))), content_type
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._pool.fetchval(store.query("reports", "ready"))
+        except store.FAILURES:
+            return False
+        return True
+
+    async def _own(self, *, is_up: bool, is_late: bool) -> list[Metric]:
+        told = list(_own_families(self._settings, datetime.now(UTC), is_up=is_up, is_late=is_late))
         told += _spool_families(await self._spool_size())
-        return encode(_Page(told)), content_type
+        return told
 
     async def _spool_size(self) -> Size | None:
         """None where there is no spool, or its disk can't be read."""
@@ -238,13 +259,14 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
         for name in names.configured(tenant, kind)
     ]
     seen = [(row["tenant"], row["kind"], row["name"]) for row in snapshot.names]
-    labels = Bounded(names, [*known, *seen], limits)
+    labels = Bounded(names, [*known, *seen], limits, settings.metrics.max_places)
     yield from _counter_families(snapshot, settings, labels)
 
     def queue_label(tenant: str, queue: str) -> str:
         return labels.label(tenant, "queue", queue)
 
-    yield from _live_families(live.now(snapshot, settings, names, queue_label))
+    now = live.now(snapshot, settings, names, queue_label)
+    yield from _live_families(replace(now, teams=bounded_teams(now.teams, settings.metrics.max_teams)))
     yield _target_family(snapshot, settings, queue_label)
     yield from _window_families(live.windows(snapshot, queue_label), settings)
     yield from _time_families(snapshot, settings, names, labels)
@@ -262,6 +284,8 @@ def _counter_families(snapshot: Snapshot, settings: config.Settings, labels: Bou
             continue
         wanted = (_COUNTERS.get(metric) or _HISTOGRAMS[metric])[2]
         key = tuple(_label(row, name, labels) for name in wanted)
+        if wanted[: len(_PLACE)] == _PLACE:
+            key = (*labels.place(*key[:3]), *key[3:])
         totals[metric][key] += row["value"]
         for index, count in enumerate(row["buckets"]):
             buckets[metric][key][index] += count
@@ -345,6 +369,16 @@ def _live_families(now: live.Now) -> Iterator[Metric]:
                  {key: queue.missed for key, queue in queues.items()})  # fmt: skip
     yield _gauge("callkpi_missed_oldest_seconds", "How long the oldest of them has waited", place,
                  {key: queue.missed_oldest for key, queue in queues.items()})  # fmt: skip
+
+
+def bounded_teams(teams: Mapping[tuple[str, str], Counter[str]], limit: int) -> dict[tuple[str, str], Counter[str]]:
+    """The first ones by name; the people of the others are together."""
+    result: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    kept: Counter[str] = Counter()
+    for (tenant, team), states in sorted(teams.items()):
+        kept[tenant] += 1
+        result[tenant, team if kept[tenant] <= limit else OTHER].update(states)
+    return dict(result)
 
 
 def _by_state(counted: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> dict[tuple[str, ...], float]:
@@ -431,7 +465,7 @@ def _state_seconds(by_agent: Mapping[tuple[str, ...], Times]) -> dict[tuple[str,
 
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
-    yield from _own_families(settings, snapshot.at, database_up=1)
+    yield from _own_families(settings, snapshot.at, is_up=True, is_late=False)
     for name, column, text in (
         ("pending_groups", "groups", "Journalled groups that are not projected yet"),
         ("lag_seconds", "seconds", "Age of the oldest of them"),
@@ -471,10 +505,13 @@ def _delivery_families(rows: Iterable[Mapping[str, Any]], settings: config.Setti
                  ("tenant", "way", "state"), unsent)  # fmt: skip
 
 
-def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
+def _own_families(settings: config.Settings, at: datetime, *, is_up: bool, is_late: bool) -> Iterator[Metric]:
     """What the process knows without its database."""
     yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): database_up})
+    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): int(is_up)})
+    yield _gauge("callkpi_scrape_late",
+                 "1 where the numbers could not be read in time although the database answers", (),
+                 {(): int(is_late)})  # fmt: skip
     yield from recent.business_families(settings.tenants, at)
 
 
@@ -636,6 +673,11 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
         "Names of a source that were longer than a key can hold: cut, with a digest of the whole",
         "field",
     ),
+    "journal_unstorable": (
+        "callkpi_journal_unstorable_events",
+        "Events that the database refused for what is in them: kept with what was rejected",
+        "",
+    ),
     "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
     "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
     "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
@@ -660,6 +702,7 @@ _BY_SOURCE = {
     "ingest_too_old",
     "ingest_implausible_times",
     "ingest_shortened",
+    "journal_unstorable",
     "source_unknown_values",
     "spool_put",
     "spool_refused",

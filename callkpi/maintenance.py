@@ -12,12 +12,24 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from callkpi import audit, config, embedded, isolation, kpi, migrations, privacy, same_call_check, store, timekeeping
+from callkpi import (
+    audit,
+    config,
+    embedded,
+    isolation,
+    kpi,
+    migrations,
+    privacy,
+    rebuilding,
+    same_call_check,
+    store,
+    timekeeping,
+)
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
-from callkpi.journal import Journal
+from callkpi.journal import Journal, windows_of
 from callkpi.model import StreamKey
 from callkpi.phone import mask
 from callkpi.projector import Projector, asks_about, interpreted, members_at
@@ -103,6 +115,8 @@ async def migrate(settings: config.Settings) -> list[str]:
     if settings.database.url:
         try:
             return await migrations.apply(settings.database.url)
+        except migrations.NewerSchema as error:
+            raise Failed(str(error)) from None
         except (OSError, asyncpg.PostgresError, ValueError) as error:
             raise Failed(f"the database does not answer: {error}; check database.url") from None
     async with database(settings, makes=True):
@@ -110,8 +124,13 @@ async def migrate(settings: config.Settings) -> list[str]:
 
 
 async def rebuild(settings: config.Settings, progress: Progress) -> int:
-    """Forget what was computed and compute it again from the journal. Returns the number of calls."""
-    async with database(settings) as pool:
+    """Forget what was computed and compute it again from the journal. Returns the number of calls.
+
+    Raises Failed while anybody projects.
+    """
+    async with database(settings) as pool, pool.acquire() as lock:
+        if not await lock.fetchval(store.query("projection", "try_alone")):
+            raise Failed("a daemon, or another command, computes calls of this database; stop it first")
         await refold(pool, Projector(pool, settings, Health()), progress)
         return int(await pool.fetchval(store.query("reports", "count_calls")))
 
@@ -123,9 +142,11 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
     """
     await projector.drain()
     projector.counting = False
+    await pool.execute(store.query("projection", "rebuild_begins"))
     horizon = await _clear(pool)
     span = await pool.fetchrow(store.query("projector", "journal_span"))
     if span["first_at"] is None:
+        await pool.execute(store.query("projection", "rebuild_ends"))
         return
     month, done = max(_month(span["first_at"]), horizon), 0
     while month <= span["last_at"]:
@@ -136,6 +157,7 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
             progress(done, 0)
         month = following
     await projector.drain()
+    await pool.execute(store.query("projection", "rebuild_ends"))
     projector.counting = True
 
 
@@ -174,7 +196,7 @@ async def replay_rejected(settings: config.Settings, progress: Progress) -> tupl
     """
     async with database(settings) as pool:
         health = Health()
-        journal = Journal(pool, health, {})
+        journal = Journal(pool, health, windows_of(settings))
         writer = asyncio.create_task(journal.run())
         ingest = Ingest(settings, pool, journal, health)
         understood, left, last = 0, 0, 0
@@ -220,7 +242,7 @@ async def doctor(settings: config.Settings, progress: Progress) -> list[str]:
     """Differences between rollups and calls, and between calls and the journal; none is how it must be."""
     async with database(settings, role="doctor") as pool:
         await _settled(pool)
-        return await check(pool, settings, progress)
+        return [*await rebuilding.doubts(pool), *await check(pool, settings, progress)]
 
 
 async def _settled(pool: asyncpg.Pool) -> None:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import itemgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -257,13 +257,14 @@ class _Least:
     __slots__ = ("_counts", "_heap")
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Any, ...]] = Counter()
+        self._counts: dict[tuple[Any, ...], int] = {}
         self._heap: list[tuple[Any, ...]] = []
 
     def add(self, key: tuple[Any, ...]) -> None:
-        if not self._counts[key]:
+        known = self._counts.get(key, 0)
+        if not known:
             heapq.heappush(self._heap, key)
-        self._counts[key] += 1
+        self._counts[key] = known + 1
 
     def remove(self, key: tuple[Any, ...]) -> None:
         self._counts[key] -= 1
@@ -279,29 +280,34 @@ def laid(pieces: Iterable[Span]) -> list[Span]:
 
     It is swept once from the begin to the end: a machine may have thousands of conversations in a quarter of an hour.
     """
-    real = [piece for piece in pieces if piece.begin < piece.end]
-    changes = [(piece.begin, True, piece) for piece in real] + [(piece.end, False, piece) for piece in real]
+    changes = []
+    for piece in pieces:
+        if piece.begin < piece.end:
+            keys = _base_key(piece.base, piece.reason), _phone_key(piece.phone)
+            changes += [(piece.begin, True, keys), (piece.end, False, keys)]
     changes.sort(key=itemgetter(0))
     bases, phones, result, since = _Least(), _Least(), list[Span](), 0
-    for at, comes, piece in changes:
+    for at, comes, keys in changes:
         if at > since:
             base, phone = bases.get(), phones.get()
             if base or phone:
                 reason = base[1] if base and base[2] == "paused" else ""
                 result.append(Span(since, at, base[2] if base else "", phone[1] if phone else "", reason))
             since = at
-        for layer, key in ((bases, _base_key(piece)), (phones, _phone_key(piece))):
+        for layer, key in zip((bases, phones), keys, strict=True):
             if key:
                 (layer.add if comes else layer.remove)(key)
     return joined(result)
 
 
-def _base_key(piece: Span) -> tuple[int, str, str] | None:
-    return (_RANK.get(piece.base, len(_RANK)), piece.reason, piece.base) if piece.base else None
+@lru_cache
+def _base_key(base: str, reason: str) -> tuple[int, str, str] | None:
+    return (_RANK.get(base, len(_RANK)), reason, base) if base else None
 
 
-def _phone_key(piece: Span) -> tuple[int, str] | None:
-    return (_RANK.get(piece.phone, len(_RANK)), piece.phone) if piece.phone else None
+@lru_cache
+def _phone_key(phone: str) -> tuple[int, str] | None:
+    return (_RANK.get(phone, len(_RANK)), phone) if phone else None
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:

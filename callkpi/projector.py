@@ -24,7 +24,20 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import bounds, config, database_errors, isolation, kpi, same_call, store, timekeeping, unions, views, work
+from callkpi import (
+    bounds,
+    config,
+    database_errors,
+    isolation,
+    kpi,
+    rebuilding,
+    same_call,
+    store,
+    timekeeping,
+    unions,
+    views,
+    work,
+)
 from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
 from callkpi.isolation import Attempt, Group, Unprojectable
@@ -596,23 +609,20 @@ class Projector:
             for (tenant, key), row in ordered
             if not row.is_empty or row.longest_wait_ms
         ]
-        if changes:
-            await connection.execute(store.query("projector", "add_rollups"), store.to_json(changes))
+        emptied = await self._add_differences(connection, changes)
         for (tenant, key), row in ordered:
-            if row.lost_wait_ms > row.longest_wait_ms:
+            if row.lost_wait_ms > row.longest_wait_ms and (tenant, *key) not in emptied:
                 await self._lower_longest_wait(connection, tenant, key)
-        if self._rules:
-            await self._remove_emptied(connection, after)
 
-    async def _remove_emptied(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
-        """A portal's users and lines count for the moment that its PBX is behind it: then nobody need read of them."""
-        gone = sorted({
-            (item.call.tenant, fact.bin.at)
-            for item in after if item.call.tenant in self._rules for fact in item.changed[0]
-        })  # fmt: skip
-        if gone:
-            columns = [list(column) for column in zip(*gone, strict=True)]
-            await connection.execute(store.query("projector", "remove_emptied"), *columns)
+    async def _add_differences(
+        self, connection: asyncpg.Connection, changes: Sequence[Mapping[str, Any]]
+    ) -> set[tuple[Any, ...]]:
+        """Add the differences, and remove the rows that count nothing after them: of calls that were open, and of a
+        portal's users and lines that counted until its PBX was seen behind them. Returns the keys of those rows."""
+        if not changes:
+            return set()
+        rows = await connection.fetch(store.query("projector", "add_rollups"), store.to_json(changes))
+        return await store.remove_emptied(connection, store.query("projector", "remove_emptied"), rows)
 
     async def _lower_longest_wait(self, connection: asyncpg.Connection, tenant: str, key: kpi.Key) -> None:
         """A correction took a wait away that may have been the longest: find the longest that is left."""
@@ -1050,10 +1060,15 @@ async def run(settings: config.Settings, dsn: str) -> None:
     """Fold what is journalled, until cancelled."""
     pool = await store.create_pool(dsn, role="projector", size=2, lazy=True)
     health = Health()
+
+    async def project() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn, health))
+
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
-            group.create_task(Projector(pool, settings, health).run())
-            group.create_task(days.run(settings, dsn, health))
+            group.create_task(rebuilding.beside(dsn, project))
     finally:
         await pool.close()

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from errno import ENOENT
 from pathlib import Path
 
 import asyncpg
@@ -137,7 +138,9 @@ async def _drop(pool: asyncpg.Pool, table: str, before: datetime, archive_dir: s
 
 async def _archive(pool: asyncpg.Pool, name: str, directory: Path) -> None:
     """A month as CSV with a header, which COPY reads back; complete and on disk before its name is there."""
-    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    if not await asyncio.to_thread(directory.is_dir):
+        # Made here it might lie behind a mount that is missing, and what it archives is dropped.
+        raise FileNotFoundError(ENOENT, "is not there: make it, or mount what it lies on", str(directory))
     plain, packed, final = (directory / f"{name}{suffix}" for suffix in (".csv.part", ".csv.gz.part", ".csv.gz"))
     for part in (plain, packed):
         # Customers' numbers are in it: nobody else on this machine reads it.

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import fcntl
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,13 +23,14 @@ from typing import IO, TypeVar
 import structlog
 
 from callkpi import config, store
+from callkpi.locks import open_lock
 from callkpi.model import from_unix
 
 log = structlog.get_logger()
 
 FILE = "spool.sqlite3"
-#: What is read at a time for the journal.
-PAGE_ROWS, PAGE_BYTES = 200, 8 * 1024 * 1024
+#: What is read at a time for the journal: so much that others who come to it meanwhile don't wait long behind it.
+PAGE_ROWS, PAGE_BYTES = 200, 512 * 1024
 #: How long one process waits for another that writes.
 BUSY_SECONDS = 5.0
 
@@ -133,8 +134,8 @@ class Spool:
     async def drain(self, take: Callable[[Spooled], Awaitable[bool]]) -> int:
         """Give every delivery to *take*, oldest first and a page at a time; forget those that it has taken.
 
-        Returns how many. One process drains at a time: another one finds 0. What *take* raises ends the drain and
-        leaves the page where it is.
+        Returns how many. One process drains at a time: another one finds 0. What *take* raises ends the drain, and
+        leaves what it was raised for where it is.
         """
         lock = (await self._run(self._opened)).lock
         try:
@@ -150,10 +151,12 @@ class Spool:
         taken, last = 0, 0
         while page := await self._run(self._page, last):
             last = page[-1].number
-            answers = await asyncio.gather(*(take(item) for item in page))
-            done = [item.number for item, answer in zip(page, answers, strict=True) if answer]
+            answers = await asyncio.gather(*(take(item) for item in page), return_exceptions=True)
+            done = [item.number for item, answer in zip(page, answers, strict=True) if answer is True]
             await self._run(self._forget, done)
             taken += len(done)
+            if failed := [answer for answer in answers if isinstance(answer, BaseException)]:
+                raise failed[0]
         return taken
 
     def _page(self, after: int) -> list[Spooled]:
@@ -167,6 +170,18 @@ class Spool:
     async def size(self) -> Size:
         """How much waits in it. The same from every process. Raises OSError where its disk does not let it be read."""
         return await self._run(self._size)
+
+    async def oldest(self, sources: Collection[str]) -> datetime | None:
+        """Since when deliveries of these sources wait; None where none does. Those of sources that are gone stay."""
+        try:
+            return await self._run(self._oldest, sources)
+        except sqlite3.Error as error:
+            log.error("spool.failed", error=str(error)[:200])
+            return None
+
+    def _oldest(self, sources: Collection[str]) -> datetime | None:
+        rows = self._database.execute(_sql("oldest"), (PAGE_ROWS,)).fetchall()
+        return next((from_unix(at) for source, at in rows if source in sources), None)
 
     def _size(self) -> Size:
         return Size(self._number("count"), self._number("used"), self._limit)
@@ -189,7 +204,7 @@ class Spool:
 @dataclass(frozen=True, slots=True)
 class _File:
     database: sqlite3.Connection
-    lock: IO[str]  #: held by the process that drains
+    lock: IO[bytes]  #: held by the process that drains
 
     def close(self) -> None:
         self.database.close()
@@ -200,7 +215,7 @@ def _open(directory: Path) -> _File:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / FILE
     path.touch(mode=0o600)
-    lock = (directory / f"{FILE}.lock").open("w")
+    lock = open_lock(directory / f"{FILE}.lock")
     try:
         database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         database.executescript(_sql("schema"))

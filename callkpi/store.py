@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -83,7 +83,28 @@ async def connect(dsn: str, *, role: str) -> asyncpg.Connection:
 
 def _server_settings(role: str) -> dict[str, str]:
     # JIT compiles for milliseconds what runs for microseconds here.
-    return {"application_name": f"callkpi-{role}", "search_path": SCHEMA, "timezone": "UTC", "jit": "off"}
+    return {
+        "application_name": f"callkpi-{role}",
+        "search_path": SCHEMA,
+        "timezone": "UTC",
+        "jit": "off",
+        "callkpi.knows": newest_migration(),
+    }
+
+
+@cache
+def newest_migration() -> str:
+    """The name of the last migration that this version knows."""
+    return max(path.stem for path in (resources.directory("sql") / "migrations").glob("*.sql"))
+
+
+async def remove_emptied(
+    connection: asyncpg.Connection, statement: str, rows: Sequence[asyncpg.Record]
+) -> set[tuple[Any, ...]]:
+    """Remove the rows of sums that an upsert has just emptied, by their place. Returns their keys."""
+    if rows:
+        await connection.execute(statement, [row["place"] for row in rows])
+    return {tuple(row.values())[1:] for row in rows}
 
 
 def to_json(value: Any) -> str:

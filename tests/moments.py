@@ -140,6 +140,7 @@ def environment(moment: Moment, preloaded: Path, now: datetime) -> dict[str, str
         # An offset and not a time: who is started later lives later.
         "FAKETIME": f"{offset:+.3f}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE / "clock"), os.environ.get("PYTHONPATH", "")))),
         # Ages of files are those of the disk: else Python would compile every module anew for every process.
         "NO_FAKE_STAT": "1",
         "TZ": moment.zone,

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -24,9 +25,11 @@ from callkpi.kpi import Figures
 from callkpi.model import Call, Direction, Entry, Leg
 from callkpi.names import Names
 from callkpi.reports import Query, local_midnight
+from callkpi.spool import Spool, Spooled
 from callkpi.web import access, problems
 from callkpi.web.board import Board
-from callkpi.web.watch import INTERVAL, Watch
+from callkpi.web.server import application
+from callkpi.web.watch import INTERVAL, Store, Watch
 from tests.daemon import daemon
 from tests.test_replay_equals_truth import FILES
 from tests.world import World, capture_lines, sample
@@ -41,9 +44,13 @@ def noon_zone() -> str:
     return f"Etc/GMT{-hours:+d}" if hours else "UTC"
 
 
+def watch_of(world: World, spool: Spool | None = None) -> Watch:
+    return Watch(Store(world.pool, world.settings, Names(world.settings), spool), "acme", "v")
+
+
 async def told(world: World) -> dict[str, Any]:
     """What the board says of acme."""
-    state: dict[str, Any] = json.loads(await Watch(world.pool, world.settings, "acme", "v").newest())
+    state: dict[str, Any] = json.loads(await watch_of(world).newest())
     return state
 
 
@@ -363,6 +370,70 @@ def test_a_portal_that_is_asked_and_does_not_answer_is_told() -> None:
     assert told_of(with_sources(heard("p", 1, **long_ago), p=portal)) == [("p", "not_reached", "", 660)]
     now = {**long_ago, "last_success_at": NOW - timedelta(minutes=9)}
     assert not with_sources(heard("p", 1, **now), p=portal)["silent"]
+
+
+async def test_figures_are_old_while_deliveries_wait_on_disk(world: World, tmp_path: Path) -> None:
+    """A database that is full or read-only answers what is asked, and takes nothing new."""
+    spool = Spool(tmp_path, 1 << 20)
+    now = datetime.now(UTC)
+
+    async def waits_since(source: str, seconds: float) -> str:
+        await spool.put(Spooled(source, "application/json", now - timedelta(seconds=seconds), b"[]"))
+        return str(json.loads(await watch_of(world, spool).newest())["stale"])
+
+    async def taken(_item: Spooled) -> bool:
+        return True
+
+    try:
+        assert await waits_since("native", 3) == "", "it is just being taken"
+        assert await spool.drain(taken) == 1
+        assert await waits_since("gone", 3600) == "", "of a source that is not configured it waits for ever"
+        assert await waits_since("native", 11) == "spool"
+        assert json.loads(await watch_of(world).newest())["stale"] == ""
+    finally:
+        spool.close()
+
+
+async def test_the_boards_of_all_tenants_share_one_table_of_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of a thousand call centres makes the names of each once, and a board when somebody looks."""
+    made = 0
+
+    class Counted(Names):
+        def __init__(self, settings: config.Settings) -> None:
+            nonlocal made
+            made += 1
+            super().__init__(settings)
+
+    for path in Path(board.__file__).parent.rglob("*.py"):
+        module = ".".join(path.relative_to(Path(board.__file__).parent.parent).with_suffix("").parts)
+        if module in sys.modules and getattr(sys.modules[module], "Names", None) is Names:
+            monkeypatch.setattr(sys.modules[module], "Names", Counted)
+    many = {f"t{number}": config.Tenant(agents={"7": config.Agent(name=f"A{number}")}) for number in range(50)}
+    settings = dataclasses.replace(make_settings(), tenants={**make_settings().tenants, **many})
+    app = application(settings, world.pool, world.ingest, world.health)
+    assert made == 1
+    async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:
+        for tenant in ("t7", "t8"):
+            async with http.get("/board/state", params={"tenant": tenant}) as answer:
+                assert (await answer.json())["tenant"] == tenant
+    assert made == 1
+
+
+async def test_whose_ids_are_used_twice_is_asked_again_only_when_there_is_a_new_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(world.settings)
+    told = []
+    monkeypatch.setattr(names, "tell_apart", told.append)
+    for _ in range(3):
+        await names.refresh(world.pool)
+    assert len(told) == 1
+    await world.pool.execute("INSERT INTO names VALUES ('acme', 'agent', 'pbx:1'), ('acme', 'agent', 'qlog:1')")
+    for _ in range(3):
+        await names.refresh(world.pool)
+    assert [row["name"] for row in told[1]] == ["pbx:1", "qlog:1"] and len(told) == 2
 
 
 # -- the stream ---------------------------------------------------------------------------------------------

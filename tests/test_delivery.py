@@ -373,6 +373,7 @@ async def test_a_dry_run_tells_everything_and_sends_nothing(world: World, tmp_pa
 async def test_sent_by_hand_it_is_sent_once_and_again_only_when_asked(world: World, tmp_path: Path) -> None:
     await a_night(world)
     settings = with_report(world.settings, to=(f"folder:{tmp_path}/x",))
+    (tmp_path / "x").mkdir()
     for flags, files in (({}, 1), ({}, 0), ({"again": True}, 1)):
         lines = await by_hand_lines(world, settings, **flags)
         assert lines == [f"nightly, {NIGHT}, edition 1 to folder {tmp_path}/x: sent"]

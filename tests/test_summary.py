@@ -307,11 +307,15 @@ async def test_what_is_not_known_is_told(pool: asyncpg.Pool) -> None:
         # Told to be over a second time, in another way.
         again = {"call_id": "1", "kind": "ended", "at": (begin + timedelta(seconds=60)).isoformat(), "code": "486"}
         await world.send_json("native", again)
+        # After-call work of 25 hours.
+        end = (begin + timedelta(hours=6, seconds=60)).isoformat()
+        await world.send_json("native", {"call_id": "2", "kind": "wrapped", "at": end, "wrap_seconds": 90_000})
         await world.project()
         summary = await shift(world, "day", "2026-11-23", LATER)
         notes = {note.doubt.value: note for note in summary.notes}
         assert (notes["late"].count, notes["hidden"].count) == (4, 1)
         assert notes["conflicting"].calls == ("native/1",)
+        assert notes["implausible"].calls == ("native/2",)
         silences = [(note.begin, note.end) for note in summary.notes if note.doubt == "silent"]
         assert silences == [
             (begin + timedelta(seconds=60), begin + timedelta(hours=6)),

@@ -12,6 +12,7 @@ from callkpi.config.example import example
 from callkpi.config.hours import WEEKDAYS, hours_of, is_open, parse_hours
 from callkpi.config.loading import ConfigError, is_given, load
 from callkpi.config.same_call_checks import doubled
+from callkpi.config.secret_checks import warnings
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
@@ -98,5 +99,6 @@ __all__ = [
     "parse_hours",
     "rest_secrets",
     "secrets_of",
+    "warnings",
     "with_processes",
 ]

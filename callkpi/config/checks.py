@@ -8,7 +8,8 @@ from datetime import date
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.report_checks import report_problems
-from callkpi.config.same_call_checks import same_call_problems
+from callkpi.config.same_call_checks import same_call_problems, sources_by_tenant
+from callkpi.config.secret_checks import secret_problems
 from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.team_checks import team_problems
@@ -33,14 +34,16 @@ def check(settings: Settings, problems: list[str]) -> None:
     password = settings.database.reader_password
     if password and not re.fullmatch("[ -~]{12,}", password):
         problems.append("database.reader_password: must be at least 12 letters, digits and signs of ASCII")
+    sources = sources_by_tenant(settings)
     for name, tenant in settings.tenants.items():
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
-        own = [source for source, told in settings.sources.items() if told.tenant == name]
+        own = sources.get(name, [])
         problems.extend(_people_problems(f"tenants.{name}", tenant, own))
-        problems.extend(same_call_problems(f"tenants.{name}.same_call", name, settings))
+        problems.extend(same_call_problems(f"tenants.{name}.same_call", tenant.same_call, own))
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
     problems.extend(_token_problems(settings))
+    problems.extend(secret_problems(settings))
 
 
 def _retention_problems(settings: Settings) -> Iterator[str]:
@@ -79,7 +82,8 @@ def _people_problems(where: str, tenant: Tenant, sources: Collection[str]) -> It
 
 def _server_problems(server: Server) -> Iterator[str]:
     host, _, port = server.listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
+        # Port 0 would be another one for each process, and nobody would know which.
         yield f"server.listen: {server.listen!r} must be HOST:PORT, e.g. 127.0.0.1:8090"
     if server.public_url and not re.fullmatch(r"https?://[^\s?#]+", server.public_url):
         yield f"server.public_url: {server.public_url!r} must be an address, e.g. https://callkpi.example.com"

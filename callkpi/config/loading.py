@@ -8,9 +8,10 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,12 +107,18 @@ def _merge_environment(raw: dict[str, Any], env: Mapping[str, str], problems: li
         node[path[-1]] = value
 
 
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The types of the keys of a table: they are evaluated from text, which takes longer than the table itself."""
+    return typing.get_type_hints(cls)
+
+
 def _build(cls: type[T], raw: Any, path: str, problems: list[str]) -> T | None:
     """An instance of the dataclass *cls* from a TOML table; problems are added to the list."""
     if not isinstance(raw, dict):
         problems.append(f"{path}: must be a table, not {raw!r}")
         return None
-    hints = typing.get_type_hints(cls)
+    hints = _hints(typing.cast(Hashable, cls))
     known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     before = len(problems)

@@ -476,6 +476,9 @@ class Metrics:
     max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
     max_teams: int = setting(100, 'teams with series of their own per tenant; the rest are team="other"')
     max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
+    max_places: int = setting(
+        1000, 'pairs of a queue and a line with series of their own per tenant; the rest are line="other" of the queue'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -519,13 +522,18 @@ class Settings:
 
     @property
     def data_dir(self) -> Path:
-        """Where the embedded database, its files and the spool live."""
-        if self.database.data_dir:
-            return Path(self.database.data_dir).expanduser().absolute()
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            return Path("/var/lib/callkpi")
-        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-        return Path(base) / "callkpi"
+        """Where the embedded database, its files and the spool live. Raises FileNotFoundError without a home."""
+        try:
+            if self.database.data_dir:
+                return Path(self.database.data_dir).expanduser().absolute()
+            if hasattr(os, "geteuid") and os.geteuid() == 0:
+                return Path("/var/lib/callkpi")
+            base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+            return Path(base) / "callkpi"
+        except RuntimeError:
+            raise FileNotFoundError(
+                "this user has no home directory to keep data in; set CALLKPI_DATA_DIR to a directory that it may write"
+            ) from None
 
     @property
     def address(self) -> tuple[str, int]:

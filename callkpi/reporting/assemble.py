@@ -487,7 +487,10 @@ class _Assembly:
             yield note
         found = await self._calls_in("reconciled_in", window)
         doubtful = await self._calls_in("conflicting_in", window)
-        for doubt, calls in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
+        timeless = await self._calls_in("implausible_in", window)
+        for doubt, calls in (
+            (Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful), (Doubt.IMPLAUSIBLE, timeless),
+        ):  # fmt: skip
             if calls:
                 yield Note(doubt=doubt, count=len(calls), calls=tuple(calls[:NAMED_CALLS]))
         lag = await self.db.fetchrow(store.query("projector", "lag"))

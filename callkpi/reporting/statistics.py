@@ -129,10 +129,10 @@ class _Layer:
 class Statistics:
     """Answers questions from the store."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, names: Names | None = None) -> None:
         self._pool = pool
         self._settings = settings
-        self.names = Names(settings)
+        self.names = names or Names(settings)
 
     async def answer(self, question: Question) -> dict[str, Any]:
         """The figures as plain data.

@@ -231,6 +231,7 @@ class Doubt(StrEnum):
     LATE = "late"  #: calls whose events came long after they happened
     RECONCILED = "reconciled"  #: calls whose webhooks were lost, found in the portal's statistics
     CONFLICTING = "conflicting"  #: calls of which two facts disagree
+    IMPLAUSIBLE = "implausible"  #: calls with a time that can't be: they count, and give no figure of time
     LAGGING = "lagging"  #: events are journalled, but not computed yet
     HIDDEN = "hidden"  #: missed customers with hidden numbers: nobody can call them back or match them
 

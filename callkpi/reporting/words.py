@@ -18,7 +18,7 @@ from callkpi.reporting.summary import AgentLine, Doubt, Interval, Note, Span, Su
 #: Doubts that make a figure less than the truth; the others are good to know.
 SERIOUS = (
     Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.DISCONNECTED, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
-    Doubt.CONFLICTING,
+    Doubt.CONFLICTING, Doubt.IMPLAUSIBLE,
 )  # fmt: skip
 _ONE_DAY = timedelta(hours=25)
 #: How many gaps of silence are told one by one.

@@ -22,6 +22,7 @@ import structlog
 from callkpi import config
 from callkpi.model import CallEvent, from_unix
 from callkpi.phone import mask
+from callkpi.sources.parts import PART_PAYLOADS, Parts, of_json
 
 log = structlog.get_logger()
 
@@ -96,12 +97,18 @@ class SourceType:
     has_paths = False
     #: Whether the sender may send what it has to say in the query of a GET.
     takes_queries = False
+    #: Whether a delivery may prove who sent it by what is in its body: a token there, or a signature over it.
+    proof_in_body = False
     #: Codes (:attr:`CallEvent.code`) of the source's reference; None: it has no such list. Others are counted.
     known_codes: frozenset[str] | None = None
 
     def decode(self, delivery: Delivery) -> Any:
         """The body as this source's data. Raises Malformed."""
         return decode_json_or_lines(delivery.body)
+
+    def parts(self, body: bytes, most: int = PART_PAYLOADS) -> Parts:
+        """A big body in parts that are deliveries like it, each of *most* payloads or less."""
+        return of_json(body, most)
 
     def token(self, delivery: Delivery, payload: Any) -> str:
         """The secret that the sender shows."""

@@ -81,6 +81,7 @@ ROW_FIELDS = (
 
 
 class Bitrix24(base.SourceType):
+    proof_in_body = True
     media_type = "application/x-www-form-urlencoded"
     known_codes = frozenset(OUTCOMES)
 

@@ -64,6 +64,7 @@ class _Signed:
 
 
 class Mango(base.SourceType):
+    proof_in_body = True
     has_paths = True
     known_codes = frozenset(_KNOWN)
 

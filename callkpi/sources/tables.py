@@ -9,8 +9,9 @@ there is. ``duration`` is from the start to the end, ``talk`` the conversation.
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from callkpi.model import CallEvent, Direction, Kind, Outcome, millis
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts
+from callkpi.sources.parts import PART_BYTES, PART_PAYLOADS, Part, Parts
 
 #: Content types of tables.
 MEDIA_TYPES = frozenset({"text/csv", "application/csv"})
@@ -58,6 +60,9 @@ class Table(base.SourceType):
             return base.decode_json_or_lines(delivery.body)  # a row that was kept because it was rejected
         return rows(delivery.body)
 
+    def parts(self, body: bytes, most: int = PART_PAYLOADS) -> Parts:
+        return super().parts(body, most) if body.lstrip()[:1] in (b"{", b"[") else TableParts(body, most)
+
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         raw = base.require_object(item)
         settings = context.settings
@@ -79,6 +84,66 @@ class Table(base.SourceType):
 CSV = Table()
 
 
+class TableParts:
+    """A table in parts, each with the titles. Rows are told apart as :func:`rows` does: one may be several lines."""
+
+    def __init__(self, body: bytes, most: int) -> None:
+        self._body, self._most = body, most
+        self._lines: Iterator[list[str]] | None = None
+        self._titles: list[str] = []
+        self._delimiter = ","
+
+    def __iter__(self) -> Iterator[Part]:
+        return self
+
+    def __next__(self) -> Part:
+        try:
+            lines = self._open()
+            some: list[list[str]] = []
+            size = 0
+            for line in lines:
+                some.append(line)
+                size += sum(map(len, line))
+                if len(some) >= self._most or size >= PART_BYTES // 2:
+                    break
+        except (Malformed, csv.Error) as error:
+            body, self._body, self._lines = self._body, b"", iter(())
+            return Part(body, broken=f"not a table: {error}")
+        if not some:
+            self._body = b""
+            raise StopIteration
+        return Part(self._written(some), len(some))
+
+    def _open(self) -> Iterator[list[str]]:
+        if self._lines is None:
+            text = _text(self._body)
+            self._delimiter = _delimiter(text)
+            lines = csv.reader(io.StringIO(text.lstrip("\ufeff"), newline=""), delimiter=self._delimiter, strict=False)
+            self._lines = (line for line in lines if any(cell.strip() for cell in line))
+            self._titles = next(self._lines)
+        return self._lines
+
+    def _written(self, lines: Iterable[list[str]]) -> bytes:
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\n")
+        writer.writerow(self._titles)
+        writer.writerows(lines)
+        return text.getvalue().encode("utf-8", "replace")
+
+    def rest(self) -> bytes:
+        if self._lines is None:
+            return self._body
+        left = list(self._lines)
+        return self._written(left) if left else b""
+
+
+def _delimiter(text: str) -> str:
+    first = text.lstrip("\ufeff\r\n").partition("\n")[0]
+    if "\x00" in text or not first.strip():
+        raise Malformed("the table is empty or no text; expected a first line with the titles of the columns")
+    return max(";,\t|", key=first.count)
+
+
 def _fold(title: str) -> str:
     return " ".join(title.strip().strip("\ufeff").casefold().split())
 
@@ -86,10 +151,8 @@ def _fold(title: str) -> str:
 def rows(body: bytes) -> list[dict[str, str] | base.Broken]:
     """The rows of a table by the titles in its first line. Raises Malformed."""
     text = _text(body)
+    delimiter = _delimiter(text)
     first = text.lstrip("\ufeff\r\n").partition("\n")[0]
-    if "\x00" in text or not first.strip():
-        raise Malformed("the table is empty or no text; expected a first line with the titles of the columns")
-    delimiter = max(";,\t|", key=first.count)
     lines = text.lstrip("\ufeff").splitlines(keepends=True)
     read: list[list[str] | base.Broken]
     try:

@@ -33,6 +33,7 @@ from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last, kept_time
+from callkpi.sources.parts import PART_PAYLOADS, Lines, Parts
 from callkpi.sources.threecx_template import template
 
 #: Direction, and whether it was answered, by [CallType].
@@ -70,6 +71,9 @@ class ThreeCx(base.SourceType):
         if not lines or not any(_LINE.fullmatch(line) for line in lines):
             raise Malformed("expected JSON of the CRM template, or lines of the CDR service")
         return lines
+
+    def parts(self, body: bytes, most: int = PART_PAYLOADS) -> Parts:
+        return super().parts(body, most) if body.lstrip()[:1] in (b"{", b"[") else Lines(body, most)
 
     def greet(self, query: Mapping[str, str]) -> Answer | None:
         return Answer(template().encode(), "application/xml") if "template" in query else None

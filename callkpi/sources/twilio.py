@@ -56,6 +56,7 @@ _TASK_EVENTS = ("task.", "reservation.", "task-queue.", "worker.", "workflow.", 
 
 
 class Twilio(base.SourceType):
+    proof_in_body = True
     acknowledgement = Answer(b'<?xml version="1.0" encoding="UTF-8"?><Response/>', "text/xml")
     known_codes = STATUSES
 

@@ -67,6 +67,7 @@ _PART = re.compile(rb'name="([^"\r\n]{1,100})"[^\r\n]*\r?\n\r?\n(.*?)\r?\n--', r
 
 
 class Zadarma(base.SourceType):
+    proof_in_body = True
     media_type = "application/json"
     known_codes = frozenset(OUTCOMES)
 

@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from callkpi import config, hearing, migrations, store
+from callkpi import config, hearing, migrations, rebuilding, store
 from callkpi.exporter import Exporter
 from callkpi.spool import Spool
 from callkpi.web.access import PAGE_HEADERS, refuse_metrics
@@ -84,6 +84,7 @@ class Probes:
                 failing = await self._pool.fetch(store.query("work_failures", "now"))
                 sources = await self._pool.fetch(store.query("board", "sources_now"), list(self._settings.sources))
                 aside = await self._pool.fetchval(store.query("set_aside", "total"))
+                doubts = await rebuilding.doubts(self._pool)
         except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {
@@ -93,6 +94,7 @@ class Probes:
             "projector_pending_groups": lag["groups"],
             "projector_lag_seconds": round(lag["seconds"], 3),
             "spool_deliveries": await self._spooled(),
+            "doubts": doubts,
             # Work that fails is said here; it takes nothing from those who send and read.
             "failing": [" ".join(filter(None, (row["name"], row["subject"], row["error"]))) for row in failing],
             **self._unheard(sources),
@@ -125,6 +127,9 @@ class Probes:
         try:
             async with asyncio.timeout(SCRAPE_SECONDS):
                 page, content_type = await self._exporter.scrape(accept)
+        except TimeoutError:
+            log.warning("metrics.late", seconds=SCRAPE_SECONDS)
+            page, content_type = await self._exporter.too_late(accept)
         except store.FAILURES as error:
             # An answer all the same: no database is another fault than no daemon, and has its own alert.
             log.warning("metrics.without_database", error=type(error).__name__)

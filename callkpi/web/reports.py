@@ -48,9 +48,9 @@ _OF_PDF = ANSWER_HEADERS["Content-Security-Policy"] + "; object-src 'self'; styl
 
 
 class ReportPages:
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, names: Names | None = None) -> None:
         self._pool, self._settings = pool, settings
-        self._names = Names(settings)
+        self._names = names or Names(settings)
         #: One at a time, and beside the event loop, in which senders wait for their answer: a PDF may take seconds.
         self._rendering = asyncio.Lock()
 

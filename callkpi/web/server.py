@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import asyncpg
 import structlog
@@ -16,8 +15,9 @@ from callkpi import config, store
 from callkpi.exporter import Exporter
 from callkpi.health import Health
 from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, windows_of
 from callkpi.looping import Loop, keep_going
+from callkpi.names import Names
 from callkpi.spool import Spool, open_spool
 from callkpi.web import access, problems, signin
 from callkpi.web.api import Api
@@ -44,8 +44,7 @@ async def serving(
     pool = await store.create_pool(dsn, role="web", size=6, lazy=True)
     spool = open_spool(settings)
     health = Health()
-    windows = {name: timedelta(seconds=s.dedupe_seconds) for name, s in settings.sources.items()}
-    journal = Journal(pool, health, windows)
+    journal = Journal(pool, health, windows_of(settings))
     writer = asyncio.create_task(journal.run(), name="journal")
     flusher = asyncio.create_task(health.run(pool), name="health")
     ingest = Ingest(settings, pool, journal, health, spool)
@@ -103,10 +102,11 @@ def application(
     access.install(app, settings)
     app.add_routes(signin.routes())
     app.add_routes(Hooks(ingest, health, settings.server).routes())
-    app.add_routes(Probes(pool, Exporter(pool, settings, spool), settings, spool).routes())
-    app.add_routes(ReportPages(pool, settings).routes())
-    board = Board(pool, settings)
-    app.add_routes(Api(pool, settings, board.watch).routes())
+    names = Names(settings)
+    app.add_routes(Probes(pool, Exporter(pool, settings, spool, names), settings, spool).routes())
+    app.add_routes(ReportPages(pool, settings, names).routes())
+    board = Board(pool, settings, names, spool)
+    app.add_routes(Api(pool, settings, board.watch, names).routes())
     app.add_routes(board.routes())
     app.on_shutdown.append(board.close)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue
 from callkpi.names import Names
 from callkpi.reports import Query, Reports, local_midnight
+from callkpi.spool import Spool
 
 log = structlog.get_logger()
 
@@ -26,13 +28,23 @@ INTERVAL = 2.0
 READ_SECONDS = 8.0
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What the boards of all tenants read from."""
+
+    pool: asyncpg.Pool
+    settings: config.Settings
+    names: Names
+    spool: Spool | None = None
+
+
 class Watch:
     """The newest state of one tenant's board. It outlives outages: what is old says so."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, tenant: str, version: str) -> None:
-        self._pool, self._settings, self._tenant = pool, settings, tenant
-        self._names = Names(settings)
-        self._reports = Reports(pool, settings)
+    def __init__(self, shared: Store, tenant: str, version: str) -> None:
+        self._pool, self._settings, self._names, self._tenant = shared.pool, shared.settings, shared.names, tenant
+        self._spool = shared.spool
+        self._reports = Reports(shared.pool, shared.settings, shared.names)
         self._reading: asyncio.Task[bytes] | None = None
         self._tried_at = self._read_at = float("-inf")
         self._state: dict[str, Any] = {"tenant": tenant, "company": None, "queues": []}
@@ -72,6 +84,7 @@ class Watch:
         now, tenant = datetime.now(UTC), self._tenant
         own = self._settings.tenants[tenant]
         last_week = await self._handled_last_week(own, now)
+        spooled = await self._spool.oldest(self._settings.sources) if self._spool is not None else None
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -95,6 +108,7 @@ class Watch:
                 handled_last_week=last_week,
                 sources=await rows("board", "sources_now", sources),
                 lag_seconds=(await rows("projector", "lag"))[0]["seconds"],
+                spooled_since=spooled,
             )
 
     async def _handled_last_week(self, own: config.Tenant, now: datetime) -> int | None:

@@ -194,6 +194,10 @@ SELECT EXISTS (SELECT 1 FROM agent_pending);
 SELECT DISTINCT k.tenant, k.source, k.call_id
 FROM agent_pending p CROSS JOIN LATERAL unnest(p.tenants, p.sources, p.call_ids) AS k (tenant, source, call_id);
 
+-- name: newest_name
+-- The number of the name that was seen last. Served by names_by_number.
+SELECT max(number) FROM names;
+
 -- name: twins
 -- Agents whose own id several sources of a tenant use, in the order in which they were first seen.
 SELECT n.tenant, n.name FROM names n JOIN (

@@ -115,7 +115,9 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
 WHERE (k.tenant, k.source, k.call_id) = (n.tenant, n.source, n.call_id);
 
 -- name: add_rollups
--- Add differences to the rollups, in key order. The longest wait only rises here; see lower_longest_wait.
+-- Add differences to the rollups, in key order. The longest wait only rises here; see lower_longest_wait. Returns the rows
+-- that count nothing any more.
+WITH added AS (
 INSERT INTO rollups AS r (
     tenant, grain, at, queue, agent, line, direction, outcome,
     contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl, abandoned_within,
@@ -159,16 +161,14 @@ ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDAT
     wait_buckets = add_arrays(r.wait_buckets, excluded.wait_buckets),
     talk_buckets = add_arrays(r.talk_buckets, excluded.talk_buckets),
     hold_buckets = add_arrays(r.hold_buckets, excluded.hold_buckets),
-    wrap_buckets = add_arrays(r.wrap_buckets, excluded.wrap_buckets);
+    wrap_buckets = add_arrays(r.wrap_buckets, excluded.wrap_buckets)
+RETURNING r.ctid AS place, r.tenant, r.grain, r.at, r.queue, r.agent, r.line, r.direction, r.outcome, r.contacts
+)
+SELECT place, tenant, grain, at, queue, agent, line, direction, outcome FROM added WHERE contacts = 0;
 
 -- name: remove_emptied
--- Remove rows of these quarters that count nothing any more, but for those that others work on. Served by the primary
--- key.
-DELETE FROM rollups WHERE ctid = ANY (ARRAY(
-    SELECT r.ctid FROM unnest($1::text[], $2::timestamptz[]) AS wanted (tenant, at)
-    JOIN rollups r ON r.tenant = wanted.tenant AND r.grain IN ('call', 'entry', 'handle') AND r.at = wanted.at
-    WHERE r.contacts = 0 FOR UPDATE OF r SKIP LOCKED
-));
+-- Remove rows that this transaction has just emptied, and so holds: nobody is waited for.
+DELETE FROM rollups WHERE ctid = ANY ($1::tid[]);
 
 -- name: facts_near
 -- Facts that lie in one quarter of an hour, to find its longest wait again after a correction. Served by calls_by_time.

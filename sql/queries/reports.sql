@@ -127,12 +127,16 @@ SELECT tenant, body FROM calls WHERE outcome = 'open';
 SELECT tenant, source, agent, queue, state, reason FROM agent_states;
 
 -- name: counters
--- Every counter.
-SELECT tenant, metric, queue, agent, line, direction, outcome, value, buckets FROM counters;
+-- Every counter, in the order in which they were first seen.
+SELECT tenant, metric, queue, agent, line, direction, outcome, value, buckets FROM counters ORDER BY number;
 
 -- name: names
 -- Names in the order in which they were first seen.
 SELECT tenant, kind, name FROM names ORDER BY number;
+
+-- name: names_of
+-- A tenant's names of one kind in the order in which they were first seen. Served by the primary key.
+SELECT name FROM names WHERE tenant = $1 AND kind = $2 ORDER BY number;
 
 -- name: health_counters
 -- The daemon's own counters.

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from callkpi import audit, config, store
+from callkpi.names import Names
 from callkpi.reports import Reports
 from callkpi.web import access
 from callkpi.web.access import LOCAL
@@ -56,15 +57,19 @@ _STRANGER = access.Reader("stranger", config.Role.VIEWER, frozenset({""}))
 
 class Api:
     def __init__(
-        self, pool: asyncpg.Pool, settings: config.Settings, watch: Callable[[str], Watch] | None = None
+        self,
+        pool: asyncpg.Pool,
+        settings: config.Settings,
+        watch: Callable[[str], Watch] | None = None,
+        names: Names | None = None,
     ) -> None:
         self._pool, self._settings = pool, settings
-        reports = Reports(pool, settings)
+        reports = Reports(pool, settings, names)
         rate = settings.api.requests_per_second
         self._tokens, self._addresses = Limits(rate), Limits(ADDRESS_TIMES * rate)
         own: Sequence[Operation] = (
             *figures.operations(reports),
-            *statistics.operations(pool, settings),
+            *statistics.operations(pool, settings, reports.names),
             *shifts.operations(),
             *calls.operations(pool, reports),
             *behind.operations(pool, reports),

@@ -138,7 +138,7 @@ def _tables(pool: asyncpg.Pool, settings: config.Settings, reports: Reports) -> 
             if len(rows) < PAGE:
                 return
 
-    figures = Statistics(pool, settings)
+    figures = Statistics(pool, settings, reports.names)
 
     async def figure_rows(asked: Asked) -> Rows:
         yield statistics.flat(await statistics.answered(figures, asked))
