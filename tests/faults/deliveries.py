@@ -141,13 +141,13 @@ async def deflated_rejects(system: System, _rng: random.Random) -> None:
 
 @fault(may_hold_up=False)
 async def giant_list(system: System, _rng: random.Random) -> None:
-    """Fifteen megabytes of small events in one request."""
+    """Fifteen megabytes of small events in one request, of a thousand calls."""
     now = datetime.now(UTC) - timedelta(hours=2)
-    size = len(json.dumps(_told("poison-100000", "started", now, direction="inbound"))) + 2
+    size = len(json.dumps(_told("poison-100", "resumed", now, n=100_000, agent="Agent 1"))) + 2
     events = [
-        _told(f"poison-{number // 3}", kind, now + timedelta(milliseconds=number), n=number, direction="inbound")
+        _told(f"poison-{number % 1000}", kind, now + timedelta(milliseconds=number), n=number, agent="Agent 1")
         for number in range(15_000_000 // size)
-        for kind in (("started", "answered", "ended")[number % 3],)
+        for kind in (("answered", "held", "resumed")[number // 1000 % 3],)
     ]
     await _push(system, events)
 

@@ -13,13 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from callkpi import embedded
+from callkpi import embedded, store
 from tests.daemon import children_of
 
 #: Names that the campaign's own connections have in pg_stat_activity.
 OWN = "faults"
 #: What a connection of ours raises while the server is away or broken.
-REFUSALS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+REFUSALS = store.FAILURES
 
 
 class Postgres:

@@ -19,55 +19,53 @@ ALL_JOBS = Scene(all_jobs=True)
 @fault(may_end_daemon=True)
 async def parent_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the daemon's parent; its PostgreSQL is left running."""
-    process = system.daemon.process
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
+    await system.kill_parent()
 
 
 @fault()
 async def web_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the web process."""
-    system.kill_child("web")
+    await system.kill_child("web")
 
 
 @fault()
 async def projector_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the projector."""
-    system.kill_child("projector")
+    await system.kill_child("projector")
 
 
 @fault()
 async def web_and_projector_killed(system: System, rng: random.Random) -> None:
     """kill -9 of the web process and of the projector, within a tenth of a second."""
     first, second = rng.sample(["web", "projector"], 2)
-    system.kill_child(first)
+    await system.kill_child(first)
     await asyncio.sleep(rng.uniform(0, 0.1))
     if system.children(second):
-        system.kill_child(second)
+        await system.kill_child(second)
 
 
 @fault(scene=ALL_JOBS)
 async def janitor_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the process that keeps retention."""
-    system.kill_child("janitor")
+    await system.kill_child("janitor")
 
 
 @fault(scene=ALL_JOBS)
 async def courier_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the process that sends reports."""
-    system.kill_child("courier")
+    await system.kill_child("courier")
 
 
 @fault(scene=ALL_JOBS)
 async def connector_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the process that keeps connections to PBXes."""
-    system.kill_child("connector")
+    await system.kill_child("connector")
 
 
 @fault(scene=ALL_JOBS)
 async def reconciler_killed(system: System, _rng: random.Random) -> None:
     """kill -9 of the process that reads a portal's statistics."""
-    system.kill_child("reconciler")
+    await system.kill_child("reconciler")
 
 
 @fault(may_end_daemon=True)
@@ -77,6 +75,7 @@ async def everything_killed(system: System, _rng: random.Random) -> None:
     assert process is not None
     os.killpg(process.pid, signal.SIGKILL)
     system.postgres.kill()
+    await asyncio.to_thread(process.wait)
 
 
 @fault()

@@ -30,7 +30,7 @@ from tests.faults.traffic import Answer, Door, Observer, Sender
 #: A service manager starts what ended again after this (systemd waits a tenth of a second, Docker a tenth and more).
 RESTART_SECONDS = 0.5
 STOP_SECONDS = 60.0
-DOCTOR_SECONDS = 180.0
+DOCTOR_SECONDS = 300.0
 LIBRARY = "libfaketimeMT.so.1"
 LIBRARY_PLACES = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib/faketime")
 
@@ -264,13 +264,22 @@ class System:
         process = self.daemon.process
         return children_of(process.pid) if process is not None and process.poll() is None else []
 
-    def kill_child(self, role: str) -> None:
-        """kill -9 of all processes of a role. Raises NotRun where the daemon has none."""
+    async def kill_child(self, role: str) -> None:
+        """kill -9 of all processes of a role; return when they are gone. Raises NotRun where the daemon has none."""
         pids = self.children(role)
         if not pids:
             raise NotRun(f"the daemon has no process {role!r}")
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
+        while any(_role(pid) for pid in pids):
+            await asyncio.sleep(0.01)
+
+    async def kill_parent(self) -> None:
+        """kill -9 of the daemon's first process; return when it is gone."""
+        process = self.daemon.process
+        assert process is not None
+        os.kill(process.pid, signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
 
     # -- its state -----------------------------------------------------------------------------------
     async def is_whole(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from tests.faults.postgres import Postgres
+from tests.faults.postgres import REFUSALS, Postgres
 
 REQUEST_SECONDS = 20.0
 #: How often a sender offers again what was not acknowledged.
@@ -227,7 +227,7 @@ class Observer:
 
     async def _watch_calls(self) -> None:
         while True:
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with contextlib.suppress(*REFUSALS):
                 async with self.postgres.connected(seconds=3) as connection:
                     while True:
                         await self._look(connection)
