@@ -491,7 +491,7 @@ async def test_the_shifts_of_the_last_days_are_listed_with_the_teams_for_those_w
     app = web.Application(middlewares=[access.middleware])
     tokens = {str(role): Token(token, role) for role, token in ROLE_TOKENS.items()}
     access.install(app, replace(world.settings, tokens=tokens))
-    app.add_routes(ReportPages(world.pool, world.settings, lambda: LATER).routes())
+    app.add_routes(ReportPages(world.pool, world.settings, clock=lambda: LATER).routes())
     async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:
         listed = {}
         for role in (Role.VIEWER, Role.MANAGER):
