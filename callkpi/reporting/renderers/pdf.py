@@ -27,7 +27,7 @@ from callkpi.reporting.charts import HEIGHT, WIDTH, Box, Chart, Line, Shape, cha
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
-from callkpi.reporting.tables import Cell, Kind, Table, show, tables
+from callkpi.reporting.tables import Cell, Kind, Table, rows_left_out, shortened, show, tables
 from callkpi.reporting.words import Part, counted, period_name, sentences, title
 
 _MARGIN, _FOOT = 14 * mm, 16 * mm
@@ -39,6 +39,10 @@ _COLOURS = {
 }  # fmt: skip
 _INK, _QUIET, _RULE, _STRIPE = HexColor("#14191f"), HexColor("#55606c"), HexColor("#c4ccd5"), HexColor("#f4f6f9")
 _GOOD, _BAD = "#1b7a43", "#b3261e"
+
+
+#: Rows of a table on paper.
+MOST_ROWS = 150
 
 
 def render(summary: Summary, code: str, reader: Reader) -> bytes:
@@ -99,7 +103,10 @@ class _Maker:
         for table in tables(self._summary, self._code, self._reader):
             # A heading does not stay alone at the foot of a page.
             story += [Spacer(1, 9), CondPageBreak(32 * mm), Paragraph(escape(table.title), _HEADING), Spacer(1, 2)]
-            story.append(self._table(table))
+            short, whole = shortened(table, MOST_ROWS)
+            story.append(self._table(short))
+            if text := rows_left_out(len(short.rows), whole, self._told):
+                story.append(Paragraph(escape(text), _WHEN))
         return story
 
     def foot(self, canvas: Canvas, page: int, pages: int) -> None:
