@@ -91,6 +91,7 @@ class _Maker:
         self._summary, self._code, self._reader = summary, code, reader
         self._told: Language = language(code)
         self._zone = ZoneInfo(summary.period.timezone)
+        self._fingerprint = summary.fingerprint  # of the whole summary: once, and not at the foot of each page
 
     def story(self) -> list[Any]:
         story: list[Any] = [Paragraph(escape(title(self._summary, self._code)), _TITLE), Paragraph(self._when(), _WHEN)]
@@ -114,7 +115,7 @@ class _Maker:
         canvas.setFont(_REGULAR, 7.5)
         canvas.setFillColor(_QUIET)
         name = told.text("print_note", tenant=self._summary.tenant, period=period_name(period, told))
-        canvas.drawString(_MARGIN, 9 * mm, f"{name} · {told.text('version', n=self._summary.fingerprint)}")
+        canvas.drawString(_MARGIN, 9 * mm, f"{name} · {told.text('version', n=self._fingerprint)}")
         canvas.drawRightString(A4[0] - _MARGIN, 9 * mm, told.text("page", n=str(page), all=str(pages)))
 
     def _when(self) -> str:
