@@ -535,10 +535,13 @@ _TOLD_TIMES = tuple(each.name for each in fields(AgentLine) if each.name in _TIM
 def _agent_lines(
     rows: Sequence[Mapping[str, Any]], by_queue: Mapping[str, Mapping[str, int]], queues: Sequence[str]
 ) -> list[AgentLine]:
+    """*queues* say in which order a person's queues are told."""
+    places = {queue: place for place, queue in enumerate(queues)}
     found = []
     for row in rows:
         counts = by_queue.get(row["agent"], {})
-        found.append(_agent_line(row, {queue: counts[queue] for queue in queues if queue in counts}))
+        known = sorted((queue for queue in counts if queue in places), key=places.__getitem__)
+        found.append(_agent_line(row, {queue: counts[queue] for queue in known}))
     return found
 
 
