@@ -438,3 +438,15 @@ async def test_what_an_answer_says_can_always_be_sent() -> None:
 
     response = problem(400, "half of a character: \ud800", "\udcff")
     assert isinstance(response, web.Response) and b"?" in response.body  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("stream", ["\x00", " ", "a b", "x" * 300])
+def test_a_channel_is_put_into_no_stream_that_is_no_id(stream: str) -> None:
+    event = {
+        "Event-Name": "callkpi:CHANNEL",
+        "Unique-ID": "a-1",
+        "Stream": stream,
+        "Event-Date-Timestamp": "1795417200000000",
+    }
+    result = parsed(SourceKind.FREESWITCH, json.dumps([event]).encode())
+    assert result.events == [] and [reason for _, reason in result.rejected] == ["Stream: is no id of a channel"]

@@ -118,7 +118,7 @@ def trimmed(event: Mapping[str, str]) -> dict[str, str]:
 
 def _channel_events(event: Mapping[str, str], name: str, context: Context) -> list[CallEvent]:
     uuid = _uuid(event, "Unique-ID")
-    stream = event.get("Stream") or stream_of(event, uuid, name)
+    stream = _uuid(event, "Stream", also_alias=True) if "Stream" in event else stream_of(event, uuid, name)
     detail = _detail(event, _HEADERS)
     if name not in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
         names = (*_WHO, *_AT_END) if name in ("CHANNEL_HANGUP_COMPLETE", SEEN) else _WHO
