@@ -192,7 +192,7 @@ async def spool_full(system: System, rng: random.Random) -> None:
         raise Wrong(f"the spool was never full: its last answer was {system.last.status}")
 
 
-@fault()
+@fault(is_spooled=True)
 async def timeless_over_an_outage(system: System, _rng: random.Random) -> None:
     """An event without a time of its own comes every three seconds, a window apart, while PostgreSQL is frozen."""
     body = json.dumps({"Event": "QueueMemberPause", "MemberName": "Dana", "Paused": "1", "Queue": "sales"}).encode()
