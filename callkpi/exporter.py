@@ -159,8 +159,8 @@ class Exporter:
 
     async def _answers(self) -> bool:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._pool.fetchval(store.query("reports", "ready"))
+            async with store.within(self._pool, ANSWER_SECONDS) as connection:
+                await connection.fetchval(store.query("reports", "ready"))
         except store.FAILURES:
             return False
         return True

@@ -37,6 +37,8 @@ _INLINE_BYTES = 16 * 1024
 MOST_APART = 1000
 #: A database that takes longer to keep what is rejected is treated as one that is away.
 REJECT_SECONDS = 10.0
+#: A count of echoes is not worth more of a sender's patience.
+ECHO_SECONDS = 2.0
 _NOT_READ = "nothing of what stands before it in its delivery was understood: not read, kept whole"
 
 
@@ -211,7 +213,8 @@ class Ingest:
         if items:
             columns = [[number for number, _ in items], [is_new for _, is_new in items]]
             with contextlib.suppress(*store.FAILURES):  # A count is not worth a sender's patience.
-                count = await self._pool.fetchval(store.query("crm", "echoes"), name, *columns, timeout=2)
+                async with store.within(self._pool, ECHO_SECONDS) as connection:
+                    count = await connection.fetchval(store.query("crm", "echoes"), name, *columns)
                 self._health.count("crm_echoes", count, source=name)
 
     async def _to_spool(self, name: str, delivery: Delivery) -> None:
@@ -302,9 +305,10 @@ class Ingest:
             return
         columns = [[event.call_id for event in moved], [event.event_id for event in moved]]
         try:
-            rows = await self._pool.fetch(
-                store.query("journal", "known_events"), context.tenant, context.source, *columns
-            )
+            async with store.within(self._pool, REJECT_SECONDS) as connection:
+                rows = await connection.fetch(
+                    store.query("journal", "known_events"), context.tenant, context.source, *columns
+                )
         except store.FAILURES as error:
             raise JournalUnavailable(type(error).__name__) from error
         known = {(row["call_id"], row["event_id"]) for row in rows}
@@ -345,8 +349,8 @@ class Ingest:
         context = reader.context
         whose = (context.tenant, context.source, context.received_at, reader.type.media_type)
         try:
-            async with asyncio.timeout(REJECT_SECONDS):
-                await self._pool.execute(store.query("journal", "reject"), *whose, *columns)
+            async with store.within(self._pool, REJECT_SECONDS) as connection:
+                await connection.execute(store.query("journal", "reject"), *whose, *columns)
         except Exception as error:
             if not is_passing(error):
                 log.error("ingest.not_kept", source=context.source, error=type(error).__name__)

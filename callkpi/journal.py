@@ -187,8 +187,8 @@ class Journal:
         """Make some rows durable, all or none. Raises JournalUnavailable and Unstorable."""
         begin = time.perf_counter()
         try:
-            async with asyncio.timeout(APPEND_SECONDS):
-                added = await self._write(rows, counted)
+            async with store.within(self._pool, APPEND_SECONDS) as connection:
+                added = await self._write(connection, rows, counted)
         except Exception as error:
             if not is_passing(error):
                 raise Unstorable(f"{type(error).__name__}: {error}"[:200]) from error
@@ -238,13 +238,12 @@ class Journal:
             log.error("journal.unstorable", source=source, error=type(error.__cause__).__name__)
             self._health.count("journal_unstorable", source=source)
 
-    async def _write(self, rows: Sequence[_Row], counted: bool) -> dict[str, int]:
-        async with self._pool.acquire() as connection:
-            await self._ensure_partitions(connection, rows)
-            if any(row.event.timeless for row in rows):
-                async with connection.transaction():
-                    return await self._insert(connection, await self._not_seen(connection, rows), counted)
-            return await self._insert(connection, rows, counted)
+    async def _write(self, connection: asyncpg.Connection, rows: Sequence[_Row], counted: bool) -> dict[str, int]:
+        await self._ensure_partitions(connection, rows)
+        if any(row.event.timeless for row in rows):
+            async with connection.transaction():
+                return await self._insert(connection, await self._not_seen(connection, rows), counted)
+        return await self._insert(connection, rows, counted)
 
     async def _ensure_partitions(self, connection: asyncpg.Connection, rows: Sequence[_Row]) -> None:
         months = {(row.event.at.year, row.event.at.month): row.event.at for row in rows}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -71,6 +73,24 @@ async def create_pool(dsn: str, *, role: str, size: int = 4, lazy: bool = False)
         reset=_keep,
         server_settings=_server_settings(role),
     )
+
+
+@contextlib.asynccontextmanager
+async def within(pool: asyncpg.Pool, seconds: float) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for work that is over within *seconds*; else it is cut, and TimeoutError is raised.
+
+    A server that is frozen, or whose network swallows everything, answers nothing, not even that a statement was
+    cancelled. asyncpg waits for that answer before it takes a connection back: for a minute more than *seconds*.
+    """
+    async with asyncio.timeout(seconds):
+        connection = await pool.acquire()
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        finally:
+            await pool.release(connection)
 
 
 async def _keep(_connection: asyncpg.Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -274,6 +275,15 @@ async def test_times_of_one_agent_that_can_not_be_computed_cost_that_agent(world
     assert known == {"Dana", "poison"}
     assert await aside(world) == {}
     assert await world.findings() == []
+
+
+async def test_a_source_with_a_long_backlog_holds_up_no_other(world: World) -> None:
+    """Sources take turns: a call that comes behind a thousand groups of another source is in the next batch."""
+    for group in range(600):
+        await world.append([told(f"{group}-{n}", Kind.ENDED, BEGIN) for n in range(20)])
+    await world.append([replace(event, source="pbx") for event in call("other", "sales")])
+    await world.projector.project_batch()
+    assert "other" in await calls(world)
 
 
 async def test_a_rebuild_takes_up_what_stands_aside(world: World) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from callkpi import journal as journal_module
+from callkpi import privacy
 from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal, JournalUnavailable, Unstorable, windows_of
@@ -85,10 +89,36 @@ async def test_a_partition_that_was_dropped_is_made_again(world: World) -> None:
     await world.pool.execute("DROP TABLE journal_2002_04")
 
 
+async def test_a_server_that_is_frozen_keeps_nobody_waiting_for_longer_than_it_may(
+    dsn: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers nothing, not even that a statement was cancelled: the delivery goes to the spool all the same."""
+    for module, name in ((journal_module, "APPEND_SECONDS"), (privacy, "READ_SECONDS")):
+        monkeypatch.setattr(module, name, 0.3)
+    async with unwell(dsn, tmp_path) as (_, ingest, spool):
+        await ingest.take("native", delivery("before"))
+        ours = await world.pool.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = 'unwell'")
+        try:
+            for row in ours:
+                os.kill(row["pid"], signal.SIGSTOP)
+            async with asyncio.timeout(10):
+                receipt = await ingest.take("native", delivery("meanwhile"))
+        finally:
+            for row in ours:
+                os.kill(row["pid"], signal.SIGCONT)
+        assert receipt.events == 1
+        assert (await spool.size()).deliveries == 1
+
+
+def delivery(call_id: str) -> Delivery:
+    body = json.dumps({"call_id": call_id, "kind": "started", "at": AT.timestamp()}).encode()
+    return Delivery(body, "application/json", TOKENS["native"], AT)
+
+
 @contextlib.asynccontextmanager
 async def unwell(dsn: str, directory: Path, **state: str) -> AsyncIterator[tuple[Journal, Ingest, Spool]]:
     """A journal and a door on connections in some state of the server, with a spool."""
-    server = {"search_path": "callkpi", **state}
+    server = {"search_path": "callkpi", "application_name": "unwell", **state}
     async with asyncpg.create_pool(dsn, min_size=1, max_size=4, server_settings=server) as pool:
         settings, health, spool = test_settings(), Health(), Spool(directory, MIB)
         journal = Journal(pool, health, windows_of(settings))

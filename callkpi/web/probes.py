@@ -78,13 +78,13 @@ class Probes:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         try:
-            async with asyncio.timeout(DATABASE_SECONDS):
-                migration = await self._pool.fetchval(store.query("reports", "ready"))
-                lag = await self._pool.fetchrow(store.query("projector", "lag"))
-                failing = await self._pool.fetch(store.query("work_failures", "now"))
-                sources = await self._pool.fetch(store.query("board", "sources_now"), list(self._settings.sources))
-                aside = await self._pool.fetchval(store.query("set_aside", "total"))
-                doubts = await rebuilding.doubts(self._pool)
+            async with store.within(self._pool, DATABASE_SECONDS) as connection:
+                migration = await connection.fetchval(store.query("reports", "ready"))
+                lag = await connection.fetchrow(store.query("projector", "lag"))
+                failing = await connection.fetch(store.query("work_failures", "now"))
+                sources = await connection.fetch(store.query("board", "sources_now"), list(self._settings.sources))
+                aside = await connection.fetchval(store.query("set_aside", "total"))
+                doubts = await rebuilding.doubts(connection)
         except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {

@@ -27,30 +27,34 @@ CREATE TABLE set_aside (
 
 CREATE INDEX set_aside_by_time ON set_aside (next_try_at);
 
--- Takes the oldest groups that nobody else holds: at most so many, and no more once they have so many streams. It locks
--- what it takes and nothing else, so that a second projector finds the rest. Rows come and go too fast for the planner's
--- statistics: the index in its order is always right, and reads no more than is taken.
+-- Takes groups that nobody else holds: at most so many, and no more once they have so many streams. The sources take
+-- turns, the oldest group of each first, so that thousands of groups of one source hold up no other; looked at are the
+-- oldest groups and the newest, for behind a long import there are others. It locks what it takes and nothing else, so
+-- that a second projector finds the rest. Rows come and go too fast for the planner's statistics: the index in its order
+-- is always right, and reads no more than is looked at.
 CREATE FUNCTION take_pending(most_groups integer, most_streams integer, of_suspects boolean) RETURNS SETOF pending
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    waiting refcursor;
+    candidate bigint;
     taken pending;
     groups integer := 0;
     streams integer := 0;
 BEGIN
-    IF of_suspects THEN
-        OPEN waiting NO SCROLL FOR SELECT * FROM pending WHERE suspect ORDER BY id FOR UPDATE SKIP LOCKED;
-    ELSE
-        OPEN waiting NO SCROLL FOR SELECT * FROM pending WHERE NOT suspect ORDER BY id FOR UPDATE SKIP LOCKED;
-    END IF;
-    WHILE groups < most_groups AND streams < most_streams LOOP
-        FETCH waiting INTO taken;
-        EXIT WHEN NOT FOUND;
+    FOR candidate IN
+        SELECT id FROM (
+            (SELECT id, sources[1] AS source FROM pending WHERE suspect = of_suspects ORDER BY id LIMIT 400)
+            UNION
+            (SELECT id, sources[1] FROM pending WHERE suspect = of_suspects ORDER BY id DESC LIMIT 100)
+        ) AS near
+        ORDER BY row_number() OVER (PARTITION BY source ORDER BY id), id
+    LOOP
+        EXIT WHEN groups >= most_groups OR streams >= most_streams;
+        SELECT * INTO taken FROM pending WHERE id = candidate FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
         groups := groups + 1;
         streams := streams + cardinality(taken.call_ids);
         RETURN NEXT taken;
     END LOOP;
-    CLOSE waiting;
 END $$;
 
 -- migrate: rollback
