@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from callkpi import bitrix24_rest as rest
-from callkpi import config, store
+from callkpi import config, rebuilding, store
 from callkpi.daemon import Failed
 from callkpi.health import Health
 from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, windows_of
 from callkpi.maintenance import database
 from callkpi.projector import Projector
 from callkpi.reconcile import Intake, Passes, Taken, begin_counted, walk
@@ -45,9 +45,9 @@ async def backfill(
     if source is None or not source.rest_url:
         able = ", ".join(settings.portals) or "none is configured; set sources.NAME.rest_url"
         raise Failed(f"--source: {name!r} is no source with a REST address; those are: {able}")
-    async with database(settings, role="backfill") as pool:
+    async with database(settings, role="backfill", makes=True) as pool:
         health = Health()
-        journal = Journal(pool, health, {})
+        journal = Journal(pool, health, windows_of(settings))
         writer = asyncio.create_task(journal.run())
         intake = Intake(pool, Ingest(settings, pool, journal, health), health, name, source)
         passes = Passes(pool, name)
@@ -56,7 +56,7 @@ async def backfill(
                 client = rest.Client(http, source.rest_url, rate, burst=max(2 * rate, 1.0))
                 result = await _read(client, intake, passes, span, progress)
             # Without a daemon nobody else would: 'callkpi report' shows these calls at once.
-            await Projector(pool, settings, health).drain()
+            await rebuilding.drained(pool, Projector(pool, settings, health).drain)
             return result
         except rest.PortalError as error:
             raise Failed(f"{name}: {error}; start the same command again to go on") from None

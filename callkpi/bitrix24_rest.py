@@ -212,7 +212,7 @@ class Client:
             return _Trouble("network", f"the portal can't be reached: {type(error).__name__}")
         try:
             answer = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             answer = {}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from callkpi import config, live
+from callkpi import config, hearing, live
 from callkpi.kpi import Figures
 from callkpi.names import Names
 
@@ -19,6 +19,8 @@ WORKING_DAY = timedelta(hours=8)
 _FAR_BELOW = 7 / 8
 #: Seconds that the projector may be behind while the board still calls its figures those of now.
 PROJECTOR_LAG_SECONDS = 30.0
+#: … and that a delivery may wait on disk: a database that answers may take nothing new, read-only or full as it is.
+SPOOLED_SECONDS = 10.0
 
 
 class Level(StrEnum):
@@ -42,8 +44,9 @@ class Reading:
     windows: Mapping[tuple[str, str], Mapping[str, Figures]]
     company: Figures  #: whole calls of the day so far
     handled_last_week: int | None  #: handled by this time of the same weekday last week; None without calls then
-    last_received: datetime | None  #: when any source of the tenant last spoke
+    sources: Sequence[Any]  #: how each source of the tenant is, of the query ``sources_now``
     lag_seconds: float  #: age of the oldest event that is not computed yet
+    spooled_since: datetime | None = None  #: when the oldest delivery came that waits on disk for the database
 
 
 def state(reading: Reading, tenant: str, settings: config.Settings, names: Names) -> dict[str, Any]:
@@ -57,13 +60,15 @@ def state(reading: Reading, tenant: str, settings: config.Settings, names: Names
     day = {queue: figures for (_, queue, window), figures in live.windows(reading, label).items() if window == "day"}
     queues = {queue: value for (owner, queue), value in now.queues.items() if owner == tenant}
     is_open = config.is_open(own, at)
-    silent = is_open and _silent(reading, own.targets)
+    unheard = _unheard(reading, tenant, settings, is_open=is_open)
+    silent = bool(unheard)
     rows = [
         {"queue": queue, **_row(queues[queue], day.get(queue, Figures()), own, silent)}
         for queue in _order(queues, own, names, tenant)
         if _is_shown(queue, queues[queue], day.get(queue), {label(tenant, known) for known in own.queues})
     ]
     whole = _together(queues.values(), now.people[tenant])
+    last = max((row["last_received_at"] for row in reading.sources if row["last_received_at"]), default=None)
     longest = max(queues, key=lambda queue: queues[queue].longest_wait, default="")
     return {
         "tenant": tenant,
@@ -71,9 +76,18 @@ def state(reading: Reading, tenant: str, settings: config.Settings, names: Names
         "at_unix_seconds": at.timestamp(),
         "utc_offset_seconds": _offset(own, at),
         "open": is_open,
-        "stale": "projector" if reading.lag_seconds > PROJECTOR_LAG_SECONDS else "",
+        "stale": _stale(reading),
         "silent": silent,
-        "silent_seconds": None if reading.last_received is None else (at - reading.last_received).total_seconds(),
+        "silent_seconds": None if last is None else (at - last).total_seconds(),
+        "unheard": [
+            {
+                "source": each.source,
+                "trouble": each.trouble,
+                "reason": each.reason,
+                "unheard_seconds": None if each.since is None else max((at - each.since).total_seconds(), 0.0),
+            }
+            for each in unheard
+        ],
         "targets": {"service_level": own.targets.service_level, "missed_share": own.targets.missed_share},
         "company": {
             **_row(whole, reading.company, own, silent),
@@ -90,15 +104,25 @@ def same_time_last_week(tenant: config.Tenant, at: datetime) -> tuple[datetime, 
     return local.replace(hour=0, minute=0).astimezone(UTC), local.astimezone(UTC)
 
 
+def _stale(reading: Reading) -> str:
+    """What keeps the figures from being those of now."""
+    spooled = reading.spooled_since
+    if spooled is not None and (reading.at - spooled).total_seconds() > SPOOLED_SECONDS:
+        return "spool"
+    return "projector" if reading.lag_seconds > PROJECTOR_LAG_SECONDS else ""
+
+
 def _offset(tenant: config.Tenant, at: datetime) -> int:
     offset = at.astimezone(tenant.zone).utcoffset()
     return round(offset.total_seconds()) if offset is not None else 0
 
 
-def _silent(reading: Reading, targets: config.Targets) -> bool:
-    """Whether no source has spoken for so long that quiet figures are no good news."""
-    last = reading.last_received
-    return last is None or reading.at - last > timedelta(minutes=targets.silent_minutes)
+def _unheard(reading: Reading, tenant: str, settings: config.Settings, *, is_open: bool) -> list[hearing.Unheard]:
+    """Sources of which nothing is known now: while there is one, quiet figures are no good news."""
+    sources = {name: source for name, source in settings.sources.items() if source.tenant == tenant}
+    if not sources and is_open:
+        return [hearing.Unheard("", hearing.Trouble.NEVER_SPOKE)]
+    return hearing.unheard(sources, settings.tenants, reading.sources, reading.at)
 
 
 # -- queues -----------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,7 +61,6 @@ def _parser() -> argparse.ArgumentParser:
     child = commands.add_parser("_child")
     child.add_argument("role")
     child.add_argument("lifeline", type=int)
-    _takes_config(child)
     child.set_defaults(run=_child)
     return parser
 
@@ -271,14 +271,13 @@ def _serve(arguments: argparse.Namespace) -> None:
     log.configure(settings)
 
     def ready() -> None:
-        print(
-            f"callkpi listens on http://{settings.server.listen}  (board: /board, metrics: /metrics, ready: /readyz)",
-            flush=True,
-        )
+        told = f"callkpi listens on http://{settings.server.listen}  (board: /board, metrics: /metrics, ready: /readyz)"
         if not settings.sources:
-            print("No source is configured yet: 'callkpi example-config > callkpi.toml' shows how.", flush=True)
+            told += "\nNo source is configured yet: 'callkpi example-config > callkpi.toml' shows how."
+        with contextlib.suppress(OSError):  # A disk that is full of logs does not end the daemon.
+            print(told, flush=True)
 
-    _run(daemon.serve(settings, _file(arguments), ready))
+    _run(daemon.serve(settings, ready))
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -293,7 +292,7 @@ def _child(arguments: argparse.Namespace) -> None:
     from callkpi import daemon
 
     with asyncio.Runner(loop_factory=daemon.new_event_loop) as runner:
-        runner.run(daemon.child(arguments.role, config.load(arguments.config), arguments.lifeline))
+        runner.run(daemon.child(arguments.role, daemon.settings_of_parent(), arguments.lifeline))
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -302,7 +301,7 @@ def _report(arguments: argparse.Namespace) -> None:
         return
     from callkpi import terminal
 
-    settings, window = config.load(arguments.config), (arguments.begin, arguments.end)
+    settings, window = _configured(arguments), (arguments.begin, arguments.end)
     if terminal.is_plain(arguments.by, arguments.period, arguments.only, arguments.compare):
         _run(terminal.report(settings, arguments.tenant, window, arguments.by, as_json=arguments.json))
         return
@@ -314,7 +313,7 @@ def _roster(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
     window = (arguments.first, arguments.last)
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     try:
         text = arguments.file.read_text("utf-8")
     except OSError as error:
@@ -329,7 +328,7 @@ def _send_report(arguments: argparse.Namespace) -> None:
     from callkpi.delivery import by_hand
     from callkpi.reporting.periods import BadPeriod
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     log.configure(settings, role="courier-command")
     tenant = _one_tenant(settings, arguments.tenant)
 
@@ -357,7 +356,7 @@ def _summary(arguments: argparse.Namespace) -> None:
     asked = command.Asked(
         arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
     )
-    body = _run(command.summary(config.load(arguments.config), asked))
+    body = _run(command.summary(_configured(arguments), asked))
     if arguments.output is None:
         print(body.decode("utf-8-sig"), end="")
         return
@@ -370,7 +369,7 @@ def _summary(arguments: argparse.Namespace) -> None:
 def _missed(arguments: argparse.Namespace) -> None:
     from callkpi import terminal
 
-    _run(terminal.missed(config.load(arguments.config), arguments.tenant, as_json=arguments.json))
+    _run(terminal.missed(_configured(arguments), arguments.tenant, as_json=arguments.json))
 
 
 def _audit(arguments: argparse.Namespace) -> None:
@@ -378,7 +377,7 @@ def _audit(arguments: argparse.Namespace) -> None:
 
     if not 1 <= arguments.limit <= 1_000_000:
         raise UsageError(f"--limit: {arguments.limit} must be 1 to 1000000")
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     wanted = terminal.AuditQuery(
         (arguments.begin, arguments.end), arguments.who, arguments.action, arguments.limit, as_json=arguments.json
     )
@@ -401,8 +400,23 @@ def _check(arguments: argparse.Namespace) -> None:
             f'pipeline "{source.funnel.pipeline}"; its webhook needs the rights telephony and crm.'
         )
     print(f"Listens on {settings.server.listen}; database: {'given' if settings.database.url else settings.data_dir}.")
-    for doubt in config.doubled(settings):
+    for doubt in [*config.doubled(settings), *_missing_folders(settings)]:
         print(f"Note: {doubt}", file=sys.stderr)
+    for warning in config.warnings(settings):
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+def _missing_folders(settings: config.Settings) -> Iterator[str]:
+    """Places that callkpi writes files to and never makes: it could do so behind a mount that is missing."""
+    if settings.retention.archive_dir and not Path(settings.retention.archive_dir).is_dir():
+        yield f"retention.archive_dir: {settings.retention.archive_dir} is not there; make it, or mount what it lies on"
+    for tenant, own in settings.tenants.items():
+        for name, report in own.reports.items():
+            for to in report.to:
+                way, _, place = to.partition(":")
+                if way == "folder" and not Path(place).is_dir():
+                    where = f"tenants.{tenant}.reports.{name}.to"
+                    yield f"{where}: {place} is not there; make it, or mount what it lies on"
 
 
 def _example(_arguments: argparse.Namespace) -> None:
@@ -465,15 +479,18 @@ def _positive(text: str, what: str = "--speed", other: str = ", or max") -> floa
 def _rejected(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance
 
-    understood, left = _run(maintenance.replay_rejected(config.load(arguments.config), _progress("replayed")))
+    understood, left, tried = _run(maintenance.replay_rejected(_configured(arguments), _progress("replayed")))
     print(f"\n{understood} payloads understood now, {left} still not.", file=sys.stderr)
+    if tried:
+        print(f"{tried} calls and agents that were set aside are tried again; callkpi doctor says how it went.",
+              file=sys.stderr)  # fmt: skip
 
 
 def _backfill(arguments: argparse.Namespace) -> None:
     from callkpi import backfill, log
     from callkpi.web.api import BadQuery, moment
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     log.configure(settings, role="backfill")
     if arguments.file is not None:
         _load_history(settings, arguments)
@@ -512,7 +529,7 @@ def _crm_funnel(arguments: argparse.Namespace) -> None:
     from callkpi import log
     from callkpi.crm import preview
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     log.configure(settings, role="crm-funnel")
     for line in _run(preview.preview(settings, arguments.source)):
         print(line)
@@ -521,7 +538,7 @@ def _crm_funnel(arguments: argparse.Namespace) -> None:
 def _erase(arguments: argparse.Namespace) -> None:
     from callkpi import log, maintenance, privacy
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     log.configure(settings, role="erase")
     tenant = _one_tenant(settings, arguments.tenant)
     try:
@@ -553,14 +570,14 @@ def _migrate(arguments: argparse.Namespace) -> None:
 def _rebuild(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance
 
-    calls = _run(maintenance.rebuild(config.load(arguments.config), _progress("projected")))
+    calls = _run(maintenance.rebuild(_configured(arguments), _progress("projected")))
     print(f"\nRebuilt {calls} calls from the journal.", file=sys.stderr)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
     from callkpi import maintenance
 
-    settings = config.load(arguments.config)
+    settings = _configured(arguments)
     findings = _run(maintenance.doctor(settings, _progress("checked")))
     print("", file=sys.stderr)
     for finding in [*_run(maintenance.notes(settings)), *findings]:
@@ -581,6 +598,19 @@ def _run(work: Any) -> Any:
         _fail(str(error))
 
 
+def _configured(arguments: argparse.Namespace) -> config.Settings:
+    """The settings of a command that reads or mends a store, which must be there: nothing is said of an empty one."""
+    from callkpi import embedded
+
+    settings = config.load(arguments.config)
+    if not config.is_given(arguments.config) and not embedded.exists(settings.data_dir):
+        raise UsageError(
+            "no configuration file was found: name it with --config FILE or CALLKPI_CONFIG, or go where callkpi.toml "
+            f"is; there is no database in {settings.data_dir} either"
+        )
+    return settings
+
+
 def _one_tenant(settings: config.Settings, name: str) -> str:
     from callkpi import daemon, terminal
 
@@ -588,10 +618,6 @@ def _one_tenant(settings: config.Settings, name: str) -> str:
         return terminal.one_tenant(settings, name)
     except daemon.Failed as error:
         _fail(str(error))
-
-
-def _file(arguments: argparse.Namespace) -> Path | None:
-    return arguments.config.absolute() if arguments.config else None
 
 
 def _progress(verb: str) -> Callable[[int, int], None]:

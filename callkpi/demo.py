@@ -11,10 +11,11 @@ import contextlib
 import os
 import secrets
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from callkpi import config, daemon, embedded, log, simulator
+from callkpi.config.words import is_zone
 
 _CONFIG = """# Written by 'callkpi demo' at each start.
 [server]
@@ -83,11 +84,8 @@ async def run(speed: float, seed: int) -> None:
         tokens = {"pbx": token}
         simulating.append(asyncio.create_task(simulator.run(shift, url, tokens, 1.0, stop)))
 
-    for name in [name for name in os.environ if name.startswith("CALLKPI_")]:
-        # The children read the file that was just written; the newcomer's own settings are not for the demo.
-        del os.environ[name]
     try:
-        await daemon.serve(settings, path, ready)
+        await daemon.serve(settings, ready)
     finally:
         stop.set()
         for task in simulating:
@@ -120,7 +118,14 @@ def _prepare(directory: Path, listen: str, token: str) -> Path:
 
 
 def _zone() -> str:
-    """This machine's zone where it has a name, so that 'today' is the newcomer's day."""
+    """The newcomer's zone, so that 'today' is his day: that of TZ, else this machine's where it has a name."""
+    if told := os.environ.get("TZ", "").removeprefix(":"):
+        name = told.split("zoneinfo/")[-1]
+        if is_zone(name):
+            return name
+        # Hours from UTC, as POSIX writes them; the names of such zones count them the other way round.
+        hours = (datetime.now().astimezone().utcoffset() or timedelta()) / timedelta(hours=1)
+        return f"Etc/GMT{-hours:+.0f}" if hours and hours == int(hours) else "UTC"
     with contextlib.suppress(OSError):
         target = os.readlink("/etc/localtime")
         if "zoneinfo/" in target:

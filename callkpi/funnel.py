@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from callkpi import config
+from callkpi import config, plausible
 from callkpi.model import (
+    LONGEST_MS,
     MISSED_OUTCOMES,
     UNHEARD,
+    UNREADABLE,
     Call,
     CallEvent,
     Direction,
@@ -36,8 +39,11 @@ class Thresholds:
     """What the fold needs to know of one tenant."""
 
     tenant: config.Tenant
+    knows_times: bool = True  #: whether the call's times can be believed
 
     def short_abandon_ms(self, queue: str) -> int:
+        if not self.knows_times:
+            return 0
         setting = self.tenant.queues.get(queue)
         own = setting.short_abandon_seconds if setting else None
         return round(1000 * (self.tenant.short_abandon_seconds if own is None else own))
@@ -50,6 +56,10 @@ class Thresholds:
     @property
     def talked_ms(self) -> int:
         return round(1000 * self.tenant.talked_seconds)
+
+    @property
+    def bounds(self) -> plausible.Bounds:
+        return plausible.Bounds.of(self.tenant)
 
     @property
     def expire_after(self) -> timedelta:
@@ -349,12 +359,44 @@ def in_order(events: Iterable[CallEvent]) -> list[CallEvent]:
     return list(result.values())
 
 
-def fold(call_id: str, events: Sequence[CallEvent], limits: Thresholds, now: datetime) -> Call:
+_DURATIONS = ("wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms")
+
+
+def _readable(event: CallEvent) -> CallEvent:
+    """*event* without durations that are none: they cost the field, and the call a flag, not the call."""
+    wrong = [name for name in _DURATIONS if (value := getattr(event, name)) is not None and not _is_duration(value)]
+    if not wrong:
+        return event
+    without: dict[str, Any] = dict.fromkeys(wrong)
+    return replace(event, doubts=(*event.doubts, UNREADABLE), **without)
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= LONGEST_MS
+
+
+def fold(
+    call_id: str,
+    events: Sequence[CallEvent],
+    limits: Thresholds,
+    now: datetime,
+    told: Sequence[CallEvent] | None = None,
+) -> Call:
     """The call that *events* tell of, at *now* (which only decides whether it is expired).
 
-    *events* must be canonical (no SIGNAL) and not empty. The order and repetitions don't matter.
+    *events* must be canonical (no SIGNAL) and not empty. The order and repetitions don't matter. *told* is what the
+    source itself told, where *events* are made of that.
     """
-    ordered = in_order(events)
+    bounds, heard = limits.bounds, told or events
+    possible = plausible.within(events, heard, bounds)
+    ordered = [_readable(event) for event in in_order(possible)]
+    together = plausible.gathered(ordered, bounds)
+    is_moved = possible is not events or together is not ordered or any(event.told_at for event in heard)
+    call = _folded(call_id, together, replace(limits, knows_times=not is_moved), now)
+    return plausible.without_times(call) if is_moved or plausible.is_doubted(call, bounds) else call
+
+
+def _folded(call_id: str, ordered: Sequence[CallEvent], limits: Thresholds, now: datetime) -> Call:
     state = _Fold()
     for event in ordered:
         state.apply(event)
@@ -398,7 +440,8 @@ def fold(call_id: str, events: Sequence[CallEvent], limits: Thresholds, now: dat
 
 def _flags(state: _Fold, events: Sequence[CallEvent]) -> tuple[str, ...]:
     conflicting = ("conflicting_end",) if len(state.ends_seen) > 1 else ()
-    return (*conflicting, UNHEARD) if any(event.code == UNHEARD for event in events) else conflicting
+    unheard = (UNHEARD,) if any(event.code == UNHEARD for event in events) else ()
+    return (*conflicting, *unheard, *sorted({doubt for event in events for doubt in event.doubts}))
 
 
 def _settle(state: _Fold, ended_at: datetime) -> None:

@@ -22,6 +22,8 @@ LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 FLUSH_SECONDS = 1.0
 
 Label = tuple[str, str, str]
+#: Background work by its name, and whose it is (a source, or '').
+Work = tuple[str, str]
 
 
 class Health:
@@ -32,6 +34,8 @@ class Health:
         self._sums: dict[Label, float] = defaultdict(float)
         self._buckets: dict[Label, Counter[int]] = defaultdict(Counter)
         self._sources: dict[str, tuple[datetime | None, datetime]] = {}
+        self._failing: dict[Work, str] = {}
+        self._mended: set[Work] = set()
 
     def count(self, metric: str, amount: int = 1, *, source: str = "", label: str = "") -> None:
         if amount:
@@ -52,6 +56,17 @@ class Health:
             received_at = max(received_at, known[1])
         self._sources[source] = (event_at, received_at)
 
+    def failing(self, work: Work, error: str) -> None:
+        """A round of background work failed: *error* is a word. It is told until it :meth:`works`."""
+        self.count("work_failures", label=work[0])
+        self._mended.discard(work)
+        self._failing[work] = error
+
+    def works(self, work: Work) -> None:
+        """Work that was failing goes on."""
+        if self._failing.pop(work, None) is not None:
+            self._mended.add(work)
+
     async def flush(self, pool: asyncpg.Pool) -> None:
         """Add to the store what was counted since the last time. What can't be written waits for the next flush."""
         values, self._values = self._values, Counter()
@@ -67,6 +82,7 @@ class Health:
                 self._buckets[key].update(buckets[key])
             raise
         await self._flush_sources(pool)
+        await self._flush_work(pool)
 
     async def _flush_sources(self, pool: asyncpg.Pool) -> None:
         if sources := self._sources:
@@ -80,6 +96,17 @@ class Health:
                     self.heard(name, *sources[name])
                 raise
 
+    async def _flush_work(self, pool: asyncpg.Pool) -> None:
+        """What fails is told again with each flush: what nobody tells any more belongs to a process that is gone."""
+        if failing := sorted(self._failing):
+            columns = [[name for name, _ in failing], [subject for _, subject in failing]]
+            errors = [self._failing[work] for work in failing]
+            await pool.execute(store.query("work_failures", "tell"), *columns, errors)
+        if mended := sorted(self._mended):
+            columns = [[name for name, _ in mended], [subject for _, subject in mended]]
+            await pool.execute(store.query("work_failures", "forget"), *columns)
+            self._mended.difference_update(mended)
+
     async def run(self, pool: asyncpg.Pool) -> None:
         """Flush until cancelled, and once more then."""
         try:
@@ -87,8 +114,11 @@ class Health:
                 await asyncio.sleep(FLUSH_SECONDS)
                 try:
                     await self.flush(pool)
-                except store.FAILURES as error:
+                except store.UNAVAILABLE as error:
                     log.warning("health.not_flushed", error=type(error).__name__)
+                except Exception:
+                    # A loop that ended here would take all counts of this process with it.
+                    log.exception("health.failed")
         finally:
             with contextlib.suppress(Exception):
                 await self.flush(pool)

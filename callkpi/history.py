@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
 
-from callkpi import config, store
+from callkpi import config, rebuilding, store
 from callkpi.daemon import Failed
 from callkpi.health import Health
 from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, windows_of
 from callkpi.maintenance import database
 from callkpi.projector import Projector
 from callkpi.sources import asterisk_cdr, asterisk_cel
@@ -49,9 +49,9 @@ async def load(settings: config.Settings, name: str, path: Path, progress: Progr
         rows = asterisk_cel.tied(list(read(path)))
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise Failed(f"{path}: can't be read: {error}") from None
-    async with database(settings, role="backfill") as pool:
+    async with database(settings, role="backfill", makes=True) as pool:
         health = Health()
-        journal = Journal(pool, health, {})
+        journal = Journal(pool, health, windows_of(settings))
         writer = asyncio.create_task(journal.run())
         ingest = Ingest(settings, pool, journal, health)
         result = Result()
@@ -61,7 +61,7 @@ async def load(settings: config.Settings, name: str, path: Path, progress: Progr
                 told = await ingest.take_fetched(name, some, datetime.now(UTC), is_voice=False, counted=False)
                 result = Result(begin + len(some), result.events + told.events, result.rejected + told.rejected)
                 progress(result.rows, len(rows))
-            await Projector(pool, settings, health).drain()
+            await rebuilding.drained(pool, Projector(pool, settings, health).drain)
             return result
         except (*store.FAILURES, JournalUnavailable) as error:
             told_away = f"the database went away ({type(error).__name__}); start the same command again"

@@ -12,7 +12,7 @@ from typing import Any
 
 from callkpi import config
 
-#: Works until it is cancelled; what it raises ends the daemon.
+#: Works until it is cancelled; what it raises ends its process, which the parent starts again.
 Run = Callable[[config.Settings, str], Coroutine[Any, Any, None]]
 
 
@@ -62,3 +62,6 @@ JOBS = (
     Job("courier", lambda settings: settings.sends_reports, _courier),
     Job("janitor", lambda settings: settings.retention.ends, _janitor),
 )
+
+#: Everything that the daemon starts, and starts again when it dies.
+PROCESSES = ("web", "postgres", *(job.role for job in JOBS))

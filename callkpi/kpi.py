@@ -45,6 +45,11 @@ MEASURES = (
 )  # fmt: skip
 
 
+#: In the facts of a call whose times can't be believed, and in no sum: it is counted for Prometheus, and waits of
+#: nobody knows how long are none.
+DOUBTED = "implausible_time"
+
+
 class Grain(StrEnum):
     CALL = "call"
     ENTRY = "entry"
@@ -129,6 +134,7 @@ def _call_fact(call: Call, limits: Thresholds) -> Fact:
         over = call.outcome not in (Outcome.OPEN, Outcome.EXPIRED)
         measures.update(made=1, reached=int(answered), not_reached=int(over and not answered))
     measures.update(_stages(call, limits))
+    measures[DOUBTED] = int(not call.has_times)
     queue = call.entries[0].queue if call.entries else ""
     _count_wait(measures, call.wait_ms, call.outcome, limits, queue, answered=answered)
     if not call.is_open:
@@ -142,6 +148,7 @@ def _entry_fact(call: Call, entry: Entry, legs: Sequence[Leg], limits: Threshold
     measures = {"contacts": 1, "queued": 1, "rung": int(entry.rung or entry.answered)}
     offered = call.direction is Direction.INBOUND and outcome is not Outcome.AFTER_HOURS
     _count_ends(measures, call, outcome, offered=offered, answered=entry.answered)
+    measures[DOUBTED] = int(not call.has_times)
     _count_wait(measures, entry.wait_ms, outcome, limits, entry.queue, answered=entry.answered)
     handled = [leg for leg in legs if leg.end is LegEnd.ANSWERED]
     measures["talked"] = int(entry.answered and _sum(leg.talk_ms for leg in handled) >= limits.talked_ms)
@@ -266,7 +273,7 @@ def waits(told: Iterable[Fact]) -> dict[tuple[datetime, str], int | None]:
     found: dict[tuple[datetime, str], int | None] = {}
     for fact in by_grain[Grain.ENTRY] or by_grain[Grain.CALL]:
         measures, place = fact.measures, (fact.key.at, fact.key.queue)
-        if not measures.get("offered"):
+        if not measures.get("offered") or measures.get(DOUBTED):
             continue
         if measures.get("waits"):
             known = found.get(place, 0)
@@ -399,6 +406,8 @@ def _series_of(fact: Fact) -> Iterator[tuple[Series, int, int | None]]:
     if key.outcome not in _WITHOUT_END:
         yield Series("company_ended" if whole else "ended", *place, key.outcome), 1, None
     if whole:
+        if DOUBTED in measures:
+            yield Series("implausible_time"), 1, None
         return
     if "handled" in measures:
         yield Series("handled", *place), 1, None

@@ -126,6 +126,7 @@ def known_queues(reading: Reading, settings: config.Settings) -> set[Place]:
 def _count_call(queues: dict[Place, Queue], call: Call, at: datetime, settings: config.Settings, label: Label) -> None:
     for queue, since in _waits(call):
         place, age = queues[call.tenant, label(call.tenant, queue)], max((at - since).total_seconds(), 0.0)
+        age = age if call.has_times else 0.0  # He waits, and nobody knows since when.
         limit = Thresholds(settings.tenants.get(call.tenant, config.Tenant())).service_level_ms(queue) / 1000
         place.waits.append(age)
         place.over_target += age > limit

@@ -8,21 +8,32 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
-from callkpi import audit, config, embedded, kpi, migrations, privacy, same_call_check, store, timekeeping
+from callkpi import (
+    audit,
+    config,
+    embedded,
+    isolation,
+    kpi,
+    migrations,
+    privacy,
+    rebuilding,
+    same_call_check,
+    store,
+    timekeeping,
+)
 from callkpi.daemon import Failed, prepare
 from callkpi.funnel import Thresholds, fold
 from callkpi.health import Health
 from callkpi.ingest import Ingest, UnknownSource
-from callkpi.journal import Journal
-from callkpi.model import Kind, StreamKey
+from callkpi.journal import Journal, windows_of
+from callkpi.model import StreamKey
 from callkpi.phone import mask
-from callkpi.projector import Projector, asks_about, members_at, restarts_after
+from callkpi.projector import Projector, asks_about, interpreted, members_at, restarts_after
 from callkpi.reporting import days
-from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 
 Progress = Callable[[int, int], None]
@@ -31,8 +42,16 @@ _SETTLE_TRIES = 30
 
 
 @asynccontextmanager
-async def database(settings: config.Settings, *, role: str = "command") -> AsyncIterator[asyncpg.Pool]:
-    """The store of these settings; the embedded server is started for the command if no daemon runs it."""
+async def database(
+    settings: config.Settings, *, role: str = "command", makes: bool = False
+) -> AsyncIterator[asyncpg.Pool]:
+    """The store of these settings; the embedded server is started for the command if no daemon runs it.
+
+    Only who *makes* one gets a new one: the figures of an empty database are wrong, and look like good news. Raises
+    Failed.
+    """
+    if not makes:
+        await _check_existence(settings)
     server = None
     if not settings.database.url:
         running = embedded.is_running(settings.data_dir / "postgres")
@@ -61,6 +80,27 @@ async def database(settings: config.Settings, *, role: str = "command") -> Async
             await asyncio.to_thread(server.stop)
 
 
+async def _check_existence(settings: config.Settings) -> None:
+    """Raises Failed where no database of callkpi is. One that doesn't answer may be one."""
+    if not settings.database.url:
+        if not embedded.exists(settings.data_dir):
+            raise Failed(
+                f"there is no database in {settings.data_dir} yet; 'callkpi serve' or 'callkpi migrate' makes it; if "
+                "it is elsewhere, set CALLKPI_DATA_DIR or database.url"
+            )
+        return
+    try:
+        connection = await store.connect(settings.database.url, role="command")
+    except (asyncpg.PostgresError, *store.UNAVAILABLE, ValueError):
+        return
+    try:
+        if not await migrations.applied(connection):
+            raise Failed("the database that is given has no tables of callkpi; check database.url, or make them with "
+                         "'callkpi migrate'")  # fmt: skip
+    finally:
+        await connection.close()
+
+
 def _went_away(error: Exception) -> str | None:
     """What the database did, in a word; None where it was something else."""
     if isinstance(error, ExceptionGroup):
@@ -75,15 +115,22 @@ async def migrate(settings: config.Settings) -> list[str]:
     if settings.database.url:
         try:
             return await migrations.apply(settings.database.url)
+        except migrations.NewerSchema as error:
+            raise Failed(str(error)) from None
         except (OSError, asyncpg.PostgresError, ValueError) as error:
             raise Failed(f"the database does not answer: {error}; check database.url") from None
-    async with database(settings):
+    async with database(settings, makes=True):
         return []
 
 
 async def rebuild(settings: config.Settings, progress: Progress) -> int:
-    """Forget what was computed and compute it again from the journal. Returns the number of calls."""
-    async with database(settings) as pool:
+    """Forget what was computed and compute it again from the journal. Returns the number of calls.
+
+    Raises Failed while anybody projects.
+    """
+    async with database(settings) as pool, pool.acquire() as lock:
+        if not await lock.fetchval(store.query("projection", "try_alone")):
+            raise Failed("a daemon, or another command, computes calls of this database; stop it first")
         await refold(pool, Projector(pool, settings, Health()), progress)
         return int(await pool.fetchval(store.query("reports", "count_calls")))
 
@@ -95,9 +142,11 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
     """
     await projector.drain()
     projector.counting = False
+    await pool.execute(store.query("projection", "rebuild_begins"))
     horizon = await _clear(pool)
     span = await pool.fetchrow(store.query("projector", "journal_span"))
     if span["first_at"] is None:
+        await pool.execute(store.query("projection", "rebuild_ends"))
         return
     month, done = max(_month(span["first_at"]), horizon), 0
     while month <= span["last_at"]:
@@ -108,6 +157,7 @@ async def refold(pool: asyncpg.Pool, projector: Projector, progress: Progress) -
             progress(done, 0)
         month = following
     await projector.drain()
+    await pool.execute(store.query("projection", "rebuild_ends"))
     projector.counting = True
 
 
@@ -139,11 +189,14 @@ def _month(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-async def replay_rejected(settings: config.Settings, progress: Progress) -> tuple[int, int]:
-    """Run rejected payloads through the sources again. Returns how many are understood now, and how many not."""
+async def replay_rejected(settings: config.Settings, progress: Progress) -> tuple[int, int, int]:
+    """Run rejected payloads through the sources again, and let the projector try what is set aside.
+
+    Returns how many payloads are understood now, how many are not, and how many streams are tried.
+    """
     async with database(settings) as pool:
         health = Health()
-        journal = Journal(pool, health, {})
+        journal = Journal(pool, health, windows_of(settings))
         writer = asyncio.create_task(journal.run())
         ingest = Ingest(settings, pool, journal, health)
         understood, left, last = 0, 0, 0
@@ -160,7 +213,7 @@ async def replay_rejected(settings: config.Settings, progress: Progress) -> tupl
         finally:
             writer.cancel()
             await health.flush(pool)
-        return understood, left
+        return understood, left, await isolation.retry_all(pool)
 
 
 async def _replay_one(ingest: Ingest, row: Any) -> bool:
@@ -189,7 +242,7 @@ async def doctor(settings: config.Settings, progress: Progress) -> list[str]:
     """Differences between rollups and calls, and between calls and the journal; none is how it must be."""
     async with database(settings, role="doctor") as pool:
         await _settled(pool)
-        return await check(pool, settings, progress)
+        return [*await rebuilding.doubts(pool), *await check(pool, settings, progress)]
 
 
 async def _settled(pool: asyncpg.Pool) -> None:
@@ -247,7 +300,12 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         findings += await days.check(connection, kept.get("calls"))
         if not unsettled:
             findings += await timekeeping.check(connection, settings, kept.get("journal"))
-        findings += await _check_calls(connection, settings, progress, kept.get("journal"), unsettled)
+        aside = await isolation.standing(connection)
+        findings += [
+            f"{item.name}: is set aside since {item.since:%Y-%m-%d %H:%M} UTC: {item.reason}" for item in aside
+        ]
+        unknown = _Unknown(unsettled, await isolation.calls_of(connection, [item.key for item in aside]))
+        findings += await _check_calls(connection, settings, progress, kept.get("journal"), unknown)
         findings += await same_call_check.check(connection, settings)
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
@@ -300,12 +358,19 @@ def _place(key: tuple[str, kpi.Key]) -> str:
     return " ".join(str(part) for part in (key[0], *key[1]) if part)
 
 
+class _Unknown(NamedTuple):
+    """Of whom nobody can say yet whether what is stored is right."""
+
+    times: Collection[tuple[str, str, str]]  #: calls and agents whose times wait to be computed
+    calls: Collection[tuple[str, str, str]]  #: calls of which something is set aside
+
+
 async def _check_calls(
     connection: asyncpg.Connection,
     settings: config.Settings,
     progress: Progress,
     horizon: datetime | None,
-    unsettled: Collection[tuple[str, str, str]],
+    unknown: _Unknown,
 ) -> list[str]:
     findings: list[str] = []
     last: tuple[str, str, str] = ("", "", "")
@@ -313,10 +378,10 @@ async def _check_calls(
     while rows := await connection.fetch(store.query("reports", "call_page"), *last, PAGE):
         for row in rows:
             last = (row["tenant"], row["source"], row["call_id"])
-            if horizon is not None and row["first_at"] < horizon:
+            if last in unknown.calls or (horizon is not None and row["first_at"] < horizon):
                 continue
             finding = await _check_call(connection, settings, row, now)
-            if not finding and last not in unsettled:
+            if not finding and last not in unknown.times:
                 finding = await timekeeping.check_legs(connection, last)
             findings += [finding] if finding else []
         done += len(rows)
@@ -340,18 +405,21 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
             [call_id],
             span["first_at"],
             span["last_at"],
+            None,
         )
         events += [store.event_from_row(record) for record in told]
     asked = asks_about(settings, StreamKey(*key), events)
     others = await members_at(connection, StreamKey(*key), asked)
     others += (await restarts_after(connection, settings, {StreamKey(*key): events})).values()
-    told_kinds = SOURCE_TYPES[source.kind].interpret(events, source, others)
-    canonical = [event for event in told_kinds if event.kind is not Kind.SIGNAL]
+    limits = Thresholds(tenant)
+    try:
+        canonical = interpreted(source, events, others)
+        folded = store.call_body(fold(row["call_id"], canonical, limits, now, events))
+    except Exception as error:
+        return f"call {row['source']}/{row['call_id']}: can't be read: {isolation.reason_of(error)}"
     stored = await same_call_check.side_body(connection, settings, key)
     if stored is None:
         stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
-    limits = Thresholds(tenant)
-    folded = store.call_body(fold(row["call_id"], canonical, limits, now))
     if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
     return ""

@@ -17,6 +17,13 @@ from typing import NamedTuple
 #: Code of an answer or an end that nobody heard: the connection was cut, and after it was seen that it had happened.
 UNHEARD = "unheard"
 
+#: Flag of a call whose times can't be; see callkpi.plausible. It enters no figure of time.
+IMPLAUSIBLE_TIME = "implausible_time"
+#: Flag of a call of which a source told something that can't be read: that is left out, the call counts.
+UNREADABLE = "unreadable_field"
+#: A hundred years: a duration beyond it is no duration, and leads out of the calendar.
+LONGEST_MS = 100 * 366 * 86_400_000
+
 #: Events that tell of an agent rather than of a call live in a stream of that agent.
 AGENT_STREAM = "agent:"
 #: What is of no single call: other calls read it where their reading depends on it.
@@ -188,6 +195,7 @@ class CallEvent:
     event_id: str
     received_at: datetime  #: when we got it, UTC
     timeless: bool = False  #: the payload had no time of its own: ``at`` is the clock of arrival
+    told_at: str = ""  #: the payload's own time, where none can be: ``at`` is the clock of arrival then
     untimed: bool = False  #: of an answer, a leaving or an end: that it was is known, when it was is not
     rank: int = 0  #: trust: of two facts that disagree the higher one wins
     direction: Direction | None = None
@@ -210,6 +218,7 @@ class CallEvent:
     state: str = ""
     reason: str = ""
     linked_to: str = ""  #: with LINKED: the other call id that is the same call
+    doubts: tuple[str, ...] = ()  #: flags that the call gets of it; said by ``interpret``, kept nowhere
     crm: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)  #: custom fields
     detail: Mapping[str, str] = field(default_factory=dict)  #: with SIGNAL: the source's own facts
@@ -321,6 +330,11 @@ class Call:
     fields: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()  #: doubts about the data, e.g. "conflicting_end"
     twins: tuple[Twin, ...] = ()  #: what other sources told of this call
+
+    @property
+    def has_times(self) -> bool:
+        """Whether its times can be believed."""
+        return IMPLAUSIBLE_TIME not in self.flags
 
     def agent_of(self, leg: Leg) -> str:
         """The key of the agent of one of its legs."""

@@ -27,7 +27,10 @@ _MOST_SHOWN = 100_000
 
 
 class Names:
-    """Display names: ids with equal names in the configuration are one."""
+    """Display names: ids with equal names in the configuration are one.
+
+    Of all tenants: a process makes one, and everything in it shares it.
+    """
 
     def __init__(self, settings: config.Settings) -> None:
         self._known: dict[tuple[str, str], Mapping[str, str]] = {}
@@ -46,19 +49,25 @@ class Names:
         self._shown: dict[tuple[str, str, str], str] = {}
         self._may_learn = bool(settings.portals)
         self._learn_at = 0.0
+        self._newest: int | None = None  #: the number of the name that was seen last, when twins were told apart
+        self._apart_at = float("-inf")
 
     async def refresh(self, db: asyncpg.Pool | asyncpg.Connection) -> None:
         """Read the portals' names again when those that we have are old; and which ids several sources use."""
         if self._may_learn and time.monotonic() >= self._learn_at:
             self.learn(await db.fetch(store.query("reconcile", "portal_names")))
             self._learn_at = time.monotonic() + FRESH_SECONDS
-        self.tell_apart(await db.fetch(store.query("agents", "twins")))
+            self._apart_at = float("-inf")  # whom a portal names is no twin
+        newest = await db.fetchval(store.query("agents", "newest_name"))
+        # Of two that are written at once the earlier number may be seen later: hence also from time to time.
+        if newest != self._newest or time.monotonic() >= self._apart_at:
+            self.tell_apart(await db.fetch(store.query("agents", "twins")))
+            self._newest, self._apart_at = newest, time.monotonic() + FRESH_SECONDS
 
     async def seen(self, db: asyncpg.Pool | asyncpg.Connection, tenant: str) -> dict[str, str]:
         """Every agent whom the store knows, also one who never had a call: key to shown name."""
         await self.refresh(db)
-        rows = await db.fetch(store.query("reports", "names"))
-        keys = [row["name"] for row in rows if (row["tenant"], row["kind"]) == (tenant, "agent")]
+        keys = [row["name"] for row in await db.fetch(store.query("reports", "names_of"), tenant, "agent")]
         return {key: self.show(tenant, "agent", key) for key in [*keys, *self.learnt(tenant, "agent")] if key}
 
     def learn(self, rows: Iterable[Mapping[str, str]]) -> None:
@@ -188,8 +197,13 @@ class Bounded:
     The order of first sight never changes, so a series that is once in ``other`` stays there and nothing drops.
     """
 
-    def __init__(self, names: Names, seen: Iterable[tuple[str, str, str]], limits: Mapping[str, int]) -> None:
-        self._names = names
+    def __init__(
+        self, names: Names, seen: Iterable[tuple[str, str, str]], limits: Mapping[str, int], max_places: int = 0
+    ) -> None:
+        """*max_places*: so many pairs of a queue and a line; each of both may be few and their pairs many."""
+        self._names, self._max_places = names, max_places
+        self._places: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._beyond: set[tuple[str, str, str]] = set()
         self._allowed: dict[tuple[str, str], set[str]] = defaultdict(set)
         self.overflow: dict[tuple[str, str], int] = defaultdict(int)
         for tenant, kind, name in seen:
@@ -205,3 +219,19 @@ class Bounded:
             return ""
         shown = self._names.show(tenant, kind, name)
         return shown if shown in self._allowed[tenant, kind] else OTHER
+
+    def place(self, tenant: str, queue: str, line: str) -> tuple[str, str, str]:
+        """Labels of a queue and a line: the pairs that were asked for first; of later ones the line is ``other``.
+
+        Without a line, or of another one, the queue alone is bound.
+        """
+        pairs, pair = self._places[tenant], (queue, line)
+        if line in ("", OTHER) or pair in pairs:
+            return tenant, queue, line
+        if len(pairs) < self._max_places:
+            pairs.add(pair)
+            return tenant, queue, line
+        if (tenant, *pair) not in self._beyond:
+            self._beyond.add((tenant, *pair))
+            self.overflow[tenant, "place"] += 1
+        return tenant, queue, OTHER

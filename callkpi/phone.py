@@ -25,6 +25,8 @@ HIDDEN = frozenset(
         "+266696687", "+7378742883", "+2562533", "+8656696", "+86282452253",
     }
 )  # fmt: skip
+#: What is longer is no number; its begin tells as much.
+_LONGEST = 255
 #: A number that is shorter is an extension or a short code; no guess is made of what it might be abroad.
 _SHORTEST_GUESS = 9
 
@@ -44,6 +46,7 @@ def normalise(raw: str, region: str = "") -> str:
     number of another country. SIP addresses, names beside a number and extensions behind it are left out. What is no
     number of any country (an extension, a SIP name) is returned as its digits, or as it is: equal strings still match.
     """
+    raw = raw[:_LONGEST]
     text = _number_in(raw)
     if is_hidden(text) or _MASKED.search(raw):
         return ""

@@ -11,13 +11,15 @@ laid over each other, layer by layer, so a person's time never exceeds the clock
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
-from functools import reduce
+from functools import lru_cache, reduce
+from operator import itemgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -192,6 +194,13 @@ class Line(NamedTuple):
     def end(self) -> int | None:
         return self.spans[-1].end
 
+    def until(self, limit: int) -> Line:
+        """What of it lies before a moment."""
+        if self.end is not None and self.end <= limit:
+            return self
+        cut = [span._replace(end=limit if span.end is None else min(span.end, limit)) for span in self.spans]
+        return self._replace(spans=tuple(span for span in cut if span.begin < limit))
+
     def with_wrap(self, wrap: int) -> tuple[OnPhone, ...]:
         """With the after-call work that the queue gives, where the call itself tells none."""
         last = self.spans[-1]
@@ -207,40 +216,98 @@ def quarter_of(
 
     *before* holds at its begin; *told* are the states of the quarter, in any order; *lines* may reach beyond it.
     """
-    end, held = begin + QUARTER_MS, dict(before)
-    steps: list[tuple[int, dict[str, Held]]] = [(begin, dict(held))]
+    end = begin + QUARTER_MS
+    by_queue: dict[str, list[Held]] = {queue: [held] for queue, held in before.items()}
     for state in sorted(told):
-        held[state.queue] = Held(state.at, state.state, state.reason, state.wrap)
-        steps.append((state.at, dict(held)))
-    starts = [at for at, _ in steps]
-    phones: list[OnPhone] = []
+        by_queue.setdefault(state.queue, []).append(Held(state.at, state.state, state.reason, state.wrap))
+    pieces = [piece for states in by_queue.values() for piece in _holding(states, end, lapse)]
     for line in lines:
-        by_queue = steps[max(bisect_right(starts, line.end or end) - 1, 0)][1]
-        phones += line.with_wrap(by_queue[line.queue].wrap if line.queue in by_queue else 0)
-    cuts = {begin, end, *starts}
-    cuts.update(until for _, known in steps for h in known.values() if begin < (until := lapse.until(h.at)) < end)
-    cuts.update(at for span in phones for at in (span.begin, span.end) if at is not None and begin < at < end)
-    ordered = sorted(cuts)
-    spans = []
-    for since, until in itertools.pairwise(ordered):
-        known = steps[bisect_right(starts, since) - 1][1]
-        valid = [h for h in known.values() if h.at <= since < lapse.until(h.at) and h.state != "offline"]
-        states = [span.state for span in phones if span.begin <= since and (span.end is None or span.end > since)]
-        states += [h.state for h in valid if h.state in PHONES]
-        base, reason = _most([("available" if h.state in PHONES else h.state, h.reason) for h in valid])
-        spans.append(Span(since - begin, until - begin, base, _first(states), reason))
-    kept = {q: h for q, h in sorted(held.items()) if h.state != "offline" and lapse.until(h.at) > end}
-    return joined(spans), kept
+        phones = line.with_wrap(_wrap_at(by_queue.get(line.queue, ()), line, before))
+        pieces += [Span(p.begin, end if p.end is None else p.end, "", p.state, "") for p in phones]
+    cut = (piece._replace(begin=max(piece.begin, begin), end=min(piece.end, end)) for piece in pieces)
+    spans = [span._replace(begin=span.begin - begin, end=span.end - begin) for span in laid(cut)]
+    last = {queue: states[-1] for queue, states in sorted(by_queue.items())}
+    return spans, {q: h for q, h in last.items() if h.state != "offline" and lapse.until(h.at) > end}
 
 
-def _first(states: Iterable[str]) -> str:
-    return min(states, key=lambda state: _RANK.get(state, len(_RANK)), default="")
+def _holding(states: Sequence[Held], end: int, lapse: Lapse) -> Iterator[Span]:
+    """How long each of the states of one queue holds: until the next one, or until it lapses."""
+    for held, following in itertools.zip_longest(states, states[1:]):
+        if held.state != "offline":
+            until = min(end if following is None else following.at, lapse.until(held.at))
+            on_phone = held.state in PHONES
+            yield Span(
+                held.at, until, "available" if on_phone else held.state, held.state if on_phone else "", held.reason
+            )
 
 
-def _most(bases: Iterable[tuple[str, str]]) -> tuple[str, str]:
-    """The most present base with its reason; only a pause has one."""
-    base, reason = min(bases, key=lambda told: (_RANK.get(told[0], len(_RANK)), told[1]), default=("", ""))
-    return base, reason if base == "paused" else ""
+def _wrap_at(states: Sequence[Held], line: Line, before: Mapping[str, Held]) -> int:
+    """The after-call work that the leg's queue gave when the leg ended; *states* are those of that queue."""
+    if not states:
+        return 0
+    known = len(states) if line.end is None else bisect_right(states, line.end, key=lambda held: held.at)
+    if not known and line.queue not in before:
+        return 0
+    return states[max(known - 1, 0)].wrap
+
+
+class _Least:
+    """The least of keys that come and go, each as often as it likes."""
+
+    __slots__ = ("_counts", "_heap")
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[Any, ...], int] = {}
+        self._heap: list[tuple[Any, ...]] = []
+
+    def add(self, key: tuple[Any, ...]) -> None:
+        known = self._counts.get(key, 0)
+        if not known:
+            heapq.heappush(self._heap, key)
+        self._counts[key] = known + 1
+
+    def remove(self, key: tuple[Any, ...]) -> None:
+        self._counts[key] -= 1
+
+    def get(self) -> tuple[Any, ...] | None:
+        while self._heap and not self._counts[self._heap[0]]:
+            heapq.heappop(self._heap)
+        return self._heap[0] if self._heap else None
+
+
+def laid(pieces: Iterable[Span]) -> list[Span]:
+    """Spans that overlap as ones that don't: at each moment the most present base and the most present phone.
+
+    It is swept once from the begin to the end: a machine may have thousands of conversations in a quarter of an hour.
+    """
+    changes = []
+    for piece in pieces:
+        if piece.begin < piece.end:
+            keys = _base_key(piece.base, piece.reason), _phone_key(piece.phone)
+            changes += [(piece.begin, True, keys), (piece.end, False, keys)]
+    changes.sort(key=itemgetter(0))
+    bases, phones, result, since = _Least(), _Least(), list[Span](), 0
+    for at, comes, keys in changes:
+        if at > since:
+            base, phone = bases.get(), phones.get()
+            if base or phone:
+                reason = base[1] if base and base[2] == "paused" else ""
+                result.append(Span(since, at, base[2] if base else "", phone[1] if phone else "", reason))
+            since = at
+        for layer, key in zip((bases, phones), keys, strict=True):
+            if key:
+                (layer.add if comes else layer.remove)(key)
+    return joined(result)
+
+
+@lru_cache
+def _base_key(base: str, reason: str) -> tuple[int, str, str] | None:
+    return (_RANK.get(base, len(_RANK)), reason, base) if base else None
+
+
+@lru_cache
+def _phone_key(phone: str) -> tuple[int, str] | None:
+    return (_RANK.get(phone, len(_RANK)), phone) if phone else None
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
@@ -265,14 +332,7 @@ def together(layers: Sequence[Sequence[Span]]) -> list[Span]:
     """Several ids of one person in one quarter, laid over each other."""
     if len(layers) == 1:
         return list(layers[0])
-    spans = [span for layer in layers for span in layer]
-    cuts = sorted({at for span in spans for at in (span.begin, span.end)})
-    result = []
-    for since, until in itertools.pairwise(cuts):
-        now = [span for span in spans if span.begin <= since < span.end]
-        base, reason = _most([(span.base, span.reason) for span in now if span.base])
-        result.append(Span(since, until, base, _first(span.phone for span in now if span.phone), reason))
-    return joined(result)
+    return laid(span for layer in layers for span in layer)
 
 
 def sums(spans: Iterable[Span]) -> tuple[Counter[str], Counter[str]]:

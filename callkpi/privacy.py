@@ -132,8 +132,8 @@ class Forgotten:
             if self._is_fresh():
                 return
             try:
-                async with asyncio.timeout(READ_SECONDS):
-                    await self._read(pool)
+                async with store.within(pool, READ_SECONDS) as connection:
+                    await self._read(connection)
             except store.FAILURES:
                 if self._read_at is None:
                     raise
@@ -142,11 +142,11 @@ class Forgotten:
     def _is_fresh(self) -> bool:
         return self._read_at is not None and time.monotonic() - self._read_at < FRESH_SECONDS
 
-    async def _read(self, pool: asyncpg.Pool) -> None:
-        self._horizon = await pool.fetchval(store.query("retention", "journal_horizon"))
-        rows = await pool.fetch(store.query("privacy", "erased"))
+    async def _read(self, connection: asyncpg.Connection) -> None:
+        self._horizon = await connection.fetchval(store.query("retention", "journal_horizon"))
+        rows = await connection.fetch(store.query("privacy", "erased"))
         if rows and not self._key:
-            self._key = await pool.fetchval(store.query("privacy", "key"))
+            self._key = await connection.fetchval(store.query("privacy", "key"))
         self._numbers = {(row["tenant"], row["digest"]): (row["pseudonym"], row["erased_at"]) for row in rows}
 
     def admit(self, events: list[CallEvent]) -> list[CallEvent]:
@@ -320,7 +320,7 @@ async def _rewrite(
         await connection.execute(store.query("projector", "lock_customers"), *map(list, zip(*people, strict=True)))
         columns = _columns([_key(row) for row in rows])
         first, last = min(row["first_at"] for row in rows), max(row["last_at"] for row in rows)
-        told = await connection.fetch(store.query("projector", "events_of"), *columns, first, last)
+        told = await connection.fetch(store.query("projector", "events_of"), *columns, first, last, None)
         events = _changed(told, forms)
         if events:
             await connection.execute(

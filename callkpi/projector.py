@@ -4,7 +4,7 @@ One batch is one transaction. Locks are taken in one order everywhere: pending g
 hold), the days and the questions about members of queues, calls by key, tenants whose sources tell of the same calls
 by lock number, customers and agents by lock number, rollups, days and counters by key. So any number of projectors can
 work at the same time, and a crash at any point leaves the batch to be done again. Times of agents are computed beside
-it, see :mod:`callkpi.timekeeping`.
+it, see :mod:`callkpi.timekeeping`. A batch that fails for what is in it stops nobody else: :mod:`callkpi.isolation`.
 
 A call of a tenant without a rule is guarded by its key. With one (:mod:`callkpi.same_call`), the key guards what its
 own source tells, and the tenant's lock what calls that makes: rows of such calls are read and written under it alone.
@@ -16,7 +16,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,9 +25,23 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, kpi, same_call, store, timekeeping, unions, views, work
+from callkpi import (
+    bounds,
+    config,
+    database_errors,
+    isolation,
+    kpi,
+    rebuilding,
+    same_call,
+    store,
+    timekeeping,
+    unions,
+    views,
+    work,
+)
 from callkpi.funnel import Contact, FateOf, Settlement, Thresholds, fates, fold
 from callkpi.health import Health
+from callkpi.isolation import Attempt, Group, Unprojectable
 from callkpi.model import (
     AGENT_STREAM,
     MARK_STREAM,
@@ -55,11 +69,10 @@ SWEEP_SECONDS = 30.0
 SETTLE_SECONDS = 2.0
 #: A span that no event has yet, for a call that others name before it speaks itself.
 _NEVER = (datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
-_TRANSIENT = (
-    *store.UNAVAILABLE,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-)
+#: How often one batch is begun again because more calls belong to it, or a month or a day has to be made first.
+TURNS = 10
+#: Linked calls that are looked up at once.
+LINKS_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +136,14 @@ class _MoreCalls(Exception):
         self.keys = keys
 
 
+class _NoPartition(Exception):
+    """Calls begin in months that have no partition. It is made while the batch holds no lock; then it begins again."""
+
+    def __init__(self, starts: Sequence[datetime]) -> None:
+        super().__init__()
+        self.starts = starts
+
+
 class Projector:
     """Projects what the journal has and the calls have not."""
 
@@ -137,27 +158,41 @@ class Projector:
         self._uncommitted_names: set[tuple[str, str, str]] = set()
         self._horizon: datetime | None = None  #: calls that began before are sealed: their events may be gone
         self._behind = False  #: the last batch was full: more waits already
+        self._suspects = True  #: there may be suspects; at first nobody knows
+        self._most_suspects = BATCH_GROUPS
+        self._patience = isolation.Patience()
+        self._unpublished = False  #: views do not know all agents yet
         #: Off while calls that were counted before are computed again.
         self.counting = True
 
     async def run(self) -> None:
-        """Project and sweep until cancelled. A database that is away is waited for."""
+        """Project, sweep and keep times until cancelled. What fails is told and done again; it stops nothing else."""
         pause, next_sweep, next_settle = 0.0, 0.0, 0.0
         while True:
-            try:
-                if time.monotonic() >= next_sweep:
-                    await self.sweep()
-                    next_sweep = time.monotonic() + SWEEP_SECONDS
-                await self.project_batch()
-                if time.monotonic() >= next_settle:
-                    await timekeeping.settle(self._pool, self._settings, wait=False)
-                    next_settle = time.monotonic() + (5 if self._behind else 1) * SETTLE_SECONDS
+            if time.monotonic() >= next_sweep:
+                await self._goes_well("sweep", self.sweep())
+                next_sweep = time.monotonic() + SWEEP_SECONDS
+            if await self._goes_well("batch", self.project_batch()):
                 pause = 0.0 if self._behind else PAUSE_SECONDS
-            except _TRANSIENT as error:
+            else:
                 pause = min(max(2 * pause, 0.1), 5.0)
-                log.warning("projector.retries", error=type(error).__name__, in_seconds=pause)
-                self._health.count("projector_retries")
+            if time.monotonic() >= next_settle:
+                await self._goes_well("times", timekeeping.settle(self._pool, self._settings, wait=False))
+                next_settle = time.monotonic() + (5 if self._behind else 1) * SETTLE_SECONDS
             await asyncio.sleep(pause)
+
+    async def _goes_well(self, step: str, work: Awaitable[object]) -> bool:
+        """Do a step of :meth:`run`. False where it failed: it is done again later."""
+        try:
+            await work
+        except Exception as error:
+            unforeseen = None if database_errors.is_passing(error) else error
+            log.warning("projector.retries", step=step, error=isolation.reason_of(error), exc_info=unforeseen)
+            self._health.count("projector_retries")
+            self._health.failing(("projector", step), type(error).__name__)
+            return False
+        self._health.works(("projector", step))
+        return True
 
     async def drain(self) -> int:
         """Project until nothing waits. Returns how many groups that were.
@@ -167,6 +202,7 @@ class Projector:
         last = await self._pool.fetchval(store.query("projector", "last_pending"))
         total = 0
         while True:
+            self._suspects = True
             while groups := await self.project_batch():
                 total += groups
             # A batch of another projector looks like nothing to do, and is not there before it commits.
@@ -176,7 +212,10 @@ class Projector:
         return total
 
     async def sweep(self) -> None:
-        """Put calls whose end never came up for folding again, and forget old dedupe keys."""
+        """Put calls whose end never came up for folding again, and streams set aside whose next try has come.
+
+        Old dedupe keys and questions are forgotten.
+        """
         for name, tenant in self._settings.tenants.items():
             lapse = timedelta(hours=tenant.expire_after_hours)
             await self._pool.execute(store.query("projector", "lapsed"), name, lapse)
@@ -184,38 +223,123 @@ class Projector:
         window = timedelta(seconds=2 * max(windows, default=60.0))
         await self._pool.execute(store.query("journal", "forget_timeless"), window)
         await self._pool.execute(store.query("projector", "forget_questions"))
+        for retry in ("retry", "retry_times"):
+            await self._pool.execute(store.query("set_aside", retry), isolation.RETRIED_AT_ONCE)
+        self._suspects = await self._pool.fetchval(store.query("set_aside", "any_suspects"))
+        if self._unpublished:
+            await self._publish_names()
 
     async def project_batch(self) -> int:
-        """Project the oldest groups in one transaction. Returns how many; 0 when nothing waits."""
-        also: set[StreamKey] = set()
-        for _ in range(10):
-            try:
-                self._uncommitted_names = set()
-                async with self._pool.acquire() as connection, connection.transaction():
-                    groups = await self._batch(connection, also)
-                self._names |= self._uncommitted_names
-                if any(kind == "agent" for _, kind, _ in self._uncommitted_names):
-                    await self._publish_names()
-                return groups
-            except _MoreCalls as more:
-                also |= more.keys
-            except days.Unbegun as unbegun:
-                await days.begin(self._pool, self._settings, unbegun.tenants)
-        raise TimeoutError("calls kept being joined while they were projected")
+        """Project the oldest groups, and apart from them some that are suspected of what failed.
+
+        Returns how many groups were done; 0 when nothing waits.
+        """
+        groups = await self._project(Attempt(most_groups=BATCH_GROUPS))
+        if self._suspects:
+            groups += await self._project(Attempt(suspects=True, most_groups=self._most_suspects))
+        return groups
+
+    async def _project(self, attempt: Attempt) -> int:
+        """Do one batch in one transaction. Returns how many groups it took, projected or taken apart."""
+        try:
+            for _ in range(TURNS):
+                if await self._is_done(attempt):
+                    return len(attempt.groups)
+            raise TimeoutError("calls kept being joined while they were projected")
+        except Exception as error:
+            return await self._failed(attempt, error)
+
+    async def _is_done(self, attempt: Attempt) -> bool:
+        """Try a batch. False where something that it needs was looked up or made first: try again."""
+        try:
+            await self._try(attempt)
+            return True
+        except _MoreCalls as more:
+            attempt.also |= await self._linked(more.keys) - attempt.aside.keys()
+        except _NoPartition as missing:
+            await self._make_partitions(missing.starts)
+        except days.Unbegun as unbegun:
+            await days.begin(self._pool, self._settings, unbegun.tenants)
+        except Unprojectable as error:
+            if not attempt.blame(error.reasons):
+                raise
+        return False
+
+    async def _try(self, attempt: Attempt) -> None:
+        self._uncommitted_names = set()
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._batch(connection, attempt)
+        self._names |= self._uncommitted_names
+        self._tell_aside(attempt.aside)
+        if attempt.suspects:
+            self._suspects = bool(attempt.groups)
+            self._most_suspects = min(2 * attempt.most_groups, BATCH_GROUPS)
+        if any(kind == "agent" for _, kind, _ in self._uncommitted_names):
+            self._unpublished = True
+            await self._goes_well("names", self._publish_names())
+
+    async def _failed(self, attempt: Attempt, error: Exception) -> int:
+        """Take a batch apart that failed for what is in it; raise *error* where the database's state is to blame."""
+        passes = database_errors.is_passing(error) and not self._patience.is_lost(error, attempt)
+        if passes or not attempt.groups:
+            raise error
+        reason = isolation.reason_of(error)
+        # The first failure tells where it was; those that follow look for the stream.
+        told = None if attempt.suspects else error
+        log.warning("projector.batch_failed", groups=len(attempt.groups), error=reason, exc_info=told)
+        # A month that retention has dropped since would be the reason: look again.
+        self._months.clear()
+        aside = await isolation.take_apart(self._pool, attempt, reason)
+        self._tell_aside(dict.fromkeys(aside, reason))
+        self._suspects, self._most_suspects = True, max(1, len(attempt.groups) // 2)
+        return len(attempt.groups)
+
+    def _tell_aside(self, reasons: Mapping[StreamKey, str]) -> None:
+        for key, reason in reasons.items():
+            log.error("projector.set_aside", source=key.source, call_id=key.call_id[:100], reason=reason)
 
     async def _publish_names(self) -> None:
         """An agent is new: his id may be one that another source uses as well, which views have to tell apart."""
         async with self._pool.acquire() as connection:
             if await connection.fetch(store.query("agents", "twins")):
                 await views.publish_names(connection, self._settings)
+        self._unpublished = False
 
-    async def _batch(self, connection: asyncpg.Connection, also: set[StreamKey]) -> int:
+    async def _linked(self, keys: Iterable[StreamKey]) -> set[StreamKey]:
+        """These calls, and all that they lead to by links within their source."""
+        columns = _key_columns(sorted(keys))
+        rows = await self._pool.fetch(store.query("projector", "linked_to"), *columns, LINKS_AT_ONCE)
+        reached = {StreamKey(*row) for row in rows} | set(keys)
+        return {key for key in reached if key in keys or not self._is_foreign(key)}
+
+    def _is_foreign(self, key: StreamKey) -> bool:
+        rule = self._rules.get(key.tenant)
+        return rule is not None and same_call.is_foreign(key.call_id, key.source, rule)
+
+    async def _batch(self, connection: asyncpg.Connection, attempt: Attempt) -> None:
         begin = time.perf_counter()
-        groups = await connection.fetch(store.query("projector", "take_pending"), BATCH_GROUPS, BATCH_CALLS)
-        spans = _spans(groups)
-        self._behind = len(groups) >= BATCH_GROUPS or sum(len(group["call_ids"]) for group in groups) >= BATCH_CALLS
+        limits = (attempt.most_groups, BATCH_CALLS, attempt.suspects)
+        groups = await connection.fetch(store.query("projector", "take_pending"), *limits)
+        attempt.groups = [Group(group["id"], len(group["call_ids"])) for group in groups]
+        if not attempt.suspects:
+            full = sum(group.streams for group in attempt.groups) >= BATCH_CALLS
+            self._behind = full or len(groups) >= BATCH_GROUPS
         if not groups:
-            return 0
+            return
+        attempt.spans, attempt.counted = _spans(groups), any(group["counted"] for group in groups)
+        spans = await isolation.sift(connection, attempt, some_aside=groups[0]["some_aside"])
+        calls = await self._project_streams(connection, groups, spans, attempt.also)
+        self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
+        self._health.count("projector_calls", calls)
+
+    async def _project_streams(
+        self,
+        connection: asyncpg.Connection,
+        groups: Sequence[asyncpg.Record],
+        spans: Mapping[StreamKey, isolation.Span],
+        also: Iterable[StreamKey],
+    ) -> int:
+        """Bring everything up to date that the streams of a batch tell. Returns how many calls were folded."""
         agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
         worked = {key: span for key, span in spans.items() if key.source == work.SOURCE}
         marks = {key: span for key, span in spans.items() if key.call_id.startswith(MARK_STREAM)}
@@ -251,9 +375,7 @@ class Projector:
         await days.add(connection, known_days, (item.change for item in after))
         await self._add_counters(connection, after, agents, united)
         await self._put_agents(connection, after, agents)
-        self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
-        self._health.count("projector_calls", len(after))
-        return len(groups)
+        return len(after)
 
     # -- calls ---------------------------------------------------------------------------------------
     async def _fold_calls(
@@ -271,9 +393,14 @@ class Projector:
             others.setdefault(root, []).append(restart)
         now = datetime.now(UTC)
         result, keys = [], []
+        failed: dict[StreamKey, str] = {}
         for root, members in parts.items():
             told = told_of[root]
-            after = self._fold(root, told, now, others.get(root, ())) if told else None
+            try:
+                after = self._fold(root, told, now, others.get(root, ())) if told else None
+            except Exception as error:
+                failed |= dict.fromkeys(members, self._unreadable(root, error))
+                continue
             if after is None:
                 continue
             after.keys = tuple(members)
@@ -286,6 +413,8 @@ class Projector:
                 after.places = {key: at for key, at in starts.items() if at is not None}
             result.append(after)
             keys += [(key, root, after.call.started_at) for key in members]
+        if failed:
+            raise Unprojectable(failed)
         changed = [
             (key, root, at) for key, root, at in keys
             if (locked[key].root, locked[key].started_at) != (root.call_id, at if key == root else None)
@@ -413,20 +542,21 @@ class Projector:
     def _fold(
         self, root: StreamKey, events: Sequence[CallEvent], now: datetime, members: Sequence[CallEvent]
     ) -> _After | None:
-        """The call, or None where its events can't be read: that one waits for a fix, the others go on."""
+        """The call, or None where its events tell of none."""
         source = self._settings.sources.get(root.source)
         limits = self._limits.get(root.tenant) or Thresholds(config.Tenant())
-        try:
-            told = SOURCE_TYPES[source.kind].interpret(events, source, members) if source else events
-            canonical = [event for event in told if event.kind is not Kind.SIGNAL]
-            if not canonical:
-                return None
-            call = fold(root.call_id, canonical, limits, now)
-            return _After(call, kpi.facts(call, limits))
-        except Exception as error:
-            log.exception("projector.call_failed", source=root.source, call_id=root.call_id, error=str(error)[:200])
-            self._health.count("projector_failed_calls", source=root.source)
+        canonical = interpreted(source, events, members)
+        if not canonical:
             return None
+        call = fold(root.call_id, canonical, limits, now, events)
+        return _After(call, kpi.facts(call, limits))
+
+    def _unreadable(self, root: StreamKey, error: Exception) -> str:
+        """Why the events of a call can't be read: this one is set aside and waits for a fix, the others go on."""
+        reason = isolation.reason_of(error)
+        log.error("projector.call_failed", source=root.source, call_id=root.call_id, error=reason, exc_info=error)
+        self._health.count("projector_failed_calls", source=root.source)
+        return reason
 
     async def _lock(
         self, connection: asyncpg.Connection, spans: Mapping[StreamKey, tuple[datetime, datetime]]
@@ -459,10 +589,13 @@ class Projector:
         first = min(state.first_at for state in locked.values())
         last = max(state.last_at for state in locked.values())
         columns = _key_columns(sorted(locked))
-        rows = await connection.fetch(store.query("projector", "events_of"), *columns, first, last)
+        most = isolation.MOST_EVENTS_OF_A_CALL
+        rows = await connection.fetch(store.query("projector", "events_of"), *columns, first, last, most + 1)
         events: dict[StreamKey, list[CallEvent]] = defaultdict(list)
         for row in rows:
             events[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+        if excess := [key for key, told in events.items() if len(told) > most]:
+            raise Unprojectable(dict.fromkeys(excess, f"the call has more than {most} events"))
         return events
 
     async def _before(
@@ -502,16 +635,22 @@ class Projector:
             columns = _key_columns([old.key for old in gone])
             starts = [old.started_at for old in gone]
             await connection.execute(store.query("projector", "delete_calls"), *columns, min(starts), max(starts))
-        for item in after:
-            await self._ensure_partition(item.call.started_at)
+        months = {_month(item.call.started_at): item.call.started_at for item in after}
+        missing = []
+        for month in months.keys() - self._months:
+            if await connection.fetchval(store.query("journal", "has_partition"), "calls", months[month]):
+                self._months.add(month)
+            else:
+                missing.append(months[month])
+        if missing:
+            raise _NoPartition(missing)
         if after:
             await connection.execute(store.query("projector", "write_calls"), *_call_columns(after))
 
-    async def _ensure_partition(self, at: datetime) -> None:
-        """On a connection of its own: it is there for all, whatever becomes of this batch."""
-        if (at.year, at.month) not in self._months:
+    async def _make_partitions(self, starts: Iterable[datetime]) -> None:
+        for at in starts:
             await self._pool.execute(store.query("journal", "ensure_partition"), "calls", at)
-            self._months.add((at.year, at.month))
+            self._months.add(_month(at))
 
     # -- rollups and counters ------------------------------------------------------------------------
     async def _add_rollups(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
@@ -526,23 +665,20 @@ class Projector:
             for (tenant, key), row in ordered
             if not row.is_empty or row.longest_wait_ms
         ]
-        if changes:
-            await connection.execute(store.query("projector", "add_rollups"), store.to_json(changes))
+        emptied = await self._add_differences(connection, changes)
         for (tenant, key), row in ordered:
-            if row.lost_wait_ms > row.longest_wait_ms:
+            if row.lost_wait_ms > row.longest_wait_ms and (tenant, *key) not in emptied:
                 await self._lower_longest_wait(connection, tenant, key)
-        if self._rules:
-            await self._remove_emptied(connection, after)
 
-    async def _remove_emptied(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
-        """A portal's users and lines count for the moment that its PBX is behind it: then nobody need read of them."""
-        gone = sorted({
-            (item.call.tenant, fact.bin.at)
-            for item in after if item.call.tenant in self._rules for fact in item.changed[0]
-        })  # fmt: skip
-        if gone:
-            columns = [list(column) for column in zip(*gone, strict=True)]
-            await connection.execute(store.query("projector", "remove_emptied"), *columns)
+    async def _add_differences(
+        self, connection: asyncpg.Connection, changes: Sequence[Mapping[str, Any]]
+    ) -> set[tuple[Any, ...]]:
+        """Add the differences, and remove the rows that count nothing after them: of calls that were open, and of a
+        portal's users and lines that counted until its PBX was seen behind them. Returns the keys of those rows."""
+        if not changes:
+            return set()
+        rows = await connection.fetch(store.query("projector", "add_rollups"), store.to_json(changes))
+        return await store.remove_emptied(connection, store.query("projector", "remove_emptied"), rows)
 
     async def _lower_longest_wait(self, connection: asyncpg.Connection, tenant: str, key: kpi.Key) -> None:
         """A correction took a wait away that may have been the longest: find the longest that is left."""
@@ -707,6 +843,14 @@ class Projector:
 # -- what a call depends on besides its own events ---------------------------------------------------------
 
 
+def interpreted(
+    source: config.Source | None, events: Sequence[CallEvent], members: Sequence[CallEvent]
+) -> list[CallEvent]:
+    """What a call's events say in canonical terms, with names as the tables hold them."""
+    told = SOURCE_TYPES[source.kind].interpret(events, source, members) if source else events
+    return [bounds.as_projected(event) for event in told if event.kind is not Kind.SIGNAL]
+
+
 def asks_about(
     settings: config.Settings, call: StreamKey, events: Sequence[CallEvent]
 ) -> Sequence[tuple[str, datetime]]:
@@ -811,11 +955,15 @@ def _joined(
     rules: Mapping[str, same_call.Rule],
     kin: Iterable[tuple[StreamKey, StreamKey]],
 ) -> dict[StreamKey, list[StreamKey]]:
-    """The calls of one source that are one, under the least of their keys. Raises _MoreCalls for one not locked."""
+    """The calls of one source that are one, under the least of their keys.
+
+    Raises _MoreCalls for one that is not locked, and Unprojectable for what is linked without end.
+    """
     leader = {key: key._replace(call_id=state.root) for key, state in locked.items()}
 
     def find(key: StreamKey) -> StreamKey:
         while leader[key] != key:
+            leader[key] = leader[leader[key]]  # halves the way for the next one who comes here
             key = leader[key]
         return key
 
@@ -827,14 +975,18 @@ def _joined(
         if not (key.tenant in rules and same_call.is_foreign(event.linked_to, key.source, rules[key.tenant]))
     ]
     missing = {other for _, other in links if other not in locked}
-    if missing:
-        raise _MoreCalls(missing)
+    leader |= {other: other for other in missing}
     for one, other in (*links, *kin):
         low, high = sorted((find(one), find(other)))
         leader[high] = low
     parts: dict[StreamKey, list[StreamKey]] = defaultdict(list)
-    for key in sorted(locked):
+    for key in sorted(leader):
         parts[find(key)].append(key)
+    most = isolation.MOST_STREAMS_OF_A_CALL
+    if excess := [key for members in parts.values() if len(members) > most for key in members]:
+        raise Unprojectable(dict.fromkeys(excess, f"more than {most} calls are linked to each other"))
+    if missing:
+        raise _MoreCalls(missing)
     return parts
 
 
@@ -985,18 +1137,27 @@ def _call_columns(after: Sequence[_After]) -> list[list[Any]]:
     ]
 
 
+def _month(at: datetime) -> tuple[int, int]:
+    return at.year, at.month
+
+
 def _dense(buckets: Mapping[int, int]) -> list[int]:
     return [buckets.get(index, 0) for index in range(max(buckets) + 1)] if buckets else []
 
 
 async def run(settings: config.Settings, dsn: str) -> None:
     """Fold what is journalled, until cancelled."""
-    pool = await store.create_pool(dsn, role="projector", size=2)
+    pool = await store.create_pool(dsn, role="projector", size=2, lazy=True)
     health = Health()
+
+    async def project() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Projector(pool, settings, health).run())
+            group.create_task(days.run(settings, dsn, health))
+
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
-            group.create_task(Projector(pool, settings, health).run())
-            group.create_task(days.run(settings, dsn))
+            group.create_task(rebuilding.beside(dsn, project))
     finally:
         await pool.close()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from callkpi import config, hours, kpi
+from callkpi.fates import written_off_before
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Outcome
 from callkpi.names import Bounded
@@ -85,8 +86,7 @@ def _begins(opened: datetime | None, wanted: datetime) -> datetime:
 
 
 def _untried_since(tenant: config.Tenant, at: datetime) -> datetime:
-    written_off = at - timedelta(days=tenant.write_off_days)
-    return max(written_off, hours.worked_ago(tenant, at, WORKING_DAY))
+    return max(written_off_before(tenant, at), hours.worked_ago(tenant, at, WORKING_DAY))
 
 
 # -- families ---------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from callkpi.crm.bitrix24_funnel import Funnel
 from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal, JournalUnavailable, Unstorable
+from callkpi.looping import Loop, keep_going
 from callkpi.reports import local_midnight
 from callkpi.sources.bitrix24 import ROW_EVENT, row_digest, row_item
 
@@ -290,21 +291,25 @@ class Reconciler:
         """Work while *lock* is held; returns when its connection is lost."""
         await self._remember()
         self._intake.found_from = time.monotonic() + SPOOL_SECONDS
-        while not lock.is_closed():
-            try:
-                await self.step(datetime.now(UTC))
-                pause = min(max(self._next_new - time.monotonic(), 0.0), self._source.reconcile_seconds)
-            except rest.PortalError as error:
-                pause = _pause_after(error)
-                self._health.count("reconcile_errors", source=self._name, label=error.reason)
-                log.error("reconcile.failed", source=self._name, reason=error.reason, error=str(error),
-                          again_in_seconds=pause)  # fmt: skip
-            except _DATABASE as error:
-                pause = 5.0
-                self._intake.found_from = time.monotonic() + SPOOL_SECONDS
-                self._health.count("reconcile_errors", source=self._name, label="database")
-                log.warning("reconcile.database", source=self._name, error=type(error).__name__)
-            await asyncio.sleep(pause)
+        loop = Loop("reconciler", self._source.reconcile_seconds, self._health, self._name)
+        await keep_going(loop, self._round, until=lock.is_closed)
+
+    async def _round(self) -> float:
+        """One round. Returns the seconds to the next."""
+        try:
+            await self.step(datetime.now(UTC))
+            return min(max(self._next_new - time.monotonic(), 0.0), self._source.reconcile_seconds)
+        except rest.PortalError as error:
+            pause = _pause_after(error)
+            self._health.count("reconcile_errors", source=self._name, label=error.reason)
+            log.error("reconcile.failed", source=self._name, reason=error.reason, error=str(error),
+                      again_in_seconds=pause)  # fmt: skip
+            return pause
+        except Exception as error:
+            self._intake.found_from = time.monotonic() + SPOOL_SECONDS
+            reason = "database" if isinstance(error, _DATABASE) else "unforeseen"
+            self._health.count("reconcile_errors", source=self._name, label=reason)
+            raise
 
     async def _remember(self) -> None:
         """What earlier runs knew: since when calls are awaited, and where the portal has moved."""
@@ -431,7 +436,7 @@ def _pause_after(error: rest.PortalError) -> float:
 
 async def run(settings: config.Settings, dsn: str) -> None:
     """Reconcile every source that has a REST address, until cancelled."""
-    pool = await store.create_pool(dsn, role="reconciler", size=3)
+    pool = await store.create_pool(dsn, role="reconciler", size=3, lazy=True)
     health = Health()
     journal = Journal(pool, health, {})
     ingest = Ingest(settings, pool, journal, health)
@@ -445,7 +450,8 @@ async def run(settings: config.Settings, dsn: str) -> None:
                 workers: list[Worker] = [Reconciler(pool, client, intake, health, settings)]
                 if name in settings.funnels:
                     workers.append(Funnel(pool, client, health, settings, name))
-                group.create_task(_alone(dsn, name, workers))
+                loop = Loop("reconciler", STANDBY_SECONDS, health, name)
+                group.create_task(keep_going(loop, partial(_alone, dsn, name, workers)))
     finally:
         flusher.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -460,23 +466,15 @@ class Worker(Protocol):
 
 
 async def _alone(dsn: str, name: str, workers: Sequence[Worker]) -> None:
-    """Let the workers of a source work in one process at a time; the others stand by."""
-    while True:
-        try:
-            lock = await store.connect(dsn, role="reconciler-lock")
-        except _DATABASE:
-            await asyncio.sleep(5)
-            continue
-        try:
-            if await lock.fetchval(store.query("reconcile", "try_lock"), name):
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(worker.run(lock)) for worker in workers]
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in tasks:  # The lock is lost; the others may sleep long and would not see it.
-                        task.cancel()
-        except* _DATABASE as errors:
-            log.warning("reconcile.database", source=name, error=type(errors.exceptions[0]).__name__)
-        finally:
-            with contextlib.suppress(*_DATABASE):
-                await lock.close(timeout=5)
-        await asyncio.sleep(STANDBY_SECONDS)
+    """Let the workers of a source work while this process has its lock; the others stand by."""
+    lock = await store.connect(dsn, role="reconciler-lock")
+    try:
+        if await lock.fetchval(store.query("reconcile", "try_lock"), name):
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(worker.run(lock)) for worker in workers]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:  # The lock is lost; the others may sleep long and would not see it.
+                    task.cancel()
+    finally:
+        with contextlib.suppress(*_DATABASE):
+            await lock.close(timeout=5)

@@ -6,15 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import orjson
 
-from callkpi import config, kpi, presence, store, work
+from callkpi import config, fates, kpi, presence, store, work
+from callkpi.fates import FATES
 from callkpi.kpi import Figures, Grain
-from callkpi.model import Direction, Fate, agent_id, agent_key
+from callkpi.model import Direction, agent_id, agent_key
 from callkpi.names import Names
 from callkpi.phone import mask
 from callkpi.presence import Times
@@ -27,8 +28,6 @@ GROUPINGS = ("queue", "agent", "team", "line", "direction", "outcome")
 _OF_PEOPLE = ("agent", "team")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 
-#: What became of missed calls, as it is shown.
-FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
@@ -42,6 +41,8 @@ class Query:
     by: str
     #: dimension -> value, by id or by name; any of several values
     only: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    #: As of when: what still waits is written off, and time in state counts, by this moment.
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def grain(self) -> Grain:
@@ -174,12 +175,13 @@ class Reports:
     async def _add_fates(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
         for group in groups.values():
             group.extra.update(dict.fromkeys(FATES, 0))
-        window, written_off = sums.whole(query.begin, query.end), self.written_off(query.tenant)
+        window = sums.whole(query.begin, query.end)
+        written_off = fates.written_off_before(self._settings.tenants[query.tenant], query.now)
         for row in await sums.fates(db, query.tenant, {query.by, *query.only}, window, written_off):
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
-                groups[value].extra.update(fate_counts(row))
+                groups[value].extra.update(fates.counts_of(row))
 
     async def _add_pauses(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
         begin = kpi.quarter(query.begin)
@@ -198,7 +200,7 @@ class Reports:
 
     async def _add_times(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
         """How people's time was spent. Of a query by queue, line, … the whole time of those who are in the answer."""
-        found = await self._people(db, query.tenant, query.begin, query.end)
+        found = await self._people(db, query.tenant, query.begin, min(query.end, query.now))
         for name, (keys, times) in found.items():
             team = max((self.names.team(query.tenant, key) for key in keys), default="")
             value = team if query.by == "team" else name
@@ -212,15 +214,18 @@ class Reports:
             for group in groups.values():
                 group.times = group.times or Times(ringing=ringing)
 
-    async def times_in_state(self, tenant: str, begin: datetime, end: datetime) -> dict[str, Times]:
-        """How long every person was in every state in [begin, end), up to now, by the name that he is shown by.
+    async def times_in_state(
+        self, tenant: str, begin: datetime, end: datetime, now: datetime | None = None
+    ) -> dict[str, Times]:
+        """How long every person was in every state in [begin, end), up to *now*, by the name that he is shown by.
 
         People of whom nothing is known in the window are not there.
         """
         await self._settle()
         async with self._snapshot() as db:
             await self.names.refresh(db)
-            return {name: times for name, (_, times) in (await self._people(db, tenant, begin, end)).items()}
+            found = await self._people(db, tenant, begin, min(end, now or datetime.now(UTC)))
+        return {name: times for name, (_, times) in found.items()}
 
     async def _people(
         self, db: asyncpg.Connection, tenant: str, begin: datetime, end: datetime
@@ -233,11 +238,12 @@ class Reports:
 
         return await people(db, tenant, (begin, end), label, ringing)
 
-    async def missed(self, tenant: str, limit: int = 500) -> list[dict[str, Any]]:
-        """The work list: customers nobody has spoken to since we missed them, oldest first."""
+    async def missed(self, tenant: str, limit: int = 500, now: datetime | None = None) -> list[dict[str, Any]]:
+        """The work list as of *now*: customers nobody has spoken to since we missed them, oldest first."""
         await self.names.refresh(self._db)
-        now = datetime.now(UTC)
-        rows = await self._db.fetch(store.query("reports", "open_missed"), tenant, self.written_off(tenant), limit)
+        now = now or datetime.now(UTC)
+        written_off = fates.written_off_before(self._settings.tenants[tenant], now)
+        rows = await self._db.fetch(store.query("reports", "open_missed"), tenant, written_off, limit)
         items = [self._missed_item(tenant, row, now) for row in rows]
         keys = [_work_item(item) for item in items]
         found = await self._db.fetch(store.query("work", "items"), [tenant] * len(keys), keys)
@@ -245,10 +251,6 @@ class Reports:
         for key, item in zip(keys, items, strict=True):
             item.update(_work_done(states.get(key), item["first_missed_at"], now))
         return items
-
-    def written_off(self, tenant: str) -> datetime:
-        """Missed before this and not settled: written off."""
-        return datetime.now(UTC) - timedelta(days=self._settings.tenants[tenant].write_off_days)
 
     def _missed_item(self, tenant: str, row: asyncpg.Record, now: datetime) -> dict[str, Any]:
         called_back = row["called_back_at"]
@@ -304,18 +306,6 @@ def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict
         "claimed_by": row["claimed_by"] if until else None,
         "claimed_until": until.isoformat() if until else None,
         "notes": notes,
-    }
-
-
-def fate_counts(row: Mapping[str, Any]) -> dict[str, int]:
-    """How often each of FATES is true of the missed calls of a row."""
-    fate, calls = row["fate"], row["calls"]
-    return {
-        "called_back": calls if row["called_back"] else 0,
-        "reached_after_miss": calls if fate == Fate.REACHED else 0,
-        "self_served": calls if fate == Fate.SELF_SERVED else 0,
-        "still_waiting": calls if fate in (Fate.WAITING, Fate.CALLED_BACK) else 0,
-        "written_off": calls if fate == Fate.WRITTEN_OFF else 0,
     }
 
 

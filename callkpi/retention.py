@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from errno import ENOENT
 from pathlib import Path
 
 import asyncpg
@@ -21,6 +22,7 @@ import structlog
 
 from callkpi import config, privacy, store
 from callkpi.health import Health
+from callkpi.looping import Loop, keep_going
 
 log = structlog.get_logger()
 
@@ -54,7 +56,7 @@ def months_before(now: datetime, months: int) -> datetime:
 
 async def run(settings: config.Settings, dsn: str) -> None:
     """Keep the house, until cancelled."""
-    pool = await store.create_pool(dsn, role="janitor", size=2)
+    pool = await store.create_pool(dsn, role="janitor", size=2, lazy=True)
     health = Health()
     try:
         async with asyncio.TaskGroup() as group:
@@ -66,7 +68,9 @@ async def run(settings: config.Settings, dsn: str) -> None:
 
 async def _keep(pool: asyncpg.Pool, settings: config.Settings, health: Health) -> None:
     looked_at: datetime | None = None
-    while True:
+
+    async def look() -> None:
+        nonlocal looked_at
         now = datetime.now(UTC)
         again = looked_at is None or now - looked_at >= LOOK_AGAIN
         try:
@@ -79,10 +83,11 @@ async def _keep(pool: asyncpg.Pool, settings: config.Settings, health: Health) -
                         health.count("retention_calls_pseudonymised", done.pseudonymised)
                     finally:
                         await lock.execute(store.query("retention", "unlock"))
-        except (*store.FAILURES, OSError) as error:
+        except Exception:
             health.count("retention_failures")
-            log.error("retention.failed", error=type(error).__name__, text=str(error)[:200])
-        await asyncio.sleep(EVERY_SECONDS)
+            raise
+
+    await keep_going(Loop("janitor", EVERY_SECONDS, health), look)
 
 
 async def enforce(
@@ -133,7 +138,9 @@ async def _drop(pool: asyncpg.Pool, table: str, before: datetime, archive_dir: s
 
 async def _archive(pool: asyncpg.Pool, name: str, directory: Path) -> None:
     """A month as CSV with a header, which COPY reads back; complete and on disk before its name is there."""
-    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    if not await asyncio.to_thread(directory.is_dir):
+        # Made here it might lie behind a mount that is missing, and what it archives is dropped.
+        raise FileNotFoundError(ENOENT, "is not there: make it, or mount what it lies on", str(directory))
     plain, packed, final = (directory / f"{name}{suffix}" for suffix in (".csv.part", ".csv.gz.part", ".csv.gz"))
     for part in (plain, packed):
         # Customers' numbers are in it: nobody else on this machine reads it.

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from callkpi import config
-from callkpi.model import Call, CallEvent, Direction, Kind, Outcome, Twin, millis
+from callkpi.model import IMPLAUSIBLE_TIME, Call, CallEvent, Direction, Kind, Outcome, Twin, millis
 from callkpi.people import People
 
 #: Calls that begin further apart are not one: by their number, and by an id (which some systems use again).
@@ -421,7 +421,7 @@ def _enriched(call: Call, other: Call) -> Call:
         call = replace(
             other, source=call.source, call_id=call.call_id, started_at=call.started_at, direction=call.direction,
             customer=call.customer, line=call.line, rating=call.rating, crm=call.crm, fields=call.fields,
-            flags=call.flags, legs=tuple(replace(leg, agent_source=other.source) for leg in other.legs),
+            flags=_flags(call, other), legs=tuple(replace(leg, agent_source=other.source) for leg in other.legs),
         )  # fmt: skip
     legs = call.legs
     unknown = [leg for leg in legs if leg.answered_at and not leg.agent]
@@ -439,6 +439,11 @@ def _enriched(call: Call, other: Call) -> Call:
         fields=dict(sorted({**other.fields, **call.fields}.items())),
         legs=legs,
     )
+
+
+def _flags(call: Call, other: Call) -> tuple[str, ...]:
+    """The call's own; and that its times can't be, where they are those of the other one."""
+    return call.flags if other.has_times or not call.has_times else (*call.flags, IMPLAUSIBLE_TIME)
 
 
 def _direction(call: Call, other: Call) -> Direction:

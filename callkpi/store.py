@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -17,13 +19,18 @@ from callkpi.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, 
 
 SCHEMA = "callkpi"
 
-#: The database is away or has failed. The client's internal error is what it raises on a connection whose server was
-#: killed in the middle of an answer.
+#: The database is away, or in a state that passes: what it was asked is right, and succeeds later.
+#: The client's internal error is what it raises on a connection whose server was killed in the middle of an answer.
 UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,  # its disk or memory is full, too many connections
+    asyncpg.OperatorInterventionError,  # statements cancelled or timed out, it stops, starts or recovers
+    asyncpg.PostgresSystemError,  # it can't read or write its files
+    asyncpg.TransactionRollbackError,  # deadlocks and serialisation
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,  # after a failover
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalServerError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
@@ -34,6 +41,7 @@ FAILURES = (asyncpg.PostgresError, *UNAVAILABLE)
 
 _TEXT_FACTS = (
     "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
+    "told_at",
 )  # fmt: skip
 _NUMBER_FACTS = ("wait_ms", "ring_ms", "talk_ms", "hold_ms", "wrap_ms", "rating")
 _MAP_FACTS = ("crm", "fields", "detail")
@@ -67,6 +75,24 @@ async def create_pool(dsn: str, *, role: str, size: int = 4, lazy: bool = False)
     )
 
 
+@contextlib.asynccontextmanager
+async def within(pool: asyncpg.Pool, seconds: float) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for work that is over within *seconds*; else it is cut, and TimeoutError is raised.
+
+    A server that is frozen, or whose network swallows everything, answers nothing, not even that a statement was
+    cancelled. asyncpg waits for that answer before it takes a connection back: for a minute more than *seconds*.
+    """
+    async with asyncio.timeout(seconds):
+        connection = await pool.acquire()
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        finally:
+            await pool.release(connection)
+
+
 async def _keep(_connection: asyncpg.Connection) -> None:
     """Nothing to reset: callkpi leaves no session state behind, and asyncpg's own reset is a round trip a time."""
 
@@ -77,7 +103,28 @@ async def connect(dsn: str, *, role: str) -> asyncpg.Connection:
 
 def _server_settings(role: str) -> dict[str, str]:
     # JIT compiles for milliseconds what runs for microseconds here.
-    return {"application_name": f"callkpi-{role}", "search_path": SCHEMA, "timezone": "UTC", "jit": "off"}
+    return {
+        "application_name": f"callkpi-{role}",
+        "search_path": SCHEMA,
+        "timezone": "UTC",
+        "jit": "off",
+        "callkpi.knows": newest_migration(),
+    }
+
+
+@cache
+def newest_migration() -> str:
+    """The name of the last migration that this version knows."""
+    return max(path.stem for path in (resources.directory("sql") / "migrations").glob("*.sql"))
+
+
+async def remove_emptied(
+    connection: asyncpg.Connection, statement: str, rows: Sequence[asyncpg.Record]
+) -> set[tuple[Any, ...]]:
+    """Remove the rows of sums that an upsert has just emptied, by their place. Returns their keys."""
+    if rows:
+        await connection.execute(statement, [row["place"] for row in rows])
+    return {tuple(row.values())[1:] for row in rows}
 
 
 def to_json(value: Any) -> str:

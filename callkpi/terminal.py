@@ -65,7 +65,7 @@ async def report(settings: config.Settings, tenant: str, window: tuple[str, str]
     if end <= begin:
         raise Failed(f"--to: {end.isoformat()} is not after --from, {begin.isoformat()}")
     async with database(settings) as pool:
-        answer = await Reports(pool, settings).figures(Query(name, begin, end, by))
+        answer = await Reports(pool, settings).figures(Query(name, begin, end, by, now=now))
     if as_json:
         print(json.dumps(answer, ensure_ascii=False, indent=1))
         return
@@ -121,7 +121,7 @@ def _question(name: str, tenant: config.Tenant, asked: Asked, now: datetime) -> 
             raise BadQuery(f"only: {written!r} must be like queue=sales")
         only[key] += (value,)
     by = tuple(part.strip() for part in asked.by.split(",") if part.strip() not in ("", "none"))
-    return Question(name, period, by, dict(only), asked.against)
+    return Question(name, period, by, dict(only), asked.against, now=now)
 
 
 def _statistics_text(answer: Mapping[str, Any]) -> str:

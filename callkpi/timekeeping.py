@@ -7,17 +7,19 @@ and nothing else. A quarter is a function of the journal, so the order of arriva
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
+import structlog
 
-from callkpi import config, kpi, store
-from callkpi.model import AGENT_STREAM, Outcome, agent_key
+from callkpi import config, database_errors, isolation, kpi, store
+from callkpi.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Outcome, StreamKey, agent_key
+from callkpi.plausible import Bounds
 from callkpi.presence import (
     MEASURES,
     QUARTER_MS,
@@ -38,12 +40,16 @@ from callkpi.presence import (
     together,
 )
 
+log = structlog.get_logger()
+
 #: The end of a leg that goes on.
 OPEN_MS = 9_000_000_000_000_000
 #: Rows of table agent_pending in one transaction: a batch of the projector each.
 ROUND = 100
 #: Quarters that are written ahead: the present one and the next.
 AHEAD = 2 * kpi.INTERVAL
+#: Quarters that are written further ahead than that stay: the clocks of two machines differ.
+CLOCKS_DIFFER = timedelta(hours=1)
 _REACH_MS = WRAP_REACH // timedelta(milliseconds=1)
 
 
@@ -53,6 +59,11 @@ class Id(NamedTuple):
     tenant: str
     source: str
     agent: str
+
+    @property
+    def stream(self) -> StreamKey:
+        """Where his states are told."""
+        return StreamKey(self.tenant, self.source, AGENT_STREAM + self.agent)
 
 
 class _Run(NamedTuple):
@@ -68,46 +79,76 @@ LegRow = tuple[Any, ...]  #: tenant, source, call_id, n, agent_source, agent, qu
 
 @dataclass(slots=True)
 class _Dirty:
-    """Which quarters have to be computed again."""
+    """Which quarters have to be computed again: a stretch for everything that changed, however long it is."""
 
     limit: int
-    quarters: dict[Id, set[int]] = field(default_factory=lambda: defaultdict(set))
+    stretches: dict[Id, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, who: Id, begin: int, end: int) -> None:
-        first = begin - begin % QUARTER_MS
-        self.quarters[who].update(range(first, min(end + 1, self.limit), QUARTER_MS))
+        first, until = begin - begin % QUARTER_MS, min(end + 1, self.limit)
+        if first < until:
+            self.stretches[who].append((first, until - until % -QUARTER_MS))
 
     def runs(self) -> list[_Run]:
-        result = []
-        for who, quarters in sorted(self.quarters.items()):
-            since = until = -1
-            for at in sorted(quarters):
-                if at != until:
-                    if until > since:
-                        result.append(_Run(who, since, until))
-                    since = at
-                until = at + QUARTER_MS
-            if until > since:
+        result: list[_Run] = []
+        for who, stretches in sorted(self.stretches.items()):
+            for since, until in sorted(stretches):
+                if result and result[-1].id == who and since <= result[-1].until:
+                    last = result.pop()
+                    since, until = last.since, max(last.until, until)
                 result.append(_Run(who, since, until))
         return result
 
 
-async def settle(pool: asyncpg.Pool, settings: config.Settings, *, wait: bool = True) -> int:
+async def settle(
+    pool: asyncpg.Pool, settings: config.Settings, *, wait: bool = True, now: datetime | None = None
+) -> int:
     """Compute the times of everything that has changed, and of the quarters that have begun. Returns how many changes.
 
-    Where somebody else does that now, he is waited for, or not.
+    Where somebody else does that now, he is waited for, or not. A call or an agent whose times can't be computed is set
+    aside; the others are computed.
     """
     total = 0
     while True:
-        async with pool.acquire() as connection, connection.transaction():
-            if wait:
-                await connection.execute(store.query("agents", "lock"))
-            elif not await connection.fetchval(store.query("agents", "try_lock")):
-                return total
-            taken = await _Settling(connection, settings).round()
+        try:
+            taken = await _round(pool, settings, wait, now)
+        except Exception as error:
+            if database_errors.is_passing(error):
+                raise
+            log.warning("timekeeping.round_failed", error=isolation.reason_of(error), exc_info=error)
+            taken = await _round(pool, settings, wait, now, apart=True)
         total += taken
         if taken < ROUND:
             return total
+
+
+async def _round(
+    pool: asyncpg.Pool, settings: config.Settings, wait: bool, now: datetime | None, *, apart: bool = False
+) -> int:
+    """One round in one transaction; 0 where somebody else does it and is not waited for."""
+    async with pool.acquire() as connection, connection.transaction():
+        if wait:
+            await connection.execute(store.query("agents", "lock"))
+        elif not await connection.fetchval(store.query("agents", "try_lock")):
+            return 0
+        return await _Settling(connection, settings).round(now or datetime.now(UTC), apart=apart)
+
+
+class _Change(NamedTuple):
+    """What has to be computed again: calls, agents of whom something was told, agents of whom something goes on."""
+
+    calls: Sequence[tuple[str, str, str]] = ()
+    agents: Sequence[tuple[Id, datetime, datetime]] = ()
+    present: Sequence[Id] = ()
+
+    def apart(self) -> Iterator[tuple[StreamKey, _Change]]:
+        """Each of them alone, and the stream that it is."""
+        for call in self.calls:
+            yield StreamKey(*call), _Change(calls=(call,))
+        for told in self.agents:
+            yield told[0].stream, _Change(agents=(told,))
+        for who in self.present:
+            yield who.stream, _Change(present=(who,))
 
 
 class _Settling:
@@ -118,32 +159,97 @@ class _Settling:
         self._settings = settings
         self._lapses = {name: Lapse.of(tenant) for name, tenant in settings.tenants.items()}
 
-    async def round(self) -> int:
+    async def round(self, now: datetime, *, apart: bool = False) -> int:
+        """*apart*: each change for itself, so that one that fails is found."""
         pending = await self._connection.fetch(store.query("agents", "take_pending"), ROUND)
         known = await self._connection.fetchval(store.query("agents", "horizon"))
-        horizon = max(kpi.quarter(datetime.now(UTC)) + AHEAD, known or datetime.min.replace(tzinfo=UTC))
+        horizon = await self._horizon(now, known)
         if not pending and horizon == known:
             return 0
-        dirty = _Dirty(to_ms(horizon))
-        await self._take_calls(dirty, _calls(pending))
-        for who, first, last in _agents(pending):
-            dirty.add(who, to_ms(first), to_ms(last + self.lapse(who.tenant).longest))
+        present = []
         if known is not None and horizon > known:
-            for row in await self._connection.fetch(
-                store.query("agents", "present_at"), known - kpi.INTERVAL, to_ms(known)
-            ):
-                dirty.add(Id(row["tenant"], row["source"], row["agent"]), to_ms(known), to_ms(horizon))
+            present = [Id(*row) for row in await self._fetch("present_at", known - kpi.INTERVAL, to_ms(known))]
+        change = _Change(_calls(pending), _agents(pending), present)
+        span = (known or horizon, horizon)
+        if apart:
+            await self._settle_apart(change, span)
+        else:
+            await self._settle(change, span)
+            await self._settled(pending)
+        if horizon != known:
+            await self._connection.execute(store.query("agents", "set_horizon"), horizon)
+        return len(pending)
+
+    async def _settle_apart(self, change: _Change, span: tuple[datetime, datetime]) -> None:
+        """Compute each change in a savepoint of its own; what fails is set aside and tried again later."""
+        failed: dict[StreamKey, str] = {}
+        for stream, alone in change.apart():
+            try:
+                async with self._connection.transaction():
+                    await self._settle(alone, span)
+                    await isolation.forget(self._connection, isolation.TIMES, [stream])
+            except Exception as error:
+                if database_errors.is_passing(error):
+                    raise
+                failed[stream] = isolation.reason_of(error)
+                log.error("timekeeping.set_aside", source=stream.source, call_id=stream.call_id[:100],
+                          reason=failed[stream])  # fmt: skip
+        reach = {who.stream: (first, last) for who, first, last in change.agents}
+        spans = {stream: reach.get(stream, span) for stream in failed}
+        await isolation.put(self._connection, isolation.TIMES, spans, failed)
+
+    async def _settled(self, pending: Sequence[asyncpg.Record]) -> None:
+        """What was set aside and could be computed now stands aside no more."""
+        if any(row["some_aside"] for row in pending):
+            streams = {StreamKey(*call) for call in _calls(pending)} | {who.stream for who, _, _ in _agents(pending)}
+            await isolation.forget(self._connection, isolation.TIMES, streams)
+
+    async def _settle(self, change: _Change, span: tuple[datetime, datetime]) -> None:
+        """Compute the quarters that a change reaches into; *span*: up to when they were written, and are now."""
+        known, horizon = span
+        dirty = _Dirty(to_ms(horizon))
+        await self._take_calls(dirty, change.calls)
+        await self._take_agents(dirty, change.agents)
+        for who in change.present:
+            dirty.add(who, to_ms(known), to_ms(known) + self._reach(who.tenant))
         runs = dirty.runs()
         for run in await self._write(runs):
             # The after-call work of a queue reaches beyond the legs that made these quarters dirty.
             dirty.add(run.id, run.until, run.until + _REACH_MS - 1)
         await self._write([run for run in dirty.runs() if run not in set(runs)])
-        if horizon != known:
-            await self._connection.execute(store.query("agents", "set_horizon"), horizon)
-        return len(pending)
+
+    async def _horizon(self, now: datetime, known: datetime | None) -> datetime:
+        """Up to when quarters are written. A clock that was ahead takes nothing with it when it comes back."""
+        wanted = kpi.quarter(now) + AHEAD
+        if known is None or known <= wanted:
+            return wanted
+        if known - wanted <= CLOCKS_DIFFER:
+            return known
+        await self._execute("forget_quarters", wanted)
+        return wanted
 
     def lapse(self, tenant: str) -> Lapse:
         return self._lapses.get(tenant) or Lapse.of(config.Tenant())
+
+    def longest(self, tenant: str) -> int:
+        """How long one leg can be, in milliseconds."""
+        return Bounds.of(self._settings.tenants.get(tenant) or config.Tenant()).longest_ms
+
+    def _lapse_ms(self, tenant: str) -> int:
+        return self.lapse(tenant).longest // timedelta(milliseconds=1)
+
+    def _reach(self, tenant: str) -> int:
+        """How long it can go on what somebody does, where nothing more is told."""
+        return max(self.longest(tenant), self._lapse_ms(tenant))
+
+    async def _take_agents(self, dirty: _Dirty, agents: Sequence[tuple[Id, datetime, datetime]]) -> None:
+        """What a state changes: the quarters from it on for as long as it can hold, not those between two states."""
+        if not agents:
+            return
+        columns = [[*part] for part in zip(*((*who, first, last) for who, first, last in agents), strict=True)]
+        for row in await self._fetch("quarters_told", *columns):
+            who, at = Id(row["tenant"], row["source"], row["agent"]), to_ms(row["at"])
+            dirty.add(who, at, at + QUARTER_MS + self._lapse_ms(who.tenant))
 
     async def _take_calls(self, dirty: _Dirty, keys: Sequence[tuple[str, str, str]]) -> None:
         """Bring the legs of calls up to date; the quarters of those that changed are dirty."""
@@ -155,7 +261,7 @@ class _Settling:
         gone = sorted(old.keys() - new.keys())
         come = [row for key, row in sorted(new.items()) if old.get(key) != row]
         for row in (*(old[key] for key in gone), *come, *(old[row[:4]] for row in come if row[:4] in old)):
-            dirty.add(Id(row[0], row[4], row[5]), row[7], row[8])
+            dirty.add(Id(row[0], row[4], row[5]), row[7], min(row[8], row[7] + self.longest(row[0])))
         if gone:
             await self._execute("delete_legs", *_columns(gone))
         if come:
@@ -180,7 +286,7 @@ class _Settling:
             facts = told.get(place, _NOTHING)
             if any(h.wrap for h in before.values()) or any(t.wrap for states in facts.told.values() for t in states):
                 wrapping.append(run)
-            for at, row in quarters(run.since, run.until, before, facts, self.lapse(run.id.tenant)):
+            for at, row in quarters(run.since, run.until, before, facts, self.lapse(run.id.tenant), known):
                 was = known.get(at)
                 if row is None:
                     gone += [(*run.id, from_ms(at))] if was is not None else []
@@ -201,7 +307,7 @@ class _Settling:
         told = (await self._told([run])).get((run.id, run.since), _NOTHING)
         findings, first = [], stored.pop(run.since - QUARTER_MS, None)
         before = _held(first["held"]) if first is not None else {}
-        for at, row in quarters(run.since, run.until, before, told, self.lapse(run.id.tenant)):
+        for at, row in quarters(run.since, run.until, before, told, self.lapse(run.id.tenant), list(stored)):
             was = stored.pop(at, None)
             wrong = was is not None if row is None else was is None or any(was[name] != row[name] for name in row)
             if wrong:
@@ -215,7 +321,7 @@ class _Settling:
         legs = await self._fetch(
             "legs_between", *columns, since, [run.since - _REACH_MS for run in runs], [run.until for run in runs]
         )
-        return material(states, legs)
+        return material(states, legs, self.longest)
 
     async def _fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
         return list(await self._connection.fetch(store.query("agents", name), *arguments))
@@ -239,8 +345,10 @@ class Material:
 _NOTHING = Material()
 
 
-def material(states: Iterable[Mapping[str, Any]], legs: Iterable[Mapping[str, Any]]) -> dict[_Place, Material]:
-    """Rows of the store by agent and run."""
+def material(
+    states: Iterable[Mapping[str, Any]], legs: Iterable[Mapping[str, Any]], longest: Callable[[str], int]
+) -> dict[_Place, Material]:
+    """Rows of the store by agent and run. *longest*: how long a leg of a tenant can be."""
     result: dict[_Place, Material] = defaultdict(Material)
     for row in states:
         at = to_ms(row["at"])
@@ -248,25 +356,37 @@ def material(states: Iterable[Mapping[str, Any]], legs: Iterable[Mapping[str, An
         result[_place(row)].told[at - at % QUARTER_MS].append(event)
     for row in legs:
         spans = (OnPhone(begin, end, state) for begin, end, state in orjson.loads(row["spans"]))
-        result[_place(row)].lines.append(Line(row["queue"], tuple(spans)))
+        line = Line(row["queue"], tuple(spans))
+        result[_place(row)].lines.append(line.until(line.begin + longest(row["tenant"])))
     return result
 
 
 def quarters(
-    since: int, until: int, before: Mapping[str, Held], told: Material, lapse: Lapse
-) -> Iterable[tuple[int, dict[str, Any] | None]]:
-    """The quarters of one run as rows; None where there is nothing to say."""
-    lines = sorted(told.lines, key=lambda line: line.begin)
-    held = dict(before)
-    for at in range(since, until, QUARTER_MS):
-        lines = [line for line in lines if line.end is None or line.end + _REACH_MS > at]
-        here = [line for line in lines if line.begin < at + QUARTER_MS]
+    since: int, until: int, before: Mapping[str, Held], told: Material, lapse: Lapse, stored: Iterable[int] = ()
+) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """The quarters of one run as rows, those in which something was, and those that are *stored*; None is nothing.
+
+    Stretches in which nothing is are passed over in one step, however long they are.
+    """
+    coming = deque(sorted(told.lines, key=lambda line: line.begin))
+    marks = deque(sorted({*told.told, *(at for at in stored if at >= since)}))
+    going, held, at = list[Line](), dict(before), since
+    while at < until:
+        while coming and coming[0].begin < at + QUARTER_MS:
+            going.append(coming.popleft())
+        going = [line for line in going if line.end is None or line.end + _REACH_MS > at]
+        while marks and marks[0] <= at:
+            marks.popleft()
         states = told.told.get(at, [])
-        if not (held or here or states):
+        if held or going or states:
+            spans, held = quarter_of(at, held, states, going, lapse)
+            yield at, _row(spans, held) if spans or held else None
+        else:
             yield at, None
-            continue
-        spans, held = quarter_of(at, held, states, here, lapse)
-        yield at, _row(spans, held) if spans or held else None
+        at += QUARTER_MS
+        if not (held or going):
+            begins = coming[0].begin - coming[0].begin % QUARTER_MS if coming else until
+            at = max(at, min(begins, marks[0] if marks else until))
 
 
 def _row(spans: Sequence[Span], held: Mapping[str, Held]) -> dict[str, Any]:
@@ -280,7 +400,9 @@ def _row(spans: Sequence[Span], held: Mapping[str, Held]) -> dict[str, Any]:
 
 
 def leg_rows(row: Mapping[str, Any]) -> list[LegRow]:
-    """The rows of table agent_legs of one call."""
+    """The rows of table agent_legs of one call; none where nobody knows when it was."""
+    if IMPLAUSIBLE_TIME in orjson.loads(row["flags"]):
+        return []
     over = None if row["outcome"] == Outcome.OPEN else row["last_event_at"]
     rows: list[LegRow] = []
     for n, leg in enumerate(store.legs_from_json(row["legs"])):
@@ -366,11 +488,11 @@ async def people(
     label: Label,
     ringing: config.RingingCounts,
 ) -> dict[str, tuple[list[str], Times]]:
-    """Time in state in a window up to now, by the label of agents' keys: ids with one label are one person.
+    """Time in state in a window that is over, by the label of agents' keys: ids with one label are one person.
 
     Whole quarters are sums, where a person has one id; the edges, and several ids, are laid out span by span.
     """
-    begin, end = window[0], min(window[1], datetime.now(UTC))
+    begin, end = window
     if end <= begin:
         return {}
     first = kpi.quarter(begin) + (kpi.INTERVAL if kpi.quarter(begin) < begin else timedelta(0))

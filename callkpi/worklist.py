@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import orjson
 
-from callkpi import audit, config, store, work
+from callkpi import audit, config, fates, store, work
 from callkpi.model import CallEvent, Fate, StreamKey
 from callkpi.phone import mask
 from callkpi.projector import write_work
@@ -109,13 +109,14 @@ class WorkList:
             raise NotMissed
         item = work.item_of(call["customer"], request.source, request.call_id)
         await connection.execute(store.query("projector", "lock_customers"), [tenant], [item])
-        since = datetime.now(UTC) - timedelta(days=self._settings.tenants[tenant].write_off_days)
+        # Not before it is this request's turn: an hour of another's claim may have ended meanwhile.
+        now = datetime.now(UTC)
+        written_off = fates.written_off_before(self._settings.tenants[tenant], now)
         place = (tenant, call["customer"], request.source, request.call_id)
-        if not await connection.fetchval(store.query("work", "still_waits"), *place, since):
-            settled = call["fate"] not in (Fate.WAITING, Fate.CALLED_BACK)
-            raise NotWaiting(call["fate"] if settled else Fate.WRITTEN_OFF)
+        if not await connection.fetchval(store.query("work", "still_waits"), *place, written_off):
+            raise NotWaiting(fates.judged(call["fate"], call["started_at"], written_off))
         stream = StreamKey(tenant, work.SOURCE, item)
-        before, now = (await _states(connection, stream)), datetime.now(UTC)
+        before = await _states(connection, stream)
         if _is_settled(before, call["started_at"]):
             raise NotWaiting(before.settlements[-1].fate)  # not projected yet
         work.decide(before, order, now)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -16,6 +19,7 @@ from callkpi import config
 from callkpi.config import ConfigError, Role, Token
 from callkpi.web import access, problems, signin
 from callkpi.web.access import COOKIE_SECONDS, RIGHTS, Access, Reader, Right
+from callkpi.web.tries import TRIES, Tries
 
 WALL, LEAD, BOSS = "wall-token-0123456789", "lead-token-0123456789", "boss-token-0123456789"
 
@@ -253,3 +257,107 @@ def test_a_token_is_a_secret_and_may_come_from_a_file(tmp_path) -> None:  # type
     tree = config.load(path, {"CALLKPI_TOKENS__WALL__TOKEN_FILE": str(secret)})
     assert (tree.tokens["wall"].token, tree.tokens["wall"].role) == (WALL, Role.SUPERVISOR)
     assert WALL in config.secrets_of(tree)
+
+
+# -- tries of tokens ----------------------------------------------------------------------------------------
+
+
+def wrong(number: int) -> dict[str, str]:
+    return bearer(f"guess-{number}")
+
+
+async def test_wrong_tokens_are_counted_at_every_way_in_and_then_nobody_looks_at_them() -> None:
+    async with served(settings()) as http:
+        ways = [
+            lambda n: http.get("/read", headers=wrong(n)),
+            lambda n: http.get(f"/read?token=guess-{n}"),
+            lambda n: http.get(f"/read?token=guess-{n}", headers=PAGE),
+            lambda n: http.get(f"/nothing?token=guess-{n}", headers=PAGE),
+            lambda n: http.post("/signin", data={"token": f"guess-{n}"}),
+        ]
+        tried = [(await ways[number % len(ways)](number)).status for number in range(TRIES + 3)]
+        assert set(tried[:TRIES]) <= {401, 404} and tried[TRIES:] == [429] * 3
+        answer = await http.get("/read", headers=bearer(WALL))
+        assert answer.status == 429 and answer.headers["Retry-After"] == "1"
+
+
+async def test_who_has_shown_the_right_token_before_is_not_locked_out_with_his_neighbours() -> None:
+    async with served(settings()) as http:
+        assert (await http.get("/read", headers=bearer(WALL))).status == 200
+        for number in range(TRIES + 1):
+            await http.get("/read", headers=wrong(number))
+        assert (await http.get("/read", headers=bearer(WALL))).status == 200
+        assert (await http.get("/read", headers=bearer(BOSS))).status == 429
+
+
+@pytest.mark.parametrize(
+    ("trusted", "name", "chain", "address"),
+    [
+        (("127.0.0.1",), "X-Forwarded-For", "203.0.113.9", "203.0.113.9"),
+        (("127.0.0.1",), "X-Forwarded-For", "1.1.1.1, 203.0.113.9", "203.0.113.9"),
+        (("127.0.0.1", "10.0.0.0/8"), "X-Forwarded-For", "203.0.113.9, 10.1.2.3", "203.0.113.9"),
+        (("127.0.0.1",), "X-Forwarded-For", "203.0.113.9:4711", "203.0.113.9"),
+        (("127.0.0.1",), "X-Forwarded-For", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        (("127.0.0.1",), "X-Forwarded-For", "nobody", "127.0.0.1"),
+        (("127.0.0.1",), "Forwarded", 'for="[2001:db8:1:2:3::4]:80";proto=http', "2001:db8:1:2::/64"),
+        (("127.0.0.1",), "X-Real-IP", "203.0.113.9", "203.0.113.9"),
+        ((), "X-Forwarded-For", "203.0.113.9", "127.0.0.1"),
+    ],
+)
+async def test_a_stranger_is_known_by_what_trusted_proxies_say(
+    trusted: tuple[str, ...], name: str, chain: str, address: str
+) -> None:
+    tries = Tries(config.Server(trusted_proxies=trusted))
+    app = web.Application()
+
+    async def told(request: web.Request) -> web.Response:
+        return web.Response(text=tries.address_of(request))
+
+    app.router.add_get("/", told)
+    async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:
+        assert await (await http.get("/", headers={name: chain})).text() == address
+
+
+async def test_one_stranger_behind_a_proxy_does_not_use_up_the_tries_of_the_others() -> None:
+    async with served(settings()) as http:
+        for number in range(TRIES + 1):
+            answer = await http.get("/read", headers={**wrong(number), "X-Forwarded-For": "203.0.113.9"})
+        assert answer.status == 429
+        assert (await http.get("/read", headers={**bearer(WALL), "X-Forwarded-For": "198.51.100.7"})).status == 200
+
+
+def test_a_trusted_proxy_that_is_no_address_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "callkpi.toml"
+    path.write_text('[server]\ntrusted_proxies = ["proxy.example"]\n')
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, {})
+    assert "server.trusted_proxies: 'proxy.example' must be an address or a network" in str(caught.value)
+
+
+async def test_a_sign_in_that_comes_slowly_or_is_no_form_is_cut() -> None:
+    tree = settings()
+    tree = replace(tree, server=replace(tree.server, request_timeout_seconds=0.2))
+    async with served(tree) as http:
+        assert http._base_url is not None
+        reader, writer = await asyncio.open_connection(http._base_url.host, http._base_url.port)
+        writer.write(b"POST /signin HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\ntoken=")
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 20)
+        writer.close()
+        assert (await http.post("/signin", data={"token": "x" * 20_000})).status == 413
+        assert (await http.post("/signin", data=b"token=%ff")).status == 400
+        moved = await http.post("/signin?next=%2Fread%00%0d%0aX", data={"token": WALL}, allow_redirects=False)
+        assert (moved.status, moved.headers["Location"]) == (303, "/readX")
+
+
+# -- headers of every answer --------------------------------------------------------------------------------
+
+
+async def test_every_answer_is_what_its_type_says_and_may_load_nothing() -> None:
+    async with served(settings()) as http:
+        asked = [
+            await http.get("/nothing"), await http.put("/read"), await http.get("/read"), await http.get("/signin.css"),
+            await http.get("/read", headers=bearer(WALL)), await http.post("/signin", data={"token": "no"}),
+        ]  # fmt: skip
+    for answer in asked:
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")

@@ -207,8 +207,10 @@ CASES = [
         quiet=[{own("projector_lag_seconds"): flat(600)}], summary="numbers are 20m 0s old, in business hours",
     ),
     Case(
-        alert="CallkpiCallsUnreadable", bad=jump("projector_failed_calls_total", "", 1), in_hours=False,
-        summary="calls could not be computed from their events",
+        alert="CallkpiCallsUnreadable", labels={"tenant": "acme"},
+        bad={own("projector_set_aside", 'tenant="acme"'): flat(3)}, in_hours=False,
+        quiet=[{own("projector_set_aside", 'tenant="acme"'): then(flat(3), 4, flat(0))}],
+        summary="acme: 3 calls could not be computed from their events",
     ),
     Case(
         alert="CallkpiJournalFailing", bad=jump("journal_failures_total", "", 1), in_hours=False,

@@ -117,7 +117,7 @@ async def some_calls(world: World) -> None:
         ("statistics?by=queue,60min", "viewer"), ("statistics?by=agent", "manager"),
         ("statistics?team=x", "manager"), (f"behind?{ALL_DAY}&figure=missed", "viewer"),
         ("behind?figure=handled&agent=Dana", "manager"), ("kpi?by=agent", "manager"), ("kpi?agent=Dana", "manager"),
-        ("export/calls.csv", "manager"), ("audit", "admin"), ("rejected", "admin"),
+        ("export/calls.csv", "manager"), ("audit", "admin"), ("rejected", "admin"), ("set-aside", "admin"),
     ],
 )  # fmt: skip
 async def test_each_answer_needs_its_role_and_no_more(world: World, path: str, least: str) -> None:

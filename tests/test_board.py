@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -19,14 +20,16 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from callkpi import board, config, demo, embedded, live, migrations, store
+from callkpi import board, config, demo, embedded, hearing, live, migrations, store
 from callkpi.kpi import Figures
 from callkpi.model import Call, Direction, Entry, Leg
 from callkpi.names import Names
 from callkpi.reports import Query, local_midnight
+from callkpi.spool import Spool, Spooled
 from callkpi.web import access, problems
 from callkpi.web.board import Board
-from callkpi.web.watch import INTERVAL, Watch
+from callkpi.web.server import application
+from callkpi.web.watch import INTERVAL, Store, Watch
 from tests.daemon import daemon
 from tests.test_replay_equals_truth import FILES
 from tests.world import World, capture_lines, sample
@@ -41,9 +44,13 @@ def noon_zone() -> str:
     return f"Etc/GMT{-hours:+d}" if hours else "UTC"
 
 
+def watch_of(world: World, spool: Spool | None = None) -> Watch:
+    return Watch(Store(world.pool, world.settings, Names(world.settings), spool), "acme", "v")
+
+
 async def told(world: World) -> dict[str, Any]:
     """What the board says of acme."""
-    state: dict[str, Any] = json.loads(await Watch(world.pool, world.settings, "acme", "v").newest())
+    state: dict[str, Any] = json.loads(await watch_of(world).newest())
     return state
 
 
@@ -189,6 +196,13 @@ def test_the_same_time_last_week_is_by_the_clock_on_the_wall() -> None:
 NOW = datetime(2026, 11, 24, 6, tzinfo=UTC)  # a Tuesday, 11:00 in Almaty
 
 
+def heard(source: str, ago: float | None = 5, **connection: Any) -> dict[str, Any]:
+    """A row of how a source is that spoke some minutes *ago*; with a *connection*, as it is told."""
+    told = dict.fromkeys(("connected", "changed_at", "seen_at", "heard_at", "reason", "asked_since", "last_success_at"))
+    last = None if ago is None else NOW - timedelta(minutes=ago)
+    return {"source": source, **told, "last_received_at": last, **connection}
+
+
 def state_of(
     *calls: Call, figures: Figures | None = None, missed_ago: float | None = None, silent: float | None = 5, **own: Any
 ) -> dict[str, Any]:
@@ -201,7 +215,7 @@ def state_of(
         at=NOW, names=[], agent_states=[], open_calls=[{"body": store.call_body(call)} for call in calls],
         missed={"acme": rows}, windows={("acme", "day"): {"sales": figures or Figures()}},
         company=figures or Figures(), handled_last_week=None, lag_seconds=0.0,
-        last_received=None if silent is None else NOW - timedelta(minutes=silent),
+        sources=[heard(name, silent) for name in settings.sources],
     )  # fmt: skip
     return board.state(reading, "acme", settings, Names(settings))
 
@@ -276,6 +290,150 @@ def test_nothing_is_good_while_nobody_tells_us_anything() -> None:
     assert not state_of(waits(1), silent=29)["silent"]
     night = state_of(waits(1), silent=None, business_hours={"tue": "12:00-18:00"})
     assert not night["silent"] and not night["open"]
+
+
+# -- sources that are not heard -------------------------------------------------------------------------------
+
+
+def with_sources(*rows: dict[str, Any], at: datetime = NOW, **sources: config.Source) -> dict[str, Any]:
+    """What the board says of a good day, of a tenant with such *sources*."""
+    settings = dataclasses.replace(make_settings(), sources=sources)
+    reading = board.Reading(
+        at=at, names=[{"tenant": "acme", "kind": "queue", "name": "sales"}], agent_states=[], open_calls=[],
+        missed={"acme": []},
+        windows={("acme", "day"): {"sales": day(95, 95, 5)}}, company=day(95, 95, 5), handled_last_week=None,
+        sources=rows, lag_seconds=0.0,
+    )  # fmt: skip
+    return board.state(reading, "acme", settings, Names(settings))
+
+
+def told_of(state: dict[str, Any]) -> list[tuple[str, str, str, float | None]]:
+    return [
+        (each["source"], str(each["trouble"]), str(each["reason"]), each["unheard_seconds"])
+        for each in state["unheard"]
+    ]
+
+
+def source(kind: str = "native", **given: Any) -> config.Source:
+    return config.Source(kind=config.SourceKind(kind), tenant="acme", **given)
+
+
+def test_what_one_source_tells_does_not_hide_that_another_is_silent() -> None:
+    good = with_sources(heard("a", 1), heard("b", 29), a=source(), b=source())
+    assert not good["silent"] and "ok" in levels(good).values() and good["unheard"] == []
+    state = with_sources(heard("a", 1), heard("b", 31), a=source(), b=source())
+    assert told_of(state) == [("b", "silent", "", 31 * 60)]
+    assert state["silent"] and "ok" not in levels(state).values()
+    assert (state["silent_seconds"], state["company"]["offered"]) == (60, 100)
+    new = with_sources(heard("a", 1), a=source(), b=source())
+    assert told_of(new) == [("b", "never_spoke", "", None)] and "ok" not in levels(new).values()
+
+
+def test_a_source_that_speaks_seldom_has_a_limit_of_its_own() -> None:
+    rows = (heard("a", 1), heard("b", 31))
+    assert not with_sources(*rows, a=source(), b=source(silent_minutes=60))["silent"]
+    assert not with_sources(rows[0], a=source(), b=source(silent_minutes=0))["silent"]
+    assert not with_sources(rows[0], a=source(), b=source("csv", token="t"))["silent"], "a file comes when it comes"
+    assert with_sources(*rows, a=source(silent_minutes=10), b=source(silent_minutes=20))["silent"]
+
+
+@pytest.mark.parametrize(
+    ("connection", "reason", "seconds"),
+    [
+        ({"connected": False, "reason": "unreachable", "seen_at": NOW, "heard_at": NOW - timedelta(hours=1)},
+         "unreachable", 3600),
+        ({"connected": False, "reason": "refused", "seen_at": NOW, "changed_at": NOW - timedelta(minutes=2)},
+         "refused", 120),
+        ({"connected": True, "reason": "", "seen_at": NOW - timedelta(seconds=61), "heard_at": NOW}, "stopped", 0),
+        ({}, "never", None),
+    ],
+)  # fmt: skip
+def test_a_lost_connection_is_told_at_once_also_when_it_is_closed(
+    connection: dict[str, Any], reason: str, seconds: float | None
+) -> None:
+    """Nobody who writes that it is there, is as bad as one that is not."""
+    pbx = source("asterisk", ami_address="pbx:5038")
+    state = with_sources(heard("a", 1), heard("pbx", 1, **connection), a=source(), pbx=pbx)
+    assert told_of(state) == [("pbx", "disconnected", reason, seconds)]
+    assert "ok" not in levels(state).values()
+    there = {"connected": True, "reason": "", "seen_at": NOW, "heard_at": NOW}
+    assert not with_sources(heard("a", 1), heard("pbx", 1, **there), a=source(), pbx=pbx)["silent"]
+    settings = dataclasses.replace(make_settings(), sources={"pbx": pbx})
+    closed = {"acme": config.Tenant(business_hours={"mon": "00:00-00:01"})}
+    found = hearing.unheard(settings.sources, closed, [heard("pbx", None, **connection)], NOW)
+    assert [each.trouble for each in found] == ["disconnected"], "and silence is none of a closed call centre"
+
+
+def test_a_portal_that_is_asked_and_does_not_answer_is_told() -> None:
+    portal = source("bitrix24", rest_url="https://p/rest/1/s/")
+    long_ago = {"asked_since": NOW - timedelta(days=1), "last_success_at": NOW - timedelta(minutes=11)}
+    assert told_of(with_sources(heard("p", 1, **long_ago), p=portal)) == [("p", "not_reached", "", 660)]
+    now = {**long_ago, "last_success_at": NOW - timedelta(minutes=9)}
+    assert not with_sources(heard("p", 1, **now), p=portal)["silent"]
+
+
+async def test_figures_are_old_while_deliveries_wait_on_disk(world: World, tmp_path: Path) -> None:
+    """A database that is full or read-only answers what is asked, and takes nothing new."""
+    spool = Spool(tmp_path, 1 << 20)
+    now = datetime.now(UTC)
+
+    async def waits_since(source: str, seconds: float) -> str:
+        await spool.put(Spooled(source, "application/json", now - timedelta(seconds=seconds), b"[]"))
+        return str(json.loads(await watch_of(world, spool).newest())["stale"])
+
+    async def taken(_item: Spooled) -> bool:
+        return True
+
+    try:
+        assert await waits_since("native", 3) == "", "it is just being taken"
+        assert await spool.drain(taken) == 1
+        assert await waits_since("gone", 3600) == "", "of a source that is not configured it waits for ever"
+        assert await waits_since("native", 11) == "spool"
+        assert json.loads(await watch_of(world).newest())["stale"] == ""
+    finally:
+        spool.close()
+
+
+async def test_the_boards_of_all_tenants_share_one_table_of_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of a thousand call centres makes the names of each once, and a board when somebody looks."""
+    made = 0
+
+    class Counted(Names):
+        def __init__(self, settings: config.Settings) -> None:
+            nonlocal made
+            made += 1
+            super().__init__(settings)
+
+    for path in Path(board.__file__).parent.rglob("*.py"):
+        module = ".".join(path.relative_to(Path(board.__file__).parent.parent).with_suffix("").parts)
+        if module in sys.modules and getattr(sys.modules[module], "Names", None) is Names:
+            monkeypatch.setattr(sys.modules[module], "Names", Counted)
+    many = {f"t{number}": config.Tenant(agents={"7": config.Agent(name=f"A{number}")}) for number in range(50)}
+    settings = dataclasses.replace(make_settings(), tenants={**make_settings().tenants, **many})
+    app = application(settings, world.pool, world.ingest, world.health)
+    assert made == 1
+    async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:
+        for tenant in ("t7", "t8"):
+            async with http.get("/board/state", params={"tenant": tenant}) as answer:
+                assert (await answer.json())["tenant"] == tenant
+    assert made == 1
+
+
+async def test_whose_ids_are_used_twice_is_asked_again_only_when_there_is_a_new_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(world.settings)
+    told = []
+    monkeypatch.setattr(names, "tell_apart", told.append)
+    for _ in range(3):
+        await names.refresh(world.pool)
+    assert len(told) == 1
+    await world.pool.execute("INSERT INTO names VALUES ('acme', 'agent', 'pbx:1'), ('acme', 'agent', 'qlog:1')")
+    for _ in range(3):
+        await names.refresh(world.pool)
+    assert [row["name"] for row in told[1]] == ["pbx:1", "qlog:1"] and len(told) == 2
 
 
 # -- the stream ---------------------------------------------------------------------------------------------

@@ -356,5 +356,63 @@ async def test_out_of_hours_everything_is_grey_and_a_silent_source_is_never_gree
     async with daemon(data_dir / "page-silent", config=config_of("Sales")) as target:
         await page.go(f"{target.url}/board")
         await page.until("document.body.className === 'live'")
-        assert await page.script("document.querySelector('#silent').textContent") == "no events yet"
+        assert await page.script("document.querySelector('#silent').textContent") == "native: no events yet"
         assert not set(GREENS) & set(await page.script(COLOURS))
+
+
+DEAF = """
+[sources.branch-office-pbx]
+kind = "asterisk"
+tenant = "acme"
+ami_address = "127.0.0.1:9"
+ami_user = "callkpi"
+ami_secret = "ami-secret"
+"""
+#: What of the head is cut off or outside of the screen.
+HEAD = """
+[].filter.call(document.querySelectorAll("#silent, #updated, #clock"), function (e) {
+  var box = e.getBoundingClientRect();
+  return e.scrollWidth > e.clientWidth + 1 && e.clientWidth || box.right > innerWidth + 1 || box.left < 0;
+}).map(function (e) { return e.id; })
+"""
+
+
+async def ready(target: Daemon, unheard: int) -> dict[str, Any]:
+    """What /readyz says, as soon as so many sources are not heard."""
+    async with aiohttp.ClientSession() as http, asyncio.timeout(20):
+        while True:
+            async with http.get(f"{target.url}/readyz") as answer:
+                told: dict[str, Any] = await answer.json()
+                if told["sources_unheard"] == unheard:
+                    assert answer.status == 200
+                    return told
+            await asyncio.sleep(0.2)
+
+
+async def test_a_pbx_that_is_not_reached_is_named_and_nothing_is_green_though_others_speak(
+    page: Page, data_dir: Path
+) -> None:
+    async with daemon(data_dir / "page-deaf", config=config_of("Sales") + DEAF) as target:
+        await tell(target, *call("a", "q0", -300, -295, -200), available("Dana", "q0"))
+        told = await ready(target, unheard=1)
+        assert (told["ready"], told["unheard"]) == (True, {"branch-office-pbx": "disconnected: unreachable"})
+        name = "branch-office-pbx"
+        words = {
+            "en": (f"{name}: no connection", "incomplete"),
+            "ru": (f"{name}: нет связи", "неполно"),
+            "kk": (f"{name}: байланыс жоқ", "толық емес"),
+        }
+        for width, height in ((1920, 1080), (390, 844)):
+            await page.resize(width, height)
+            for language, (chip, word) in words.items():
+                for theme in ("dark", "light"):
+                    await page.go(f"{target.url}/board?lang={language}&theme={theme}&poll=1")
+                    await page.until("document.body.className === 'live'")
+                    assert (await page.script("document.querySelector('#silent').textContent")).startswith(chip)
+                    said = "[].map.call(document.querySelectorAll('.word'), function (e) { return e.textContent; })"
+                    assert set(await page.script(said)) == {word}
+                    assert not set(GREENS) & set(await page.script(COLOURS))
+                    assert await page.script(HEAD) == [], (width, language)
+                    assert (await page.script(CONTRAST))["ratio"] >= 4.5
+        await page.resize(1920, 1080)
+    assert page.complaints == []

@@ -262,7 +262,7 @@ async def test_after_a_day_it_is_given_up_and_told(world: World) -> None:
     box.troubles = [Temporary("down")] * 2
     await steps(courier, SETTLED)
     await world.pool.execute("UPDATE deliveries SET made_at = made_at - interval '2 days', next_at = $1", SETTLED)
-    await steps(courier, datetime.now(UTC))
+    await steps(courier, SETTLED + timedelta(minutes=2))
     assert [(state, error) for _, state, error in await states(world)] == [
         ("failed", "given up after 2 attempts: down")
     ]
@@ -284,15 +284,11 @@ async def test_what_becomes_of_trouble(world: World, trouble: Exception, knows: 
     await steps(courier_of(world, box), SETTLED)
     ((_, found, error),) = await states(world)
     assert found == state and error
-    settings = with_report(world.settings)
     if state in ("failed", "in_doubt"):
-        page = await world_metrics(world, settings)
-        assert sample(page, "callkpi_deliveries_unsent", tenant="acme", state=state) == 1
-
-
-async def world_metrics(world: World, settings: config.Settings) -> str:
-    world.settings = settings
-    return await world.metrics()
+        world.settings = with_report(world.settings)
+        for later, count in ((timedelta(hours=1), 1), (timedelta(hours=25), 0)):
+            page = await world.metrics(now=SETTLED + later)
+            assert sample(page, "callkpi_deliveries_unsent", tenant="acme", state=state) == count
 
 
 @pytest.mark.parametrize(("knows", "state"), [(True, "sent"), (False, "in_doubt")])
@@ -377,6 +373,7 @@ async def test_a_dry_run_tells_everything_and_sends_nothing(world: World, tmp_pa
 async def test_sent_by_hand_it_is_sent_once_and_again_only_when_asked(world: World, tmp_path: Path) -> None:
     await a_night(world)
     settings = with_report(world.settings, to=(f"folder:{tmp_path}/x",))
+    (tmp_path / "x").mkdir()
     for flags, files in (({}, 1), ({}, 0), ({"again": True}, 1)):
         lines = await by_hand_lines(world, settings, **flags)
         assert lines == [f"nightly, {NIGHT}, edition 1 to folder {tmp_path}/x: sent"]

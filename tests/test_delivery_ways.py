@@ -349,11 +349,24 @@ async def test_a_portals_answers(
 
 async def test_a_folder_gets_whole_files_and_the_same_ones_again(tmp_path: Path) -> None:
     to = Receiver("folder", str(tmp_path / "reports" / "acme"))
+    (tmp_path / "reports" / "acme").mkdir(parents=True)
     for _ in range(2):
         await FolderWay().send(to, MESSAGE)
     files = sorted(path.name for path in (tmp_path / "reports" / "acme").iterdir())
     assert files == ["acme-night-2026-11-23.pdf", "acme-night-2026-11-23.txt"]
     assert (tmp_path / "reports" / "acme" / PDF.name).read_bytes() == PDF.content
+
+
+async def test_a_folder_behind_a_missing_mount_is_waited_for_and_not_made(tmp_path: Path) -> None:
+    """The mount point is there, and what lies on it is not: files must not go to the disk under it."""
+    place = tmp_path / "mount" / "reports"
+    place.parent.mkdir()
+    with pytest.raises(Temporary, match="is not there: make it, or mount what it lies on"):
+        await FolderWay().send(Receiver("folder", str(place)), MESSAGE)
+    assert list(place.parent.iterdir()) == []
+    place.mkdir()
+    await FolderWay().send(Receiver("folder", str(place)), MESSAGE)
+    assert len(list(place.iterdir())) == 2
 
 
 async def test_a_folder_that_can_not_be_written_says_why(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,7 +129,9 @@ async def test_health_and_readiness(http: aiohttp.ClientSession) -> None:
 
 
 async def test_a_slow_body_is_cut_and_a_slow_head_too(target: Daemon) -> None:
-    for head in (b"POST /hooks/native HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{", b"POST /hooks/na"):
+    told = b" HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n"
+    native = b"POST /hooks/native" + told + b"Authorization: Bearer native-secret\r\n\r\n{"
+    for head in (native, b"POST /hooks/portal" + told + b"\r\ne", b"POST /hooks/na"):
         reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
         writer.write(head)
         begin = time.monotonic()
@@ -163,11 +166,69 @@ async def test_more_than_may_wait_is_told_to_come_again(target: Daemon) -> None:
     for _, writer in waiting:
         writer.write(head)
     await asyncio.sleep(0.3)
-    async with aiohttp.ClientSession() as session, session.post(f"{target.url}/hooks/native", data="[]") as answer:
-        assert answer.status == 503
-        assert answer.headers["Retry-After"] == "2"
+    async with aiohttp.ClientSession(target.url) as session:
+        async with session.post("/hooks/native", data="[]", headers=NATIVE) as answer:
+            assert answer.status == 503
+            assert answer.headers["Retry-After"] == "2"
+        async with session.post("/hooks/portal", data="") as answer:
+            assert answer.status == 400, "another source has room of its own"
     for _, writer in waiting:
         writer.close()
+
+
+async def test_strangers_who_hold_their_bodies_back_take_nobodys_room(target: Daemon) -> None:
+    """They have room by their address, and who sends his request at once needs none of it."""
+    head = b"POST /hooks/portal HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    waiting = [await asyncio.open_connection("127.0.0.1", target.port) for _ in range(12)]
+    for _, writer in waiting:
+        writer.write(head)
+    await asyncio.sleep(0.3)
+    form = {
+        "event": "ONVOXIMPLANTCALLSTART", "data[CALL_ID]": "room", "data[USER_ID]": "5", "ts": str(int(time.time())),
+        "auth[application_token]": "portal-secret",
+    }  # fmt: skip
+    async with aiohttp.ClientSession(target.url) as session:
+        async with session.post("/hooks/portal", data=form) as answer:
+            assert answer.status == 200
+        async with session.post("/hooks/native", data=event(call_id="room"), headers=NATIVE) as answer:
+            assert answer.status == 200
+    refused = 0
+    for reader, writer in waiting:
+        refused += b" 503 " in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+    assert refused >= 10
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/hooks/nobody", NATIVE, b"404"),
+        ("/hooks/native", {}, b"403"),
+        ("/hooks/native?token=guess", {}, b"403"),
+        ("/hooks/native", {**NATIVE, "Content-Type": "image/png"}, b"415"),
+        ("/hooks/native", {**NATIVE, "Content-Length": "30000"}, b"413"),
+    ],
+)
+async def test_what_needs_no_body_is_said_before_it_comes(
+    target: Daemon, path: str, headers: dict[str, str], status: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    told = {"Host": "x", "Content-Length": "100", **headers}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items())]
+    writer.write("\r\n".join([*lines, "", "{"]).encode())
+    writer.write(b"\r\n{")
+    assert status in await asyncio.wait_for(reader.readline(), 1.2)  # a body may take 1.5 s
+    writer.close()
+
+
+async def test_a_stranger_s_body_that_swells_is_bounded(target: Daemon, http: aiohttp.ClientSession) -> None:
+    """2 KB of deflate are 2 MB of form: what is not authentic is read to the bound and no further."""
+    swollen = zlib.compress(b"event=" + b"x" * 2_000_000)
+    headers = {"Content-Encoding": "deflate"}
+    assert (await http.post("/hooks/portal", data=swollen, headers=headers)).status == 413
+    small = zlib.compress(event(call_id="deflated").encode())
+    answer = await http.post("/hooks/native", data=small, headers={**headers, **NATIVE})
+    assert (await answer.json())["events"] == 1
 
 
 async def test_times_in_queries_are_of_the_call_centre(http: aiohttp.ClientSession) -> None:

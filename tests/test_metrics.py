@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ import asyncpg
 import pytest
 
 from callkpi import config
+from callkpi.exporter import bounded_teams
 from tests.daemon import Daemon, daemon, free_port
 from tests.test_crash import post, projected
 from tests.test_replay_equals_truth import BEGIN, END, FILES, TRUTH
@@ -167,22 +170,55 @@ async def target(data_dir: Path) -> AsyncIterator[Daemon]:
         yield running
 
 
-async def test_a_database_that_does_not_answer_costs_the_numbers_and_not_the_scrape(target: Daemon) -> None:
-    """Told before Prometheus gives up after ten seconds, and over as soon as the database answers again."""
-    sockets = target.directory / "data" / "socket"
-    connection = await asyncpg.connect(f"postgresql://callkpi@/postgres?host={sockets}")
+@pytest.fixture
+async def database(target: Daemon) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the daemon's own database, as its owner."""
+    connection = await asyncpg.connect(f"postgresql://callkpi@/postgres?host={target.directory / 'data' / 'socket'}")
+    yield connection
+    await connection.close()
+
+
+async def test_a_reading_that_takes_too_long_costs_the_numbers_and_is_late_not_down(
+    target: Daemon, database: asyncpg.Connection
+) -> None:
+    """Told before Prometheus gives up after ten seconds, and over as soon as it can be read again."""
     async with aiohttp.ClientSession() as session:
-        async with connection.transaction():
-            await connection.execute("LOCK TABLE callkpi.counters IN ACCESS EXCLUSIVE MODE")
+        async with database.transaction():
+            await database.execute("LOCK TABLE callkpi.counters IN ACCESS EXCLUSIVE MODE")
             begin = asyncio.get_running_loop().time()
             status, page = await _page(session, target)
             assert asyncio.get_running_loop().time() - begin < 8
-            assert (status, sample(page, "callkpi_database_up")) == (200, 0)
+            assert (status, _state(page)) == (200, (1, 1))
             assert "callkpi_calls" not in page
-        await connection.close()
+        await database.close()
         status, page = await _page(session, target)
-        assert (status, sample(page, "callkpi_database_up")) == (200, 1)
+        assert (status, _state(page)) == (200, (1, 0))
         assert "callkpi_calls" in page
+
+
+async def test_a_database_that_answers_nothing_at_all_is_down(target: Daemon, database: asyncpg.Connection) -> None:
+    """Its processes stand still: connections are there, and no answer comes."""
+    backends = await database.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    async with aiohttp.ClientSession() as session:
+        for row in backends:
+            os.kill(row["pid"], signal.SIGSTOP)
+        try:
+            postmaster = int((target.directory / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
+            os.kill(postmaster, signal.SIGSTOP)
+            try:
+                status, page = await _page(session, target)
+            finally:
+                os.kill(postmaster, signal.SIGCONT)
+        finally:
+            for row in backends:
+                os.kill(row["pid"], signal.SIGCONT)
+    assert (status, _state(page)) == (200, (0, 0))
+
+
+def _state(page: str) -> tuple[float | None, float | None]:
+    return sample(page, "callkpi_database_up"), sample(page, "callkpi_scrape_late")
 
 
 async def _page(session: aiohttp.ClientSession, target: Daemon) -> tuple[int, str]:
@@ -243,3 +279,46 @@ async def test_live_traffic_in_its_own_order_is_hardly_ever_reclassified(world: 
     assert sample(page, "callkpi_company_calls_offered_total", direction="inbound") == total["offered"]
     told = [line for line in page.splitlines() if line.startswith("callkpi_calls_reclassified_total")]
     assert told == []
+
+
+async def test_pairs_of_queues_and_lines_stay_bounded_and_no_call_is_lost_to_it(world: World) -> None:
+    """Few queues and few lines make many pairs; whatever comes later, a pair that was there keeps its series."""
+    settings = test_settings()
+    world.settings = config.Settings(
+        tenants=settings.tenants, sources=settings.sources, metrics=config.Metrics(max_places=3)
+    )
+    at = datetime.now(UTC).timestamp() - 3000
+
+    async def call(queue: str, line: str) -> None:
+        base = {"call_id": f"{queue}-{line}", "queue": queue, "line": line, "direction": "inbound"}
+        kinds = ("queued", "answered", "ended")
+        await world.send_json("native", *({**base, "kind": kind, "at": at + i} for i, kind in enumerate(kinds)))
+        await world.project()
+
+    def offered(page: str) -> dict[tuple[str, str], float]:
+        found = {}
+        for line in page.splitlines():
+            if line.startswith("callkpi_calls_offered_total{"):
+                found[line.split('queue="')[1].split('"')[0], line.split('line="')[1].split('"')[0]] = float(
+                    line.split()[-1]
+                )
+        return found
+
+    for queue, line in (("b", "2"), ("b", "1"), ("a", "2")):
+        await call(queue, line)
+    before = offered(await world.metrics())
+    assert before == {("b", "2"): 1, ("b", "1"): 1, ("a", "2"): 1}
+    for queue, line in (("a", "1"), ("a", "0"), ("b", "0")):
+        await call(queue, line)
+    page = await world.metrics()
+    assert offered(page) == {**before, ("a", "other"): 2, ("b", "other"): 1}
+    assert sample(page, "callkpi_names_overflow", kind="place") == 3
+    assert sample(page, "callkpi_calls_handled_total", queue="a", line="other") == 2
+    assert sample(page, "callkpi_company_calls_offered_total", line="1") == 2
+
+
+def test_people_of_teams_beyond_the_limit_are_counted_together() -> None:
+    teams = {("acme", f"t{number}"): Counter(talking=number) for number in range(1, 5)}
+    assert bounded_teams(teams, 2) == {
+        ("acme", "t1"): {"talking": 1}, ("acme", "t2"): {"talking": 2}, ("acme", "other"): {"talking": 7},
+    }  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from callkpi import config
 from callkpi.connections.keeping import OUTAGE, Reason, Status, Trouble
 from callkpi.reporting import periods
 from callkpi.reporting.assemble import summarise_period
@@ -126,6 +128,47 @@ async def test_an_hour_without_a_connection_is_no_silence(world: World, dsn: str
     assert [note.doubt for note in lost.notes if note.source == live.name] == [Doubt.DISCONNECTED]
 
 
+async def test_a_day_that_goes_on_names_at_once_who_is_not_heard_now(world: World) -> None:
+    """A PBX that was never reached, one that was lost a moment ago, a portal that does not answer, who fell silent."""
+    kinds, given = config.SourceKind, world.settings.sources["native"]
+    pbx = config.Source(kind=kinds.ASTERISK, tenant="acme", ami_address="pbx:5038")
+    sources = {
+        "native": given, "quiet": given, "new": pbx, "lost": pbx,
+        "portal": config.Source(kind=kinds.BITRIX24, tenant="acme", rest_url="https://p/rest/1/s/", silent_minutes=0),
+    }  # fmt: skip
+    settings = replace(world.settings, sources=sources)
+    at = datetime.now(UTC)
+    await world.pool.executemany(
+        "INSERT INTO source_status VALUES ($1, $2, $2)",
+        [("native", at), ("lost", at), ("new", at), ("quiet", at - timedelta(minutes=35))],
+    )
+    await world.pool.executemany(
+        "INSERT INTO connections VALUES ($1, false, $2, $2, $3, 'unreachable', '')",
+        [("new", at - HOUR / 2, None), ("lost", at, at - timedelta(seconds=3))],
+    )
+    await world.pool.execute("INSERT INTO reconcile_sources (source, since, last_success_at) VALUES ('portal', $1, $1)",
+                             at - HOUR)  # fmt: skip
+
+    async def notes(begin: datetime, end: datetime) -> dict[str, Note]:
+        period = periods.parse(settings.tenants["acme"], "acme", f"{begin.isoformat()}..{end.isoformat()}", at)
+        names = world.reports.names
+        summary = await summarise_period(world.pool, settings, names, "acme", period, as_of=at)
+        wanted = (Doubt.DISCONNECTED, Doubt.SILENT, Doubt.NEVER_SPOKE)
+        return {note.source: note for note in summary.notes if note.doubt in wanted}
+
+    begin = at - timedelta(minutes=20)
+    for found in (await notes(begin, at + HOUR), await notes(begin, at + 20 * 24 * HOUR)):
+        assert {name: note.doubt for name, note in found.items()} == {
+            "new": Doubt.DISCONNECTED, "lost": Doubt.DISCONNECTED, "portal": Doubt.DISCONNECTED,
+            "quiet": Doubt.NEVER_SPOKE,
+        }  # fmt: skip
+        assert all(found[name].end is None for name in ("new", "lost", "portal"))
+        assert found["lost"].begin == at - timedelta(seconds=3)
+        assert (found["new"].begin, found["portal"].begin) == (begin, begin)
+    past = await notes(at - 3 * HOUR, at - 2 * HOUR)
+    assert "portal" not in past and "lost" not in {name for name, n in past.items() if n.doubt is Doubt.DISCONNECTED}
+
+
 def test_silence_is_told_where_no_outage_explains_it() -> None:
     def silent(source: str, begin: float, end: float) -> Note:
         return Note(doubt=Doubt.SILENT, source=source, begin=T0 + begin * HOUR, end=T0 + end * HOUR)
@@ -133,7 +176,7 @@ def test_silence_is_told_where_no_outage_explains_it() -> None:
     lost = Note(doubt=Doubt.DISCONNECTED, source="pbx", begin=T0 + HOUR, end=T0 + 3 * HOUR)
     now = replace_end(lost, T0 + 6 * HOUR)
     silences = [silent("pbx", 0, 3.1), silent("pbx", 4, 8), silent("native", 1, 3)]
-    assert without_outages(silences, [lost, now], T0 + 9 * HOUR, HOUR / 2) == [
+    assert without_outages(silences, [lost, now], T0 + 9 * HOUR, dict.fromkeys(("pbx", "native"), HOUR / 2)) == [
         silent("pbx", 0, 1), silent("pbx", 4, 6), silent("native", 1, 3),
     ]  # fmt: skip
 

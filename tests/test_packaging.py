@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -66,40 +67,92 @@ def yaml(path: Path) -> Any:
 
 
 COMPOSE = ROOT / "docker-compose.yml"
-#: What the operator makes by the comment at the head of the compose file.
-MADE_BY_PEOPLE = {"./callkpi.toml", "./secrets/db_password", "./secrets/api_token", "./secrets/reader_password",
-                  "./secrets/grafana_admin", "./secrets/alertmanager"}  # fmt: skip
+#: What docker makes empty where it is missing, and the service setup fills.
+MADE_AT_FIRST = {"./config", "./secrets/of_postgres", "./secrets/of_callkpi", "./secrets/of_grafana",
+                 "./secrets/alertmanager"}  # fmt: skip
 
 
-def test_everything_that_compose_mounts_is_there_or_named_in_its_head() -> None:
+def set_up(directory: Path) -> None:
+    """Run what the service setup runs, on a directory."""
+    setup = yaml(COMPOSE)["services"]["setup"]
+    assert setup["entrypoint"] == ["python", "-c"] and setup["volumes"] == [".:/here"]
+    code = setup["command"][0]
+    assert code.count('"/here"') == 1 and "$" not in code
+    done = run(sys.executable, "-c", code.replace('"/here"', repr(str(directory))), cwd=directory)
+    assert done.returncode == 0, done.stderr
+
+
+def secrets_of(name: str) -> set[str]:
+    """The secrets that a service finds in /run/secrets after the first start."""
+    with tempfile.TemporaryDirectory() as directory:
+        set_up(Path(directory))
+        volumes = [volume.split(":") for volume in yaml(COMPOSE)["services"][name]["volumes"]]
+        (source,) = (source for source, target, *_ in volumes if target == "/run/secrets")
+        return {path.name for path in (Path(directory) / source).iterdir()}
+
+
+def test_everything_that_compose_mounts_is_there_or_made_by_its_first_start(tmp_path: Path) -> None:
+    """Docker makes a folder of whatever is missing, so no single file is mounted that may be."""
     compose = yaml(COMPOSE)
-    head = COMPOSE.read_text().partition("name:")[0]
     mounted = {m.split(":")[0] for service in compose["services"].values() for m in service.get("volumes", ())}
-    mounted |= {secret["file"] for secret in compose["secrets"].values()}
+    set_up(tmp_path)
     for path in mounted:
-        if path in MADE_BY_PEOPLE:
-            assert Path(path).name in head, path
+        if path in MADE_AT_FIRST:
+            assert (tmp_path / path).is_dir(), path
         elif path.startswith("."):
-            assert (ROOT / path).exists(), path
+            assert (ROOT / path).is_dir(), path
         else:
             assert path in compose["volumes"], path
-    assert mounted >= MADE_BY_PEOPLE
-    for service in compose["services"].values():
-        assert set(service.get("secrets", ())) <= set(compose["secrets"])
+    assert mounted >= MADE_AT_FIRST
+    assert "secrets" not in compose
+    for name in ("postgres", "callkpi", "grafana"):
+        waits_for = compose["services"][name]["depends_on"]["setup"]
+        assert waits_for == {"condition": "service_completed_successfully"}
+
+
+def test_the_first_start_makes_secrets_and_a_later_one_keeps_them(tmp_path: Path) -> None:
+    set_up(tmp_path)
+    kept = tmp_path / "secrets"
+    made = {path.name: path.read_text() for path in kept.iterdir() if path.is_file()}
+    assert made.keys() == {"db_password", "api_token", "reader_password", "grafana_admin"}
+    assert len(set(made.values())) == 4 and all(len(secret.strip()) == 48 for secret in made.values())
+    assert kept.stat().st_mode & 0o077 == 0
+    assert (kept / "of_postgres" / "db_password").stat().st_mode & 0o044 == 0o044
+    assert secrets_of("postgres") == {"db_password"} and secrets_of("grafana") == {"grafana_admin", "reader_password"}
+    (kept / "api_token").write_text("my own, which is long enough")
+    (kept / "grafana_admin").write_text("")
+    (tmp_path / "callkpi.toml").write_text("# as an earlier version wanted it")
+    set_up(tmp_path)
+    assert (kept / "of_callkpi" / "api_token").read_text() == "my own, which is long enough"
+    assert (kept / "of_callkpi" / "db_password").read_text() == made["db_password"]
+    assert len((kept / "of_grafana" / "grafana_admin").read_text().strip()) == 48
+    assert (tmp_path / "config" / "callkpi.toml").read_text() == "# as an earlier version wanted it"
+
+
+def test_the_image_gets_nothing_that_is_secret() -> None:
+    """Neither by what is copied nor by what the builder is sent."""
+    dockerfile = yaml(COMPOSE)["services"]["callkpi"]["build"]["dockerfile_inline"]
+    copied = {word for line in re.findall(r"^COPY (.+) \S+$", dockerfile, re.MULTILINE) for word in line.split()}
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == copied
+    assert copied == {"pyproject.toml", "requirements.lock", "README.md", "LICENSE", "callkpi", "sql", "grafana"}
+    # What the wheel is built of is all there.
+    assert all((ROOT / name).exists() for name in copied)
 
 
 def test_compose_pins_versions_checks_health_and_has_no_password_of_its_own() -> None:
     services = yaml(COMPOSE)["services"]
-    assert services.keys() == {"postgres", "callkpi", "prometheus", "alertmanager", "grafana"}
+    assert services.keys() == {"setup", "postgres", "callkpi", "prometheus", "alertmanager", "grafana"}
     for name, service in services.items():
-        assert service["healthcheck"]["test"] and service["restart"]
+        assert name == "setup" or (service["healthcheck"]["test"] and service["restart"])
         image = service.get("image") or re.search(r"FROM (\S+)", service["build"]["dockerfile_inline"])[1]  # type: ignore[index]
         assert re.search(r":v?\d+\.\d+", image), name
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), port
         for key, value in service.get("environment", {}).items():
             if re.search("PASSWORD|TOKEN|SECRET", key):
-                assert key.upper().endswith("_FILE") and value.removeprefix("/run/secrets/") in service["secrets"], key
+                assert key.upper().endswith("_FILE") and value.removeprefix("/run/secrets/") in secrets_of(name), key
 
 
 def test_grafana_gets_every_variable_and_file_that_its_provisioning_names() -> None:
@@ -112,7 +165,7 @@ def test_grafana_gets_every_variable_and_file_that_its_provisioning_names() -> N
         # Where Grafana and callkpi share an environment, the one must not stumble over the other's.
         assert config.load(env=dict.fromkeys(variables, "x")) == config.load(env={})
         for path in re.findall(r"\$__file\{([^}]+)\}", body):
-            assert path.removeprefix("/run/secrets/") in grafana["secrets"]
+            assert path.removeprefix("/run/secrets/") in secrets_of("grafana")
     mounted = dict(mount.split(":")[:2] for mount in grafana["volumes"])
     inside = mounted["./grafana/dashboards"]
     for provider in yaml(ROOT / "grafana/provisioning/dashboards/callkpi.yaml")["providers"]:
@@ -140,7 +193,7 @@ def test_prometheus_takes_its_configuration_with_the_rules_beside_it() -> None:
 
 def test_the_commands_of_callkpi_in_compose_are_real() -> None:
     text = COMPOSE.read_text()
-    commands = set(re.findall(r"(?:^#  +|exec )callkpi ([a-z-]+)", text, re.MULTILINE))
+    commands = set(re.findall(r"exec (?:callkpi )?callkpi ([a-z-]+)", text))
     assert commands == {"serve", "example-config"}
     for command in commands:
         assert run(sys.executable, "-m", "callkpi", command, "--help").returncode == 0

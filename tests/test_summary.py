@@ -14,8 +14,8 @@ import asyncpg
 import orjson
 import pytest
 
-from callkpi import config, retention, simulator
-from callkpi.model import Fate
+from callkpi import config, isolation, retention, simulator
+from callkpi.model import Fate, StreamKey
 from callkpi.reporting import calendar, periods
 from callkpi.reporting.assemble import summarise, summarise_period
 from callkpi.reporting.behind import FIGURES, Unknown, Window, calls_behind
@@ -52,7 +52,7 @@ async def test_a_recorded_night_is_the_reports_figures(world: World) -> None:
     await recorded(world)
     summary = await summary_of(world, as_of=LATER)
     for by, told in (("queue", summary.queues), ("agent", summary.agents)):
-        rows = {row[by]: row for row in (await world.figures(by, BEGIN, END))["rows"]}
+        rows = {row[by]: row for row in (await world.figures(by, BEGIN, END, LATER))["rows"]}
         assert [getattr(line, by) for line in told] == list(rows)
         for line in told:
             assert line.figures.items() <= rows[getattr(line, by)].items()
@@ -99,7 +99,9 @@ async def test_a_simulated_day_opens_to_its_calls_too(world: World) -> None:
     assert summary.figures["offered"] and summary.figures["made"] and summary.figures["missed"]
     window = Window(summary.period.begin, summary.period.end)
     for name, value in summary.figures.items():
-        behind = await calls_behind(world.pool, world.settings, world.reports.names, "acme", window, name)
+        behind = await calls_behind(
+            world.pool, world.settings, world.reports.names, "acme", window, name, now=summary.as_of
+        )
         assert (behind.value or 0) == pytest.approx(value or 0), name
         if FIGURES[name] == "count":
             assert len(behind.items) == value, name
@@ -305,11 +307,19 @@ async def test_what_is_not_known_is_told(pool: asyncpg.Pool) -> None:
         # Told to be over a second time, in another way.
         again = {"call_id": "1", "kind": "ended", "at": (begin + timedelta(seconds=60)).isoformat(), "code": "486"}
         await world.send_json("native", again)
+        # After-call work of 25 hours.
+        end = (begin + timedelta(hours=6, seconds=60)).isoformat()
+        await world.send_json("native", {"call_id": "2", "kind": "wrapped", "at": end, "wrap_seconds": 90_000})
         await world.project()
+        unreadable = StreamKey("acme", "native", "unreadable")
+        async with pool.acquire() as connection:
+            await isolation.put(connection, isolation.CALLS, {unreadable: (begin, begin)}, {unreadable: "ValueError"})
         summary = await shift(world, "day", "2026-11-23", LATER)
         notes = {note.doubt.value: note for note in summary.notes}
         assert (notes["late"].count, notes["hidden"].count) == (4, 1)
         assert notes["conflicting"].calls == ("native/1",)
+        assert notes["implausible"].calls == ("native/2",)
+        assert notes["set_aside"].calls == ("native/unreadable",)
         silences = [(note.begin, note.end) for note in summary.notes if note.doubt == "silent"]
         assert silences == [
             (begin + timedelta(seconds=60), begin + timedelta(hours=6)),

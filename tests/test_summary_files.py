@@ -218,3 +218,21 @@ def test_a_page_stands_alone() -> None:
     assert "script" not in parser.seen
     assert parser.seen.count("svg") == 3
     assert FORMATS["html"].file_name(a_night()) == "acme-shift-night-2026-11-23.html"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [("en", "rows; all of them are in"), ("ru", "все строки – в файлах"), ("kk", "барлық жолдар")]
+)
+def test_a_table_of_thousands_is_short_where_people_read_and_whole_where_programs_do(code: str, words: str) -> None:
+    queue = a_night().queues[0]
+    many = replace(a_night(), queues=tuple(replace(queue, queue=f"queue {number}.") for number in range(2_000)))
+    page = rendered("html", code, replace(MANAGER, root="https://kpi.example"), many).decode()
+    section = page.partition('<section class="queues">')[2].partition("</section>")[0]
+    assert section.count("<tr>") == 1 + 300 and words in section
+    for name in ("csv", "xlsx"):
+        assert f'href="https://kpi.example/reports/shift/acme/night/2026-11-23.{name}"' in section
+    assert page.count(words) == 1, "the other tables are whole"
+    text = pdf_text(rendered("pdf", code, told=many))
+    assert "queue 149." in text and "queue 150." not in text and " ".join(words.split()[:2]) in text
+    for form in ("csv", "txt"):
+        assert "queue 1999." in rendered(form, code, told=many).decode()

@@ -12,10 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from callkpi import store
+from callkpi.fates import written_off_before
 from callkpi.model import Call, CallEvent, Direction, Outcome
 from callkpi.reporting import periods
 from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.behind import missed_in, written_off_before
+from callkpi.reporting.behind import missed_in
 from callkpi.reporting.silences import Silence, late, silences
 from callkpi.reporting.summary import Summary
 from callkpi.work import item_of
@@ -126,6 +127,7 @@ async def test_a_long_period_tells_the_customers_who_still_wait_with_all_their_m
 # -- silences ----------------------------------------------------------------------------------------------
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
+HALF_HOUR = timedelta(minutes=30)
 
 
 def at(minutes: float) -> datetime:
@@ -138,7 +140,7 @@ def heard(source: str, *minutes: float) -> list[dict[str, object]]:
 
 def test_a_silence_is_as_long_as_the_limit_within_business_hours() -> None:
     rows = heard("pbx", 0, 10, 45, 100)
-    found = silences(rows, ["pbx"], (at(0), at(120)), [(at(0), at(60)), (at(70), at(120))], timedelta(minutes=30))
+    found = silences(rows, {"pbx": HALF_HOUR}, (at(0), at(120)), [(at(0), at(60)), (at(70), at(120))])
     # From 45.5 to 100 nothing came: 14.5 minutes before the pause of the centre and 30 after it.
     assert found == [
         Silence("pbx", at(10.5), at(45), is_whole=False),
@@ -148,9 +150,15 @@ def test_a_silence_is_as_long_as_the_limit_within_business_hours() -> None:
 
 def test_a_source_that_told_nothing_at_all_never_spoke() -> None:
     day = [(at(0), at(120))]
-    found = silences(heard("pbx", *range(0, 120, 5)), ["pbx", "portal"], day[0], day, timedelta(minutes=30))
+    found = silences(heard("pbx", *range(0, 120, 5)), {"pbx": HALF_HOUR, "portal": HALF_HOUR}, day[0], day)
     assert found == [Silence("portal", at(0), at(120), is_whole=True)]
-    assert silences([], ["portal"], day[0], [], timedelta(minutes=30)) == []
+    assert silences([], {"portal": HALF_HOUR}, day[0], []) == []
+
+
+def test_each_source_has_its_own_limit_and_one_without_a_limit_is_never_silent() -> None:
+    rows = [*heard("pbx", 0, 45), *heard("forms", 0, 45), *heard("import", 0)]
+    found = silences(rows, {"pbx": HALF_HOUR, "forms": 2 * HALF_HOUR}, (at(0), at(60)), [(at(0), at(60))])
+    assert found == [Silence("pbx", at(0.5), at(45), is_whole=False)]
 
 
 def test_late_calls_are_named_once_in_the_order_in_which_they_happened() -> None:

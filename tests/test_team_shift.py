@@ -19,9 +19,12 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import aiohttp
 import asyncpg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from pypdf import PdfReader
 
 from callkpi import config, replay
+from callkpi.config import Role, Token
 from callkpi.config.shift_checks import HANDLE_KPIS
 from callkpi.delivery import letter
 from callkpi.delivery.message import Receiver
@@ -29,18 +32,22 @@ from callkpi.names import Names
 from callkpi.reporting import links, periods
 from callkpi.reporting.assemble import summarise_period
 from callkpi.reporting.behind import Window, calls_behind
+from callkpi.reporting.language import LANGUAGES
 from callkpi.reporting.periods import Period
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.renderers import FORMATS
 from callkpi.reporting.statistics import Question, Statistics
-from callkpi.reporting.summary import Summary, changes, from_data, to_data
+from callkpi.reporting.summary import Doubt, Summary, changes, from_data, to_data
 from callkpi.reporting.tables import Cell, Kind, tables
 from callkpi.reporting.words import Part, sentences
 from callkpi.reports import Query
+from callkpi.web import access
+from callkpi.web.reports import ReportPages
 from tests import team_traffic
 from tests.browser import CHROMIUM, browser
 from tests.daemon import Daemon, daemon
 from tests.team_traffic import at, inbound
+from tests.test_api import TOKENS as ROLE_TOKENS
 from tests.test_crash import projected
 from tests.world import TOKENS, World
 
@@ -301,6 +308,16 @@ async def test_a_team_is_meant_by_its_key_and_by_its_name_everywhere(world: Worl
         assert (await statistics(world, "whole", team=(told,)))["total"]["figures"]["handled"] == 5
 
 
+async def test_its_shift_is_told_while_the_projector_has_something_to_do(world: World) -> None:
+    await world.send_json("native", *inbound("late", "12:30", "vip", "dana"))
+    for shift in ("sales", "within"):
+        told = await summary_of(world, shift)
+        assert Doubt.LAGGING in [note.doubt for note in told.notes]
+        for code in LANGUAGES:
+            for form in FORMATS.values():
+                assert form.render(told, code, Reader(agents=True, numbers=True))
+
+
 async def test_a_portals_department_is_a_team(world: World) -> None:
     own = replace(world.settings.tenants["acme"], people={}, agents={}, teams={})
     own = replace(own, goals={}, shifts={"sales": replace(own.shifts["sales"], team="Отдел продаж")})
@@ -468,9 +485,21 @@ async def test_what_a_team_did_is_for_those_who_see_figures_of_people(
     assert told == {"viewer": {"whole"}, "manager": {"whole", "sales", "named", "support", "within", "odd"}}
     whole = f"api/v1/statistics?tenant=acme&period=shift:whole@{team_traffic.DAY}"
     assert (await get(running, whole, "viewer"))[0] == 200
-    assert b"Sellers" not in (await get(running, "reports?tenant=acme", "viewer"))[1]
-    listed = (await get(running, "reports?tenant=acme"))[1].decode()
-    row = next(row for row in listed.split("<tr>") if "Sellers, 23 Nov 2026" in row)
+
+
+async def test_the_shifts_of_the_last_days_are_listed_with_the_teams_for_those_who_see_people(world: World) -> None:
+    app = web.Application(middlewares=[access.middleware])
+    tokens = {str(role): Token(token, role) for role, token in ROLE_TOKENS.items()}
+    access.install(app, replace(world.settings, tokens=tokens))
+    app.add_routes(ReportPages(world.pool, world.settings, clock=lambda: LATER).routes())
+    async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:
+        listed = {}
+        for role in (Role.VIEWER, Role.MANAGER):
+            async with http.get("/reports", headers={"Authorization": f"Bearer {ROLE_TOKENS[role]}"}) as answer:
+                assert answer.status == 200
+                listed[role] = await answer.text()
+    assert "Sellers" not in listed["viewer"]
+    row = next(row for row in listed["manager"].split("<tr>") if "Sellers, 23 Nov 2026" in row)
     assert re.findall(r'<td class="number">([^<]*)</td>', row) == ["–", "4", "–", "–", "–", "–", "5"]
 
 

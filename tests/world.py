@@ -153,16 +153,16 @@ class World:
         answer = await self.reports.figures(Query("acme", begin, end, by, only))
         return {row[by]: row for row in answer["rows"]}
 
-    async def figures(self, by: str, begin: datetime, end: datetime) -> dict[str, Any]:
-        return await self.reports.figures(Query("acme", begin, end, by))
+    async def figures(self, by: str, begin: datetime, end: datetime, as_of: datetime | None = None) -> dict[str, Any]:
+        return await self.reports.figures(Query("acme", begin, end, by, {}, as_of or datetime.now(UTC)))
 
     async def findings(self) -> list[str]:
         """What the doctor finds."""
         return await check(self.pool, self.settings, lambda _done, _total: None)
 
-    async def metrics(self, accept: str = "") -> str:
+    async def metrics(self, accept: str = "", now: datetime | None = None) -> str:
         await self.health.flush(self.pool)
-        page, _ = await Exporter(self.pool, self.settings).scrape(accept)
+        page, _ = await Exporter(self.pool, self.settings).scrape(accept, now)
         return page.decode()
 
 

@@ -10,8 +10,9 @@ To add a key: a field in ``tree.py``, its check in ``checks.py`` (of a source: `
 
 from callkpi.config.example import example
 from callkpi.config.hours import WEEKDAYS, hours_of, is_open, parse_hours
-from callkpi.config.loading import ConfigError, load
+from callkpi.config.loading import ConfigError, is_given, load
 from callkpi.config.same_call_checks import doubled
+from callkpi.config.secret_checks import warnings
 from callkpi.config.secrets import secrets_of
 from callkpi.config.source_checks import rest_secrets
 from callkpi.config.tree import (
@@ -92,10 +93,12 @@ __all__ = [
     "doubled",
     "example",
     "hours_of",
+    "is_given",
     "is_open",
     "load",
     "parse_hours",
     "rest_secrets",
     "secrets_of",
+    "warnings",
     "with_processes",
 ]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from datetime import date
 
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.report_checks import report_problems
-from callkpi.config.same_call_checks import same_call_problems
+from callkpi.config.same_call_checks import same_call_problems, sources_by_tenant
+from callkpi.config.secret_checks import secret_problems
 from callkpi.config.shift_checks import calendar_problems, reporting_problems
 from callkpi.config.source_checks import source_problems
 from callkpi.config.team_checks import team_problems
 from callkpi.config.tree import Api, Server, Settings, Tenant
-from callkpi.config.words import NAME, guess, is_zone
+from callkpi.config.words import NAME, guess, is_network, is_zone
 
 
 def check(settings: Settings, problems: list[str]) -> None:
@@ -32,14 +34,16 @@ def check(settings: Settings, problems: list[str]) -> None:
     password = settings.database.reader_password
     if password and not re.fullmatch("[ -~]{12,}", password):
         problems.append("database.reader_password: must be at least 12 letters, digits and signs of ASCII")
+    sources = sources_by_tenant(settings)
     for name, tenant in settings.tenants.items():
         problems.extend(_tenant_problems(f"tenants.{name}", name, tenant))
-        own = [source for source, told in settings.sources.items() if told.tenant == name]
+        own = sources.get(name, [])
         problems.extend(_people_problems(f"tenants.{name}", tenant, own))
-        problems.extend(same_call_problems(f"tenants.{name}.same_call", name, settings))
+        problems.extend(same_call_problems(f"tenants.{name}.same_call", tenant.same_call, own))
     for name, source in settings.sources.items():
         problems.extend(source_problems(f"sources.{name}", name, source, settings.tenants))
     problems.extend(_token_problems(settings))
+    problems.extend(secret_problems(settings))
 
 
 def _retention_problems(settings: Settings) -> Iterator[str]:
@@ -78,10 +82,14 @@ def _people_problems(where: str, tenant: Tenant, sources: Collection[str]) -> It
 
 def _server_problems(server: Server) -> Iterator[str]:
     host, _, port = server.listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
+        # Port 0 would be another one for each process, and nobody would know which.
         yield f"server.listen: {server.listen!r} must be HOST:PORT, e.g. 127.0.0.1:8090"
     if server.public_url and not re.fullmatch(r"https?://[^\s?#]+", server.public_url):
         yield f"server.public_url: {server.public_url!r} must be an address, e.g. https://callkpi.example.com"
+    for text in server.trusted_proxies:
+        if not is_network(text):
+            yield f"server.trusted_proxies: {text!r} must be an address or a network, e.g. 10.0.0.0/8"
     for key in ("processes", "max_body_bytes", "max_waiting", "request_timeout_seconds", "max_viewers"):
         if getattr(server, key) <= 0:
             yield f"server.{key}: must be above 0"
@@ -122,6 +130,13 @@ def _token_problems(settings: Settings) -> Iterator[str]:
                 yield f"{where}.tenants: no tenant {tenant!r}{guess(tenant, settings.tenants)}"
 
 
+def _is_first_day(text: str) -> bool:
+    try:
+        return len(text) == 10 and date.fromisoformat(text).year >= 1990
+    except ValueError:
+        return False
+
+
 def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
     if not NAME.fullmatch(name):
         yield f"{where}: a tenant's name has letters, digits, '_', '.', '-', at most 64"
@@ -135,6 +150,12 @@ def _tenant_problems(where: str, name: str, tenant: Tenant) -> Iterator[str]:
     for key in ("expire_after_hours", "write_off_days"):
         if getattr(tenant, key) <= 0:
             yield f"{where}.{key}: must be above 0"
+    if not 0 < tenant.longest_call_hours <= 48:
+        yield f"{where}.longest_call_hours: must be above 0, at most 48"
+    if not _is_first_day(tenant.first_day):
+        yield f'{where}.first_day: {tenant.first_day!r} must be a day from 1990 on, e.g. "2010-01-01"'
+    if not 0 <= tenant.clock_tolerance_minutes <= 1440:
+        yield f"{where}.clock_tolerance_minutes: must be 0 to 1440"
     if tenant.expire_after_hours > 24:
         yield f"{where}.expire_after_hours: at most 24"
     if not 0 < tenant.agent_state_hours <= 168:

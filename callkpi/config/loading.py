@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,9 +47,7 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     Raises ConfigError with one line a problem.
     """
     env = os.environ if env is None else env
-    chosen = path or (Path(env["CALLKPI_CONFIG"]) if env.get("CALLKPI_CONFIG") else None)
-    if chosen is None and Path("callkpi.toml").is_file():
-        chosen = Path("callkpi.toml")
+    chosen = _file(path, env)
     raw = _read_toml(chosen) if chosen is not None else {}
     problems: list[str] = []
     _merge_environment(raw, env, problems)
@@ -57,6 +57,21 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     if problems or settings is None:
         raise ConfigError(problems)
     return settings
+
+
+def is_given(path: Path | None = None, env: Mapping[str, str] | None = None) -> bool:
+    """Whether anybody has configured anything: a file was found, or a variable is set."""
+    env = os.environ if env is None else env
+    return _file(path, env) is not None or any(_is_setting(name) for name in env)
+
+
+def _file(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    chosen = path or (Path(env["CALLKPI_CONFIG"]) if env.get("CALLKPI_CONFIG") else None)
+    return Path("callkpi.toml") if chosen is None and Path("callkpi.toml").is_file() else chosen
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith("CALLKPI_") and not NOT_SETTINGS.fullmatch(name)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -72,7 +87,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _merge_environment(raw: dict[str, Any], env: Mapping[str, str], problems: list[str]) -> None:
     for name, value in sorted(env.items()):
-        if not name.startswith("CALLKPI_") or NOT_SETTINGS.fullmatch(name):
+        if not _is_setting(name):
             continue
         key = name
         if name.endswith("_FILE"):
@@ -92,12 +107,18 @@ def _merge_environment(raw: dict[str, Any], env: Mapping[str, str], problems: li
         node[path[-1]] = value
 
 
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The types of the keys of a table: they are evaluated from text, which takes longer than the table itself."""
+    return typing.get_type_hints(cls)
+
+
 def _build(cls: type[T], raw: Any, path: str, problems: list[str]) -> T | None:
     """An instance of the dataclass *cls* from a TOML table; problems are added to the list."""
     if not isinstance(raw, dict):
         problems.append(f"{path}: must be a table, not {raw!r}")
         return None
-    hints = typing.get_type_hints(cls)
+    hints = _hints(typing.cast(Hashable, cls))
     known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     before = len(problems)
@@ -155,9 +176,10 @@ def _scalar(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return _truth(value, where, problems)
     if hint in (int, float):
         try:
-            if not isinstance(value, bool):
-                return hint(value)
-        except (TypeError, ValueError):
+            # inf and nan are numbers to TOML and to Python, and no figure can be reckoned with them.
+            if not isinstance(value, bool) and math.isfinite(number := hint(value)):
+                return number
+        except (TypeError, ValueError, OverflowError):
             pass
     problems.append(f"{where}: must be {'text' if hint is str else 'a number'}, not {value!r}")
     return None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 
+from callkpi.bounds import FIELD_CHARACTERS
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.tree import Goal, ReportField, ShiftPlan, Tenant
 from callkpi.config.words import NAME, guess
@@ -58,7 +59,7 @@ def reporting_problems(where: str, tenant: Tenant) -> Iterator[str]:
     for name, goal in tenant.goals.items():
         yield from _goal_problems(f"{where}.goals.{name}", goal, tenant)
     for name, field in tenant.fields.items():
-        yield from _field_problems(f"{where}.fields.{name}", field)
+        yield from _field_problems(f"{where}.fields.{name}", name, field)
 
 
 def _goal_problems(where: str, goal: Goal, tenant: Tenant) -> Iterator[str]:
@@ -88,7 +89,9 @@ def _goal_problems(where: str, goal: Goal, tenant: Tenant) -> Iterator[str]:
     yield from _validity_problems(where, goal.since, goal.until)
 
 
-def _field_problems(where: str, field: ReportField) -> Iterator[str]:
+def _field_problems(where: str, name: str, field: ReportField) -> Iterator[str]:
+    if len(name) > FIELD_CHARACTERS:
+        yield f"{where}: a custom field's name has at most {FIELD_CHARACTERS} characters"
     if not 1 <= field.limit <= 1000:
         yield f"{where}.limit: must be 1 to 1000"
 

@@ -28,6 +28,8 @@ def source_problems(where: str, name: str, source: Source, tenants: Mapping[str,
     yield from _secret_problems(where, source)
     if source.timezone and not is_zone(source.timezone):
         yield f"{where}.timezone: {source.timezone!r} is no IANA zone; write e.g. Europe/Moscow"
+    if source.silent_minutes is not None and not (source.silent_minutes == 0 or source.silent_minutes >= 1):
+        yield f"{where}.silent_minutes: must be at least 1, or 0 for a source that may be silent"
     yield from _funnel_problems(f"{where}.funnel", source)
     yield from _table_problems(where, source)
     yield from _live_problems(where, source)

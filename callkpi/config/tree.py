@@ -225,6 +225,11 @@ class Tenant:
     )
     short_abandon_seconds: float = setting(5.0, "a caller who hangs up sooner is a short abandon")
     talked_seconds: float = setting(10.0, "a conversation of at least these seconds counts as talked")
+    longest_call_hours: float = setting(
+        24.0, "a call that seems longer has a wrong clock: it counts, and gives no figure of time"
+    )
+    first_day: str = setting("2010-01-01", "what is told of an earlier day comes from a clock that was never set")
+    clock_tolerance_minutes: float = setting(15.0, "how far a source's clock may be ahead of this machine's")
     expire_after_hours: float = setting(4.0, "a call whose end has not arrived after this is expired")
     write_off_days: float = setting(7.0, "a missed call that nobody returned in this time is written off")
     numbers_in_views: NumbersShown = setting(
@@ -325,6 +330,9 @@ class Source:
     columns: dict[str, str] = setting({}, "tables of calls: the title of each column in the file, by our name of it")
     directions: dict[str, str] = setting({}, "tables of calls: inbound, outbound or internal, by the file's word")
     outcomes: dict[str, str] = setting({}, "tables of calls: answered, abandoned, no_answer, …, by the file's word")
+    silent_minutes: float | None = setting(
+        None, "in business hours it is silent for no longer; absent: the tenant's targets; 0: it may be, as it likes"
+    )
     dedupe_seconds: float = setting(
         60.0, "a payload without a time of its own that comes again within these seconds is the same one"
     )
@@ -379,6 +387,10 @@ class Server:
     request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
     public_url: str = setting(
         "", "address under which people reach this server, for links: https://callkpi.example.com"
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"),
+        "addresses or networks of reverse proxies: who asks, whose tries of tokens count, is in their X-Forwarded-For",
     )
     max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
     api_token: str = setting("", "bearer token of an admin; without any token only this machine may read")
@@ -465,6 +477,9 @@ class Metrics:
     max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
     max_teams: int = setting(100, 'teams with series of their own per tenant; the rest are team="other"')
     max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
+    max_places: int = setting(
+        1000, 'pairs of a queue and a line with series of their own per tenant; the rest are line="other" of the queue'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,13 +523,18 @@ class Settings:
 
     @property
     def data_dir(self) -> Path:
-        """Where the embedded database, its files and the spool live."""
-        if self.database.data_dir:
-            return Path(self.database.data_dir).expanduser().absolute()
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            return Path("/var/lib/callkpi")
-        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-        return Path(base) / "callkpi"
+        """Where the embedded database, its files and the spool live. Raises FileNotFoundError without a home."""
+        try:
+            if self.database.data_dir:
+                return Path(self.database.data_dir).expanduser().absolute()
+            if hasattr(os, "geteuid") and os.geteuid() == 0:
+                return Path("/var/lib/callkpi")
+            base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+            return Path(base) / "callkpi"
+        except RuntimeError:
+            raise FileNotFoundError(
+                "this user has no home directory to keep data in; set CALLKPI_DATA_DIR to a directory that it may write"
+            ) from None
 
     @property
     def address(self) -> tuple[str, int]:

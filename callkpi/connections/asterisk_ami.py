@@ -124,8 +124,8 @@ class Session:
 
     def note_clock(self, message: Message) -> None:
         """Both clocks at a message that tells Asterisk's."""
-        with contextlib.suppress(KeyError, ValueError):
-            self.clock = float(message["Timestamp"]), self._wire.read_at
+        if (told := _unix_seconds(message.get("Timestamp", ""))) is not None:
+            self.clock = told, self._wire.read_at
 
     async def _event(self, name: str, message: Message) -> None:
         if name == "FullyBooted":
@@ -140,6 +140,15 @@ class Session:
         if "Timestamp" not in message:
             message["received_at"] = f"{self._last_at:.6f}"
         await self._intake.put(message)
+
+
+def _unix_seconds(text: str) -> float | None:
+    """A time that a clock can show; None for what is none, and for numbers that are no time."""
+    try:
+        from_unix(seconds := float(text))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return seconds
 
 
 class AmiLink:
@@ -236,10 +245,10 @@ class AmiLink:
 
     def _skew(self, theirs: str) -> float:
         """Seconds by which Asterisk's clock is before ours."""
-        try:
-            skew = float(theirs) - time.time()
-        except ValueError:
+        told = _unix_seconds(theirs)
+        if told is None:
             return 0.0
+        skew = told - time.time()
         if abs(skew) >= SKEW_SECONDS:
             log.warning("ami.clock", source=self._name, skew_seconds=round(skew, 1),
                         write="run NTP on both: times of calls are those of Asterisk's clock")  # fmt: skip

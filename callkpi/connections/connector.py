@@ -16,7 +16,7 @@ from callkpi.connections.office import Office
 from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import Journal
-from callkpi.spool import Spool
+from callkpi.spool import open_spool
 
 #: What makes the link of a source of a kind.
 LINKS: Mapping[config.SourceKind, Callable[[Office, str, config.Source], Link]] = {
@@ -28,8 +28,7 @@ LINKS: Mapping[config.SourceKind, Callable[[Office, str, config.Source], Link]] 
 async def run(settings: config.Settings, dsn: str) -> None:
     """Keep every connection, until cancelled."""
     pool = await store.create_pool(dsn, role="connector", size=4, lazy=True)
-    limit = settings.spool.limit_mib * 1024 * 1024
-    spool = Spool(settings.data_dir, limit) if limit else None
+    spool = open_spool(settings)
     health = Health()
     windows = {name: timedelta(seconds=source.dedupe_seconds) for name, source in settings.sources.items()}
     journal = Journal(pool, health, windows)

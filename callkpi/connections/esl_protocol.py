@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import orjson
 
 from callkpi.connections.keeping import Reason, Trouble
+from callkpi.sources.base import whole
 
 CONNECT_SECONDS = ANSWER_SECONDS = 15.0
 #: FreeSWITCH sends HEARTBEAT every 20 seconds; after this much silence it is asked.
@@ -87,10 +88,10 @@ class Wire:
         try:
             head = await self._reader.readuntil(b"\n\n")
             headers = headers_of(head.decode("utf-8", "replace").lstrip("\n"))
-            length = headers.get("Content-Length", "0")
-            if not length.isdecimal() or int(length) > MAX_BODY:
+            length = whole(headers.get("Content-Length", "0"))
+            if length is None or length > MAX_BODY:
                 raise Trouble(Reason.PROTOCOL, "a frame with an impossible Content-Length")
-            body = await self._reader.readexactly(int(length)) if int(length) else b""
+            body = await self._reader.readexactly(length) if length else b""
         except asyncio.IncompleteReadError:
             raise Trouble(Reason.CLOSED, "FreeSWITCH closed the connection") from None
         except asyncio.LimitOverrunError:

@@ -25,6 +25,7 @@ from callkpi.connections.keeping import Reason, Status, Trouble
 from callkpi.connections.office import Office
 from callkpi.model import AgentState, from_unix
 from callkpi.sources import freeswitch_resync as resync
+from callkpi.sources.base import whole
 from callkpi.sources.freeswitch_esl import CALLCENTER, CHANNEL_EVENTS, matters, trimmed
 
 log = structlog.get_logger()
@@ -131,7 +132,8 @@ class EslLink:
     async def _skew(self, session: Session) -> float:
         """Seconds by which FreeSWITCH's clock is before ours."""
         text = (await session.api("strepoch")).strip()
-        skew = float(text) + 0.5 - time.time() if text.isdecimal() else 0.0
+        told = whole(text)
+        skew = told + 0.5 - time.time() if told is not None else 0.0
         return skew if abs(skew) > YOUNG_SECONDS else 0.0
 
     def _tell_clock(self, skew: float) -> None:

@@ -24,6 +24,7 @@ from callkpi import store
 from callkpi.health import Health
 from callkpi.ingest import Ingest
 from callkpi.journal import JournalUnavailable
+from callkpi.looping import Loop, keep_going
 from callkpi.spool import Spool, Spooled, SpoolFull
 
 log = structlog.get_logger()
@@ -80,10 +81,7 @@ class Intake:
 
     async def run(self) -> None:
         try:
-            while True:
-                async with self._changed:
-                    await self._changed.wait_for(lambda: bool(self._held))
-                await self._write_group()
+            await keep_going(Loop("intake", 0.0, self._health, self._name), self._next_group)
         finally:
             # Python before 3.11.3 ends a timeout within a cancelled task as cancelled.
             with contextlib.suppress(Exception, asyncio.CancelledError):
@@ -91,6 +89,11 @@ class Intake:
                     while self.held:
                         await self._write_group()
             self._give_up()
+
+    async def _next_group(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._held))
+        await self._write_group()
 
     async def _write_group(self) -> None:
         count = min(len(self._held), GROUP_ITEMS)

@@ -23,6 +23,7 @@ import structlog
 from callkpi import store
 from callkpi.connections.intake import Intake
 from callkpi.health import Health
+from callkpi.looping import Loop, keep_going
 
 log = structlog.get_logger()
 
@@ -40,6 +41,7 @@ class Reason(StrEnum):
     CLOSED = "closed"  #: the other side ended it
     PROTOCOL = "protocol"  #: it says what nobody can understand
     TLS = "tls"  #: certificate or handshake
+    FAULT = "fault"  #: of callkpi itself; its log says more
 
 
 class Trouble(Exception):
@@ -159,15 +161,18 @@ class Keeper:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            lock = await self._locked()
-            if lock is None:
-                await asyncio.sleep(STANDBY_SECONDS)
-                continue
-            try:
-                await self._work(lock)
-            finally:
-                await _close(lock)
+        await keep_going(Loop("connection", STANDBY_SECONDS, self._health, self._name), self._turn)
+
+    async def _turn(self) -> float | None:
+        """Work if the lock is free. Returns the seconds until it is tried for again."""
+        lock = await self._locked()
+        if lock is None:
+            return None
+        try:
+            await self._work(lock)
+        finally:
+            await _close(lock)
+        return 0.0
 
     async def _locked(self) -> asyncpg.Connection | None:
         """A session that has the lock, or None while another one has it or the database is away."""
@@ -184,6 +189,7 @@ class Keeper:
 
     async def _work(self, lock: asyncpg.Connection) -> None:
         """Hold the connection until another daemon has the lock."""
+        self._health.works(("connection", self._name))
         self._status = status = Status(self._status.heard_at, self._is_up)
         holding = asyncio.create_task(self._hold(status), name=f"connection {self._name}")
         watching = asyncio.create_task(self._watch(lock, status), name=f"lock {self._name}")
@@ -208,6 +214,10 @@ class Keeper:
                 trouble = Trouble(Reason.CLOSED, "it ended without a reason")
             except Trouble as error:
                 trouble = error
+            except Exception as error:
+                # One source whose words we can't bear must not end the connections of all others.
+                log.exception("connection.unforeseen", source=self._name)
+                trouble = Trouble(Reason.FAULT, f"unforeseen: {type(error).__name__}; the daemon's log says more")
             pause = backoff.after(trouble.reason, time.monotonic() - begun if status.ups > ups else 0.0)
             status.down(trouble)
             self._health.count("connection_errors", source=self._name, label=trouble.reason)

@@ -9,7 +9,6 @@ what a person closed, moved out of the pipeline or deleted is his, and is not to
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from callkpi.crm.bitrix24_pipeline import DEAL, ORIGINATOR, Pipeline
 from callkpi.crm.episodes import RELEASED, Move, Stage, move
 from callkpi.crm.wanted import Reader, Wanted
 from callkpi.health import Health
+from callkpi.looping import Loop, keep_going
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ FORGET_SECONDS = 3600.0
 LAG_SECONDS = 60.0
 #: So many refusals one after the other are no fault of single items.
 REFUSALS_IN_A_ROW = 5
-DENIED_SECONDS, BLOCKED_SECONDS, TROUBLE_SECONDS, DATABASE_SECONDS = 300.0, 3600.0, 60.0, 5.0
+DENIED_SECONDS, BLOCKED_SECONDS, TROUBLE_SECONDS = 300.0, 3600.0, 60.0
 
 MORE_RIGHTS = "tick it in its settings, or make a new one with telephony, crm, user_basic and department"
 
@@ -70,20 +70,22 @@ class Funnel:
 
     async def run(self, lock: asyncpg.Connection) -> None:
         """Work while *lock* is held; returns when its connection is lost."""
-        while not lock.is_closed():
-            pause = self._funnel.every_seconds
-            try:
-                if await self.round(datetime.now(UTC)):
-                    pause = 0.0
-            except rest.PortalError as error:
-                pause = max(_pause_after(error), pause)
-                self._health.count("crm_errors", source=self.name, label=error.reason)
-                log.error("crm.failed", source=self.name, reason=error.reason, error=str(error), again_in_seconds=pause)
-            except store.FAILURES as error:
-                pause = DATABASE_SECONDS
-                self._health.count("crm_errors", source=self.name, label="database")
-                log.warning("crm.database", source=self.name, error=type(error).__name__)
-            await asyncio.sleep(pause)
+        loop = Loop("crm", self._funnel.every_seconds, self._health, self.name)
+        await keep_going(loop, self._round_now, until=lock.is_closed)
+
+    async def _round_now(self) -> float:
+        """One round. Returns the seconds to the next."""
+        try:
+            return 0.0 if await self.round(datetime.now(UTC)) else self._funnel.every_seconds
+        except rest.PortalError as error:
+            pause = max(_pause_after(error), self._funnel.every_seconds)
+            self._health.count("crm_errors", source=self.name, label=error.reason)
+            log.error("crm.failed", source=self.name, reason=error.reason, error=str(error), again_in_seconds=pause)
+            return pause
+        except Exception as error:
+            reason = "database" if isinstance(error, store.FAILURES) else "unforeseen"
+            self._health.count("crm_errors", source=self.name, label=reason)
+            raise
 
     async def round(self, now: datetime) -> bool:
         """Bring the portal up to date, or tell what would be done. True: more is to be done. Raises a PortalError."""

@@ -92,7 +92,7 @@ async def _send(
     if not is_kept:
         await courier.make(tenant, name, period, datetime.now(UTC))
     elif again:
-        await pool.execute(store.query("delivery", "send_again"), tenant, name, period.text)
+        await pool.execute(store.query("delivery", "send_again"), tenant, name, period.text, datetime.now(UTC))
     async with pool.acquire() as lock:
         if await lock.fetchval(store.query("delivery", "try_lock")):
             try:

@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -35,6 +36,7 @@ from callkpi.delivery.message import InDoubt, Permanent, Receiver, Temporary, Wa
 from callkpi.delivery.telegram import TelegramWay
 from callkpi.delivery.webhook import WebhookWay
 from callkpi.health import Health
+from callkpi.looping import Loop, keep_going
 from callkpi.names import Names
 from callkpi.reporting.assemble import summarise_period
 from callkpi.reporting.periods import Period, parse
@@ -78,12 +80,20 @@ class Courier:
         self._names = Names(settings)
         self._checked: dict[tuple[str, str, str], datetime] = {}
 
+    async def run(self, until: Callable[[], bool]) -> None:
+        """Do a round again and again."""
+
+        async def round_now() -> None:
+            await self.step(datetime.now(UTC))
+
+        await keep_going(Loop("courier", EVERY_SECONDS, self._health), round_now, until)
+
     async def step(self, now: datetime) -> None:
         """Make what is over, correct what has changed, send what is due."""
         if await self._is_projected():
             for tenant, own in self._settings.tenants.items():
                 for name, report in own.reports.items():
-                    await self._make_due(tenant, name, report, now)
+                    await self._attempted(self._make_due(tenant, name, report, now), name)
             await self._correct(now)
         await self.send_due(now)
 
@@ -102,12 +112,13 @@ class Courier:
             if period.text not in made and await self._is_settled(tenant, report, period, now):
                 await self._attempted(self.make(tenant, name, period, now), name, period.text)
 
-    async def _attempted(self, work: Coroutine[Any, Any, object], report: str, period: str) -> None:
-        """One summary that can't be made must not keep the others from being made."""
+    async def _attempted(self, work: Coroutine[Any, Any, object], report: str, period: str = "") -> None:
+        """One summary that can't be made, or takes too long, must not keep the others from being made and sent."""
         try:
             await work
-        except store.FAILURES:
-            raise
+        except store.UNAVAILABLE as error:
+            log.warning("delivery.not_made", report=report, period=period, error=type(error).__name__)
+            self._health.count("delivery_failures")
         except Exception:
             log.exception("delivery.not_made", report=report, period=period)
             self._health.count("delivery_failures")
@@ -197,9 +208,10 @@ class Courier:
             async with limit:
                 await self._send(row, now)
 
-        async with asyncio.TaskGroup() as group:
-            for row in rows:
-                group.create_task(send(row))
+        # Each to its end: one that was cut off because another one failed would be in doubt.
+        done = await asyncio.gather(*(send(row) for row in rows), return_exceptions=True)
+        if errors := [error for error in done if isinstance(error, Exception)]:
+            raise ExceptionGroup("deliveries that could not be tried", errors)
 
     async def _send(self, row: asyncpg.Record, now: datetime) -> None:
         place = (row["tenant"], row["report"], row["period"], row["edition"], row["receiver"])
@@ -226,20 +238,19 @@ class Courier:
     async def _try(
         self, row: asyncpg.Record, report: config.Report, receiver: Receiver, way: Way, now: datetime
     ) -> Outcome:
+        editions = await self._editions(row)
         try:
-            editions = await self._editions(row)
             message = letter.write(*editions, report, receiver, self._settings.server.public_url)
             await way.send(receiver, message)
         except Permanent as error:
             return Outcome("failed", str(error))
         except Temporary as error:
             return _later(row, str(error), now, error.wait_seconds)
-        except InDoubt as error:
+        except (InDoubt, OSError) as error:
+            # A line that breaks while it is sent tells nothing of the other side; a timeout is an OSError as well.
             if way.knows_repetitions:
                 return _later(row, str(error), now)
             return Outcome("in_doubt", str(error))
-        except store.FAILURES:
-            raise
         except Exception as error:
             # One report that can't be written must not keep the others from being sent.
             log.exception("delivery.unforeseen", report=row["report"], period=row["period"], way=row["way"])
@@ -290,35 +301,23 @@ def ways(http: aiohttp.ClientSession, settings: config.Settings) -> Callable[[st
 
 async def run(settings: config.Settings, dsn: str) -> None:
     """Send reports, until cancelled. One process at a time does; the others stand by."""
-    pool = await store.create_pool(dsn, role="courier", size=4)
+    pool = await store.create_pool(dsn, role="courier", size=4, lazy=True)
     health = Health()
     try:
         async with web.session() as http, asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
-            group.create_task(_alone(dsn, Courier(pool, settings, health, ways(http, settings))))
+            courier = Courier(pool, settings, health, ways(http, settings))
+            group.create_task(keep_going(Loop("courier", STANDBY_SECONDS, health), partial(_alone, dsn, courier)))
     finally:
         await pool.close()
 
 
 async def _alone(dsn: str, courier: Courier) -> None:
-    while True:
-        try:
-            lock = await store.connect(dsn, role="courier-lock")
-            try:
-                if await lock.fetchval(store.query("delivery", "try_lock")):
-                    await _work(lock, courier)
-            finally:
-                with contextlib.suppress(*store.FAILURES):
-                    await lock.close(timeout=5)
-        except store.FAILURES as error:
-            log.warning("delivery.database", error=type(error).__name__)
-        await asyncio.sleep(STANDBY_SECONDS)
-
-
-async def _work(lock: asyncpg.Connection, courier: Courier) -> None:
-    while not lock.is_closed():
-        try:
-            await courier.step(datetime.now(UTC))
-        except* store.FAILURES as errors:
-            log.warning("delivery.database", error=type(errors.exceptions[0]).__name__)
-        await asyncio.sleep(EVERY_SECONDS)
+    """Work while this process has the lock."""
+    lock = await store.connect(dsn, role="courier-lock")
+    try:
+        if await lock.fetchval(store.query("delivery", "try_lock")):
+            await courier.run(until=lock.is_closed)
+    finally:
+        with contextlib.suppress(*store.FAILURES):
+            await lock.close(timeout=5)

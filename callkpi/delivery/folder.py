@@ -1,4 +1,7 @@
-"""A folder: files of a summary, each complete before its name is there. The same edition again is the same files."""
+"""A folder that is there: files of a summary, each complete before its name is there.
+
+The same edition again is the same files.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,10 @@ class FolderWay:
 def _write(directory: Path, message: Message) -> None:
     files = [(f"{message.file_stem}.txt", f"{message.subject}\n\n{message.text}\n".encode())]
     files += [(file.name, file.content) for file in message.attachments]
+    if not directory.exists():
+        # Made here it might lie on this machine's own disk, behind a mount that is missing.
+        raise Temporary(f"{directory} is not there: make it, or mount what it lies on")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         for name, content in files:
             _write_file(directory / name, content)
     except OSError as error:

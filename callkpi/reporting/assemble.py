@@ -12,7 +12,9 @@ import asyncpg
 
 from callkpi import config, hours, store
 from callkpi.config.shift_checks import COUNTED_KPIS
+from callkpi.fates import FATES, judged, written_off_before
 from callkpi.funnel import Thresholds
+from callkpi.hearing import silence_limit
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Call, Direction, Fate, Outcome
 from callkpi.names import Names
@@ -20,13 +22,11 @@ from callkpi.people import team_names
 from callkpi.presence import Times
 from callkpi.reporting import adherence, attendance, goals, outages, periods, silences, slots, sums, teams
 from callkpi.reporting.behind import (
-    FATES,
     Window,
     facts_in,
     kept_since,
     missed_in,
     missed_of_open,
-    written_off_before,
 )
 from callkpi.reporting.calendar import Shift
 from callkpi.reporting.periods import Period
@@ -159,7 +159,7 @@ class _Assembly:
         return what not in self.kept or self.kept[what] <= self.period.begin
 
     def query(self, by: str, **more: str) -> Query:
-        return Query(self.tenant, self.period.begin, self.period.end, by, {**self.only, **more})
+        return Query(self.tenant, self.period.begin, self.period.end, by, {**self.only, **more}, self.as_of)
 
     def queue(self, name: str) -> str:
         return self.names.show(self.tenant, "queue", name)
@@ -214,7 +214,7 @@ class _Assembly:
     async def _of_team(self, before: Period | None) -> Summary:
         """A shift about a team: what its people did; and what came into the shift's queues where it names some."""
         reports = Reports(self.db, self.settings, self.names)
-        team = teams.Team(self.names, self.tenant, self.period)
+        team = teams.Team(self.names, self.tenant, self.period, self.as_of)
         people = await teams.people(reports, team)
         entries = await reports.figures(self.query("queue")) if self.only else {"rows": [], "total": {}}
         intervals = await self._intervals() if self.only else []
@@ -264,7 +264,7 @@ class _Assembly:
         span = replace(span_of(self.own, before), end=before.until)
         if span.begin >= span.end:
             return None
-        query = Query(self.tenant, span.begin, span.end, "direction", team.only if team else self.only)
+        query = Query(self.tenant, span.begin, span.end, "direction", team.only if team else self.only, self.as_of)
         total = (await reports.figures(query))["total"]
         return Before(period=span, figures=teams.of_handles(total) if team else total)
 
@@ -414,7 +414,7 @@ class _Assembly:
         """Where a missed customer stood at a moment."""
         if row["settled_at"] is not None and row["settled_at"] <= at:
             return _SETTLED[Fate(row["fate"])]
-        if row["started_at"] < written_off_before(self.own, at):
+        if judged(Fate.WAITING, row["started_at"], written_off_before(self.own, at)) is Fate.WRITTEN_OFF:
             return State.WRITTEN_OFF
         tried = row["called_back_at"] is not None and row["called_back_at"] <= at
         return State.CALLED_BACK if tried else State.WAITING
@@ -473,16 +473,26 @@ class _Assembly:
             yield Note(doubt=Doubt.REJECTED, count=row["payloads"], source=row["source"], begin=row["first_at"],
                        end=row["last_at"])  # fmt: skip
         late: list[str] = []
+        unheard: list[Note] = []
         if self.reads_events:
             heard = await self.db.fetch(
                 store.query("summary", "heard"), self.tenant, self._sources, *window, LATE.total_seconds()
             )
             late = silences.late(heard)
-            for note in await self._unheard(heard):
-                yield note
+            unheard = await self._unheard(heard)
+        if self.as_of < self.period.end:
+            span = adherence.Span(*window)
+            unheard += await outages.notes_of_now(self.db, self.settings, self.tenant, span, unheard)
+        for note in unheard:
+            yield note
         found = await self._calls_in("reconciled_in", window)
         doubtful = await self._calls_in("conflicting_in", window)
-        for doubt, calls in ((Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful)):
+        timeless = await self._calls_in("implausible_in", window)
+        aside = await self._calls_in("set_aside_in", window)
+        for doubt, calls in (
+            (Doubt.LATE, late), (Doubt.RECONCILED, found), (Doubt.CONFLICTING, doubtful), (Doubt.IMPLAUSIBLE, timeless),
+            (Doubt.SET_ASIDE, aside),
+        ):  # fmt: skip
             if calls:
                 yield Note(doubt=doubt, count=len(calls), calls=tuple(calls[:NAMED_CALLS]))
         lag = await self.db.fetchrow(store.query("projector", "lag"))
@@ -502,14 +512,17 @@ class _Assembly:
         connected = [name for name in self._sources if name in self.settings.connected]
         window = (self.period.begin, self.told_until)
         lost = await outages.notes(self.db, self.tenant, connected, *window) if connected else []
-        limit = timedelta(minutes=self.own.targets.silent_minutes)
-        return [*lost, *outages.without_outages(self._silences(heard), lost, self.told_until, limit)]
+        return [*lost, *outages.without_outages(self._silences(heard), lost, self.told_until, self._silence_limits)]
+
+    @property
+    def _silence_limits(self) -> dict[str, timedelta]:
+        limits = {name: silence_limit(self.settings.sources[name], self.own) for name in self._sources}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     def _silences(self, heard: Iterable[Mapping[str, Any]]) -> Iterator[Note]:
         begin, end = self.period.begin, self.told_until
-        limit = timedelta(minutes=self.own.targets.silent_minutes)
         open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []
-        for silence in silences.silences(heard, self._sources, (begin, end), open_spans, limit):
+        for silence in silences.silences(heard, self._silence_limits, (begin, end), open_spans):
             doubt = Doubt.NEVER_SPOKE if silence.is_whole else Doubt.SILENT
             yield Note(doubt=doubt, source=silence.source, begin=silence.begin, end=silence.end)
 
@@ -522,10 +535,13 @@ _TOLD_TIMES = tuple(each.name for each in fields(AgentLine) if each.name in _TIM
 def _agent_lines(
     rows: Sequence[Mapping[str, Any]], by_queue: Mapping[str, Mapping[str, int]], queues: Sequence[str]
 ) -> list[AgentLine]:
+    """*queues* say in which order a person's queues are told."""
+    places = {queue: place for place, queue in enumerate(queues)}
     found = []
     for row in rows:
         counts = by_queue.get(row["agent"], {})
-        found.append(_agent_line(row, {queue: counts[queue] for queue in queues if queue in counts}))
+        known = sorted((queue for queue in counts if queue in places), key=places.__getitem__)
+        found.append(_agent_line(row, {queue: counts[queue] for queue in known}))
     return found
 
 

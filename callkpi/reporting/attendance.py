@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 
 import asyncpg
@@ -44,8 +44,8 @@ async def of(
 
     *journal* says whether the journal of that time is still kept.
     """
-    now, length = min(window.now, datetime.now(UTC)), window.end - window.begin
-    window = replace(window, end=min(window.end, now), now=now)
+    now, length = window.now, window.end - window.begin
+    window = replace(window, end=min(window.end, now))
     if window.begin >= window.end or length > LONGEST_PERIOD:
         return None
     near = await rosters.planned(db, whose.tenant, window.begin - LONGEST, window.end + LONGEST)

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple, TypeVar
 import asyncpg
 import orjson
 
-from callkpi import config, store
+from callkpi import config, fates, store
 from callkpi.config import ServiceLevelFormula
+from callkpi.fates import FATES
 from callkpi.kpi import Fact, Figures, Grain
-from callkpi.model import MISSED_OUTCOMES, Direction, Fate, Outcome
+from callkpi.model import MISSED_OUTCOMES, Direction, Outcome
 from callkpi.names import Names
 from callkpi.reports import Query, is_meant
 from callkpi.work import HIDDEN
@@ -47,13 +48,12 @@ _OF_OUTCOMES = frozenset({
     "missed", "abandoned", "short_abandoned", "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected",
     "failed", "exited", "voicemail", "open", "expired", "after_hours", "callback_requests",
 })  # fmt: skip
-#: Every figure that has calls behind it.
-FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 _EMPTY = Figures()
 _SHARES = ("missed_share", "answer_rate", "abandon_rate", "service_level")
 _MEANS = ("asa_seconds", "aht_seconds")
 _LONGEST = ("longest_wait_seconds",)
 _ROW = tuple(_EMPTY.as_row(ServiceLevelFormula.DEFAULT))
+#: Every figure that has calls behind it.
 FIGURES: Mapping[str, Way] = {
     **{
         name: Way.SHARE if name in _SHARES else Way.MEAN if name in _MEANS else Way.LONGEST if name in _LONGEST
@@ -134,6 +134,7 @@ class Behind:
     items: tuple[Item, ...]  #: what it counts, oldest first; of LONGEST the longest first
     others: tuple[Item, ...] = ()  #: of a share: what was judged and did not count
     kept_since: datetime | None = None  #: calls before this are no longer kept, and the list lacks them
+    as_of: datetime | None = None  #: of what became of missed customers: when it was so
 
     @property
     def value(self) -> int | float | None:
@@ -177,14 +178,14 @@ async def calls_behind(
     """What *figure* of a tenant's *window* counts: the same as :meth:`Reports.figures` with the same filters.
 
     *only* filters by queue, agent, team, line, direction or outcome, by id or shown name; with a queue the stays in
-    it, with an agent or a team their handles, else calls. *now* decides what is written off. Raises Unknown.
+    it, with an agent or a team their handles, else calls. It is judged as of *now*. Raises Unknown.
     """  # fmt: skip
     if figure not in FIGURES:
         raise Unknown(f"figure: {figure[:40]!r} is none of {', '.join(FIGURES)}")
     only = only or {}
-    asked = _Asked(settings, names, Query(tenant, window.begin, window.end, "outcome", only))
+    asked = _Asked(settings, names, Query(tenant, window.begin, window.end, "outcome", only, now or datetime.now(UTC)))
     if figure in FATES:
-        return await _behind_fate(pool, asked, figure, now)
+        return await _behind_fate(pool, asked, figure)
     grain = asked.query.grain.value
 
     def item(row: Mapping[str, Any], fact: Fact) -> Item | None:
@@ -311,16 +312,18 @@ def _divided(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]
 # -- what became of missed customers ----------------------------------------------------------------------
 
 
-async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str, now: datetime | None) -> Behind:
+async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str) -> Behind:
     query = asked.query
     if not query.only.keys() <= {"queue", "line", "direction"}:
         raise Unknown(f"{figure}: missed customers have a queue and a line; filter by nothing else")
     rows = await missed_in(pool, query.tenant, query.begin, query.end)
-    written_off = written_off_before(asked.settings.tenants[query.tenant], now)
+    written_off = fates.written_off_before(asked.settings.tenants[query.tenant], query.now)
     items = []
     for row in rows:
         place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
-        if asked.means(place) and figure in fates(row, written_off):
+        fate = fates.judged(row["fate"], row["started_at"], written_off)
+        counted = fates.counts(fate, called_back=row["called_back_at"] is not None)
+        if asked.means(place) and counted[figure]:
             items.append(
                 Item(
                     source=row["source"], call_id=row["call_id"], started_at=row["started_at"], at=row["started_at"],
@@ -329,7 +332,7 @@ async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str, now: date
                     outcome=row["outcome"], weight=Weight(1, 0),
                 )
             )  # fmt: skip
-    return _sorted(figure, "missed calls", items)
+    return replace(_sorted(figure, "missed calls", items), as_of=query.now)
 
 
 async def missed_in(
@@ -350,20 +353,3 @@ async def missed_of_open(
         return []
     rows = await db.fetch(store.query("summary", "missed_of_open"), tenant, begin, end, HIDDEN, since, at)
     return [row for row in rows if row["outcome"] != Outcome.CALLBACK_REQUESTED]
-
-
-def written_off_before(tenant: config.Tenant, now: datetime | None) -> datetime:
-    """Missed before this and not settled: written off."""
-    return (now or datetime.now(UTC)) - timedelta(days=tenant.write_off_days)
-
-
-def fates(row: Mapping[str, Any], written_off: datetime) -> set[str]:
-    """The figures of fate that a missed call counts in."""
-    fate = Fate(row["fate"])
-    if fate in (Fate.WAITING, Fate.CALLED_BACK) and row["started_at"] < written_off:
-        fate = Fate.WRITTEN_OFF
-    told = {
-        Fate.REACHED: "reached_after_miss", Fate.SELF_SERVED: "self_served", Fate.WAITING: "still_waiting",
-        Fate.CALLED_BACK: "still_waiting", Fate.WRITTEN_OFF: "written_off",
-    }[fate]  # fmt: skip
-    return {told, "called_back"} if row["called_back_at"] else {told}

@@ -10,7 +10,6 @@ later is added to both. So a month that goes on is read from its sum to date and
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,9 @@ import asyncpg
 import structlog
 
 from callkpi import config, kpi, store, views
+from callkpi.health import Health
 from callkpi.hours import instant
+from callkpi.looping import Loop, keep_going
 
 log = structlog.get_logger()
 
@@ -178,10 +179,9 @@ async def add(connection: asyncpg.Connection, known: Mapping[str, Span], changes
                         months[change.tenant, key.of_month].add(fact, sign)
     ordered = sorted(totals.items())
     rows = [_row(tenant, key, row) for (tenant, key), row in ordered if not row.is_empty or row.longest_wait_ms]
-    if rows:
-        await connection.execute(store.query("days", "add"), store.to_json(rows))
+    emptied = await _put_in_days(connection, rows)
     for (tenant, key), row in ordered:
-        if row.lost_wait_ms > row.longest_wait_ms:
+        if row.lost_wait_ms > row.longest_wait_ms and (tenant, *key) not in emptied:
             await connection.execute(store.query("days", "lower_longest_wait"), tenant, *key)
     await _add_to_months(connection, sorted(months.items()))
 
@@ -193,11 +193,29 @@ async def _add_to_months(
     rows = [
         {**none, **_row(tenant, key, row)} for (tenant, key), row in ordered if not row.is_empty or row.longest_wait_ms
     ]
-    if rows:
-        await connection.execute(store.query("days", "add_to_months"), "", date.max, date.max, store.to_json(rows))
+    emptied = await _put_in_months(connection, "", date.max, date.max, rows)
     for (tenant, key), row in ordered:
-        if row.lost_wait_ms > row.longest_wait_ms:
+        if row.lost_wait_ms > row.longest_wait_ms and (tenant, *key) not in emptied:
             await connection.execute(store.query("days", "lower_months_longest_wait"), tenant, *key)
+
+
+async def _put_in_days(connection: asyncpg.Connection, rows: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
+    """Add differences to the days. Returns the keys of the rows that they emptied."""
+    if not rows:
+        return set()
+    empty = await connection.fetch(store.query("days", "add"), store.to_json(rows))
+    return await store.remove_emptied(connection, store.query("days", "remove_emptied"), empty)
+
+
+async def _put_in_months(
+    connection: asyncpg.Connection, tenant: str, first: date, after: date, rows: Sequence[Mapping[str, Any]] = ()
+) -> set[tuple[Any, ...]]:
+    """Add days of a tenant, and differences, to the months. Returns the keys of the rows that they emptied."""
+    if not rows and first >= after:
+        return set()
+    query = store.query("days", "add_to_months")
+    empty = await connection.fetch(query, tenant, first, after, store.to_json(rows))
+    return await store.remove_emptied(connection, store.query("days", "remove_emptied_months"), empty)
 
 
 def _keys(span: Span, told: Told, fact: kpi.Fact, day: date) -> Iterator[Key]:
@@ -221,22 +239,22 @@ def day_of(zone: ZoneInfo, at: datetime) -> date:
 # -- filling ---------------------------------------------------------------------------------------------
 
 
-async def run(settings: config.Settings, dsn: str) -> None:
+async def run(settings: config.Settings, dsn: str, health: Health) -> None:
     """Fill what is not complete and tell Grafana the shifts of each new day, until cancelled."""
-    pool = await store.create_pool(dsn, role="days", size=1)
+    pool = await store.create_pool(dsn, role="days", size=1, lazy=True)
     told: date | None = None
+
+    async def look() -> None:
+        nonlocal told
+        await fill(pool, settings)
+        await sum_up(pool, datetime.now(UTC))
+        if told != datetime.now(UTC).date():
+            async with pool.acquire() as connection:
+                await views.publish_shifts(connection, settings, datetime.now(UTC))
+            told = datetime.now(UTC).date()
+
     try:
-        while True:
-            try:
-                await fill(pool, settings)
-                await sum_up(pool, datetime.now(UTC))
-                if told != datetime.now(UTC).date():
-                    async with pool.acquire() as connection:
-                        await views.publish_shifts(connection, settings, datetime.now(UTC))
-                    told = datetime.now(UTC).date()
-            except store.FAILURES as error:
-                log.warning("days.retries", error=type(error).__name__)
-            await asyncio.sleep(LOOK_SECONDS)
+        await keep_going(Loop("days", LOOK_SECONDS, health), look)
     finally:
         await pool.close()
 
@@ -316,8 +334,7 @@ async def _sum_some(pool: asyncpg.Pool, tenant: str, until: date) -> tuple[date,
 
 
 async def _sum(connection: asyncpg.Connection, tenant: str, first: date, after: date) -> None:
-    if first < after:
-        await connection.execute(store.query("days", "add_to_months"), tenant, first, after, "[]")
+    await _put_in_months(connection, tenant, first, after)
 
 
 # -- forgetting in part ----------------------------------------------------------------------------------
@@ -355,8 +372,7 @@ async def _add_calls(connection: asyncpg.Connection, tenant: str, day: date, sig
          **{name: sign * row[name] for name in kpi.MEASURES}, "longest_wait_ms": row["longest_wait_ms"]}
         for row in rows
     ]  # fmt: skip
-    if changes:
-        await connection.execute(store.query("days", "add"), store.to_json(changes))
+    await _put_in_days(connection, changes)
 
 
 # -- checking --------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def _is_for(goal: Goal, subject: Subject) -> bool:
 
 
 def judged(name: str, goal: Goal, fact: float | None, elapsed: float | None) -> dict[str, Any]:
-    """A goal beside its fact. ``attainment`` is fact / target; ``pace`` is what a count will be at the end."""
+    """A goal beside its fact. ``pace``: what a count will be at the end; ``attainment``: fact / target, if not 0."""
     counted = goal.kpi in COUNTED_KPIS
     pace = fact / elapsed if counted and fact is not None and elapsed else None
     least = goal.direction is GoalDirection.AT_LEAST
@@ -75,11 +75,11 @@ def judged(name: str, goal: Goal, fact: float | None, elapsed: float | None) -> 
         "direction": goal.direction.value,
         "fact": fact,
         "difference": None if fact is None else fact - goal.target,
-        "attainment": None if fact is None else fact / goal.target,
+        "attainment": None if fact is None or not goal.target else fact / goal.target,
         "reached": None if fact is None else (fact >= goal.target if least else fact <= goal.target),
         "elapsed_share": elapsed,
         "pace": pace,
-        "pace_attainment": None if pace is None else pace / goal.target,
+        "pace_attainment": None if pace is None or not goal.target else pace / goal.target,
     }
 
 

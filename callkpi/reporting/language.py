@@ -58,6 +58,11 @@ class Language:
             return "".join(parts)
         return self.text("comma").join(parts[:-1]) + self.text("and") + parts[-1]
 
+    def told(self, key: str, count: int, **values: str) -> str:
+        """A text that may tell a number of things, or say the same of any number: only the first has plural forms."""
+        is_counted = isinstance(self._texts[key], dict)
+        return self.counted(key, count, **values) if is_counted else self.text(key, **values)
+
     # -- numbers ---------------------------------------------------------------------------------------
     def number(self, value: float, decimals: int = 0) -> str:
         if decimals == 0 and isinstance(value, int) and 0 <= value < 1000:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from callkpi.fates import FATES
 from callkpi.reporting.behind import FIGURES, LONGEST
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
@@ -23,7 +24,10 @@ def behind(
         return ""
     scope = {"queue": period.queues} if period.queues and "queue" not in only else {}
     window = {"from": instant(begin or period.begin), "to": instant(end or period.end)}
-    return reader.link("reports/calls", {"tenant": summary.tenant, "figure": figure, **window, **scope, **only})
+    # What still waits is written off by the clock: the list is of the moment that the figure is of.
+    moment = {"as_of": instant(summary.as_of)} if figure in FATES else {}
+    whose = {"tenant": summary.tenant, "figure": figure}
+    return reader.link("reports/calls", {**whose, **window, **moment, **scope, **only})
 
 
 def call(tenant: str, reader: Reader, id: str) -> str:

@@ -47,7 +47,9 @@ async def _events(pool: asyncpg.Pool, tenant: str, source: str, root: str) -> li
         span = await pool.fetchrow(store.query("reports", "key_of"), tenant, source, call_id)
         if span is not None:
             columns = ([tenant], [source], [call_id])
-            rows += await pool.fetch(store.query("projector", "events_of"), *columns, span["first_at"], span["last_at"])
+            rows += await pool.fetch(
+                store.query("projector", "events_of"), *columns, span["first_at"], span["last_at"], None
+            )
     return rows
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import asyncpg
 
-from callkpi import store
+from callkpi import config, store
 from callkpi.connections.keeping import STALE_SECONDS
+from callkpi.hearing import Trouble, unheard
+from callkpi.hearing import Unheard as UnheardSource
 from callkpi.reporting.adherence import Span, Spans, common, united, without
 from callkpi.reporting.summary import Doubt, Note
 
@@ -56,6 +58,28 @@ async def notes(
     return sorted(found, key=lambda note: (note.begin or begin, note.source))
 
 
+async def notes_of_now(
+    db: asyncpg.Connection, settings: config.Settings, tenant: str, window: Span, told: Iterable[Note]
+) -> list[Note]:
+    """Sources of a *tenant* that are not heard at the end of a *window* that goes on, without what *told* has already.
+
+    At once, however short it was until now: who reads the figures of a day that goes on asks what holds now.
+    """
+    sources = {name: source for name, source in settings.sources.items() if source.tenant == tenant}
+    rows = await db.fetch(store.query("board", "sources_now"), list(sources))
+    known = {note.source for note in told if note.end is None or note.end >= window.end}
+    found = unheard(sources, settings.tenants, rows, window.end)
+    return [_of_now(each, window) for each in found if each.source not in known]
+
+
+def _of_now(source: UnheardSource, window: Span) -> Note:
+    begin = window.begin if source.since is None else min(max(source.since, window.begin), window.end)
+    if source.trouble in (Trouble.DISCONNECTED, Trouble.NOT_REACHED):
+        return Note(doubt=Doubt.DISCONNECTED, source=source.source, begin=begin)
+    doubt = Doubt.NEVER_SPOKE if begin == window.begin else Doubt.SILENT
+    return Note(doubt=doubt, source=source.source, begin=begin, end=window.end)
+
+
 def _told(source: str, spans: Spans, window: Span, unheard: Sequence[Unheard], *, goes_on: bool) -> Iterator[Note]:
     """A note for each outage; the last one has no end where it goes on."""
     for span in spans:
@@ -70,8 +94,10 @@ def _told(source: str, spans: Spans, window: Span, unheard: Sequence[Unheard], *
             )  # fmt: skip
 
 
-def without_outages(silences: Iterable[Note], outages: Iterable[Note], until: datetime, limit: timedelta) -> list[Note]:
-    """What is left of *silences*: parts of at least *limit* that no outage explains. Pure."""
+def without_outages(
+    silences: Iterable[Note], outages: Iterable[Note], until: datetime, limits: Mapping[str, timedelta]
+) -> list[Note]:
+    """What is left of *silences*: parts of at least their source's limit that no outage explains. Pure."""
     lost: dict[str, list[Span]] = {}
     for note in outages:
         if note.begin is not None:
@@ -82,7 +108,7 @@ def without_outages(silences: Iterable[Note], outages: Iterable[Note], until: da
             left.append(note)
             continue
         parts = without((Span(note.begin, note.end),), united(lost[note.source]))
-        long = [part for part in parts if part.length >= limit]
+        long = [part for part in parts if part.length >= limits[note.source]]
         if note.doubt is Doubt.NEVER_SPOKE:
             left += [note] if long else []
         else:

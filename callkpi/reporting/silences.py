@@ -22,21 +22,22 @@ class Silence:
 
 def silences(
     rows: Iterable[Mapping[str, Any]],
-    sources: Iterable[str],
+    limits: Mapping[str, timedelta],
     window: Span,
     open_spans: Sequence[Span],
-    limit: timedelta,
 ) -> list[Silence]:
-    """What is as long as *limit* (a minute at least) in one of *open_spans*, in the order of time.
+    """What is as long as a source's limit (a minute at least) in one of *open_spans*, in the order of time.
 
     *rows* tell by source and minute the first and the last that came: ``source``, ``first_at``, ``last_at``.
     """
     begin, end = window
-    heard: dict[str, list[Span]] = {source: [] for source in sources}
+    heard: dict[str, list[Span]] = {source: [] for source in limits}
     for row in rows:
-        heard[row["source"]].append((row["first_at"], row["last_at"]))
+        if row["source"] in heard:
+            heard[row["source"]].append((row["first_at"], row["last_at"]))
     found = []
     for source, told in heard.items():
+        limit = limits[source]
         if not told and open_spans and end - begin >= limit:
             found.append(Silence(source, begin, end, is_whole=True))
             continue

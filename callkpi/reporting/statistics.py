@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
-from callkpi import config
+from callkpi import config, fates
 from callkpi.config.words import guess
+from callkpi.fates import FATES
 from callkpi.kpi import Figures, Grain
 from callkpi.model import Direction
 from callkpi.names import OTHER, Names
 from callkpi.people import team_names
 from callkpi.reporting import calendar, goals, periods, slots, sums
 from callkpi.reporting.periods import Period
-from callkpi.reports import FATES, fate_counts
 
 #: What figures may be split and filtered by, besides time and custom fields (``field:campaign``).
 DIMENSIONS = ("queue", "team", "agent", "line", "direction", "source", "outcome")
@@ -58,6 +58,8 @@ class Question:
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: dimension -> values, by id or by name
     against: str = ""  #: what to compare with, of periods.AGAINST; "": nothing
     tells_teams: bool = True  #: of shifts those about a team as well, whose figures are those of people
+    #: As of when: what still waits is written off by this moment.
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -127,10 +129,10 @@ class _Layer:
 class Statistics:
     """Answers questions from the store."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, names: Names | None = None) -> None:
         self._pool = pool
         self._settings = settings
-        self.names = Names(settings)
+        self.names = names or Names(settings)
 
     async def answer(self, question: Question) -> dict[str, Any]:
         """The figures as plain data.
@@ -159,7 +161,7 @@ class Statistics:
             judged = table.total
             if table.total.grain is not Grain.CALL and not question.only:
                 # What is a goal for the whole counts calls, however the rows are split.
-                whole = Question(question.tenant, question.period)
+                whole = Question(question.tenant, question.period, now=question.now)
                 judged = (await self._table(connection, whole, question.period)).total
         formula = tenant.service_level_formula
         olds = _by_place(compared, question) if compared is not None else {}
@@ -222,7 +224,7 @@ class Statistics:
         table.total.grain = _grain(question, only)
         if "shift" in question.units:
             # Shifts may overlap, or leave time out: the total is of the period.
-            whole = Question(question.tenant, period, question.dimensions, question.only)
+            whole = Question(question.tenant, period, question.dimensions, question.only, now=question.now)
             table.total = (await self._table(connection, whole, period)).total
         else:
             for row in table.rows.values():
@@ -298,7 +300,7 @@ class Statistics:
         for row in table.rows.values():
             if row.fates is None:
                 row.fates = Counter()
-        limit = datetime.now(UTC) - timedelta(days=self._settings.tenants[question.tenant].write_off_days)
+        limit = fates.written_off_before(self._settings.tenants[question.tenant], question.now)
         by = {*question.dimensions, *layer.only}
         for record in await sums.fates(connection, question.tenant, by, layer.cut.spans, limit):
             place = {**record, "direction": Direction.INBOUND.value}
@@ -307,7 +309,7 @@ class Statistics:
             shown = {name: self._shown(question.tenant, name, place) for name in question.dimensions}
             found = table.rows.get(_key(question, layer.cut.slots[record["slot"] - 1], shown))
             if found is not None and found.fates is not None:
-                found.fates.update(fate_counts(record))
+                found.fates.update(fates.counts_of(record))
 
     def _is_meant(self, tenant: str, only: Mapping[str, tuple[str, ...]], place: Mapping[str, Any]) -> bool:
         return all({place[name], self._shown(tenant, name, place)} & set(wanted) for name, wanted in only.items())

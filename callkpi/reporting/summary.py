@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_ty
 import orjson
 
 from callkpi.config import ServiceLevelFormula
+from callkpi.fates import FATES
 from callkpi.kpi import Fact, Grain
 from callkpi.reporting.behind import FIGURES, NOTHING, Weight, weigh
 
@@ -230,6 +231,8 @@ class Doubt(StrEnum):
     LATE = "late"  #: calls whose events came long after they happened
     RECONCILED = "reconciled"  #: calls whose webhooks were lost, found in the portal's statistics
     CONFLICTING = "conflicting"  #: calls of which two facts disagree
+    IMPLAUSIBLE = "implausible"  #: calls with a time that can't be: they count, and give no figure of time
+    SET_ASIDE = "set_aside"  #: calls and agents that can't be computed from their events
     LAGGING = "lagging"  #: events are journalled, but not computed yet
     HIDDEN = "hidden"  #: missed customers with hidden numbers: nobody can call them back or match them
 
@@ -386,10 +389,6 @@ class Summary:
         return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-#: Fates of missed customers change as the day goes on, without any figure having been wrong.
-_FATES = frozenset({"called_back", "reached_after_miss", "self_served", "still_waiting", "written_off"})
-
-
 # -- what has changed since -------------------------------------------------------------------------------
 
 
@@ -441,14 +440,14 @@ def _nameless(summary: Summary) -> Counter[tuple[str, tuple[tuple[str, Number], 
 
 
 def _figures_of(summary: Summary) -> dict[Place, dict[str, Number]]:
-    """Every figure that a correction can change."""
+    """Every figure that a correction can change: fates do as the day goes on, without any having been wrong."""
     headline = {CALLS: Grain.CALL, ENTRIES: Grain.ENTRY, HANDLES: Grain.HANDLE}[summary.counts]
     told = {Place(headline.value, ""): summary.figures}
     if summary.team is not None and summary.team.in_queues is not None:
         told[Place(Grain.ENTRY.value, "")] = summary.team.in_queues
     told |= {Place(Grain.ENTRY.value, line.queue): line.figures for line in summary.queues}
     told |= {Place(Grain.HANDLE.value, line.agent): line.figures for line in summary.agents}
-    return {place: {k: v for k, v in row.items() if k not in _FATES} for place, row in told.items()}
+    return {place: {k: v for k, v in row.items() if k not in FATES} for place, row in told.items()}
 
 
 def _moved(old: Summary, new: Summary) -> dict[str, tuple[list[Fact], list[Fact]]]:

@@ -103,6 +103,16 @@ class Table:
     kinds: tuple[Kind, ...]  #: of the columns: a number stands to the right
 
 
+def shortened(table: Table, most: int) -> tuple[Table, int]:
+    """The first rows of a table that people read, and how many it has; files that programs read have them all."""
+    return replace(table, rows=table.rows[:most]), len(table.rows)
+
+
+def rows_left_out(shown: int, whole: int, told: Language) -> str:
+    """The sentence below a table that was shortened; "" where all of it is there."""
+    return "" if shown >= whole else told.text("rows_shown", n=told.number(shown), all=told.number(whole))
+
+
 def kind_of(figure: str) -> Kind:
     """How the figure is written."""
     if figure.endswith("_seconds"):

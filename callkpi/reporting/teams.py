@@ -47,6 +47,7 @@ class Team:
     names: Names
     tenant: str
     span: Span
+    as_of: datetime
     _known: dict[str, bool] = field(default_factory=dict, repr=False)  #: whether an agent is in it, by his key
 
     @property
@@ -56,14 +57,15 @@ class Team:
         return {**queues, "team": (self.span.team,)}
 
     def query(self, by: str, begin: datetime, end: datetime) -> Query:
-        return Query(self.tenant, begin, end, by, self.only)
+        return Query(self.tenant, begin, end, by, self.only, self.as_of)
 
     def did(self, place: Mapping[str, Any]) -> bool:
         """Whether a handle (its queue and its agent) counts."""
         if not self.has(place["agent"]):
             return False
         queues = {"queue": self.span.queues} if self.span.queues else {}
-        return is_meant(self.names, Query(self.tenant, self.span.begin, self.span.end, "queue", queues), place)
+        query = Query(self.tenant, self.span.begin, self.span.end, "queue", queues, self.as_of)
+        return is_meant(self.names, query, place)
 
     def has(self, agent: str) -> bool:
         """Whether an agent, by his key, is one of its people."""
@@ -113,7 +115,8 @@ async def people(reports: Reports, team: Team) -> People:
     counted, answered = await reports.of_agents(team.query("agent", begin, end))
     if not team.span.queues:
         return People(tuple(counted["rows"]), counted["total"], answered)
-    whole = await reports.figures(Query(team.tenant, begin, end, "agent", {"team": (team.span.team,)}))
+    only = {"team": (team.span.team,)}
+    whole = await reports.figures(Query(team.tenant, begin, end, "agent", only, team.as_of))
     did = {row["agent"]: row for row in counted["rows"]}
     rows = []
     for row in whole["rows"]:

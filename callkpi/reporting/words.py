@@ -18,7 +18,7 @@ from callkpi.reporting.summary import AgentLine, Doubt, Interval, Note, Span, Su
 #: Doubts that make a figure less than the truth; the others are good to know.
 SERIOUS = (
     Doubt.RUNNING, Doubt.NEVER_SPOKE, Doubt.DISCONNECTED, Doubt.SILENT, Doubt.REJECTED, Doubt.LAGGING, Doubt.EXPIRED,
-    Doubt.CONFLICTING,
+    Doubt.CONFLICTING, Doubt.IMPLAUSIBLE, Doubt.SET_ASIDE,
 )  # fmt: skip
 _ONE_DAY = timedelta(hours=25)
 #: How many gaps of silence are told one by one.
@@ -410,7 +410,7 @@ def note_text(summary: Summary, note: Note, language: Language) -> str:
     values = {"source": note.source, "begin": begin, "end": end}
     if note.doubt is Doubt.DISCONNECTED:
         return _outage(note, values, language)
-    return language.counted(key, note.count, **values) if note.count else language.text(key, **values)
+    return language.told(key, note.count, **values)
 
 
 def _outage(note: Note, values: Mapping[str, str], language: Language) -> str:

@@ -30,6 +30,7 @@ from callkpi import config
 from callkpi.model import RESTART_STREAM, CallEvent, Kind
 from callkpi.sources import asterisk_ami, asterisk_calls, asterisk_cdr, asterisk_cel, asterisk_queue_log, base
 from callkpi.sources.base import Context, Delivery
+from callkpi.sources.parts import PART_PAYLOADS, Lines, Parts
 
 
 class Asterisk(base.SourceType):
@@ -38,6 +39,9 @@ class Asterisk(base.SourceType):
             return asterisk_queue_log.decode(delivery.body)
         # An id such as 1795461706.20 is text, also where a forwarder writes it as a number.
         return base.decode_json_or_lines(delivery.body, parse_float=str)
+
+    def parts(self, body: bytes, most: int = PART_PAYLOADS) -> Parts:
+        return Lines(body, most) if asterisk_queue_log.looks_like(body) else super().parts(body, most)
 
     def parse(self, payload: Any, context: Context) -> base.Parsed:
         """What has no time of its own has the order of its delivery, and so has what is of one second."""
@@ -98,7 +102,8 @@ class Asterisk(base.SourceType):
         if ami or lines:
             return result  # what was heard is better than its records
         if cel := told["Cel"]:
-            return [*result, *asterisk_calls.interpret(asterisk_cel.signals(cel), settings, members)]
+            signals = asterisk_cel.signals(cel)
+            return [*result, *(asterisk_calls.interpret(signals, settings, members) if signals else [])]
         return [*result, *(asterisk_cdr.interpret(told["Cdr"], settings) if told["Cdr"] else [])]
 
 

@@ -110,8 +110,9 @@ def parse_event(raw: Mapping[str, Any], context: Context) -> Sequence[CallEvent]
         return [] if _is_passing(name, item) else [_member_event(name, item, context)]
     if _tells_nothing(name, item):
         return []
-    linked = [str(item[key]) for key in item if key.endswith("Linkedid") and item[key]]
-    call_id = next((str(item[key]) for key in _LINKED_IDS if item.get(key)), linked[0] if linked else "")
+    ids = {key: told for key in item if key.endswith("Linkedid") and (told := base.clean(str(item[key] or "")))}
+    linked = list(ids.values())
+    call_id = next((ids[key] for key in _LINKED_IDS if key in ids), linked[0] if linked else "")
     if not call_id and name.startswith("Agent"):
         # app_queue leaves the channels out where they are gone already; their hang-ups tell the same.
         return []
@@ -138,7 +139,7 @@ def _restart(name: str, raw: Mapping[str, Any], context: Context) -> list[CallEv
 
 def _resync(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
     """What a call is at the moment at which Asterisk was asked."""
-    call_id = str(item.get("Linkedid") or "")[:255]
+    call_id = base.clean(str(item.get("Linkedid") or ""))[:255]
     if not call_id or "Timestamp" not in item:
         raise Rejected(f"{RESYNC_CALL}: has no Linkedid or no Timestamp")
     detail = {"Event": RESYNC_CALL, "Heard": str(item.get("Heard", ""))}
@@ -148,7 +149,10 @@ def _resync(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
             raise Rejected(f"{RESYNC_CALL}: {key} must be a list of objects")
         detail[key] = base.canonical(told)
     signal = _event(item, context, call_id=call_id, kind=Kind.SIGNAL, detail=detail)
-    others = [str(other)[:255] for other in item.get("Joined") or ()]
+    joined = item.get("Joined") or ()
+    if not isinstance(joined, (list, tuple)):
+        raise Rejected(f"{RESYNC_CALL}: Joined must be a list of ids")
+    others = [told for other in joined if (told := base.clean(str(other))[:255])]
     return [signal, *_links(signal, call_id, sorted(set(others) - {call_id}), RESYNC_CALL)]
 
 
@@ -202,7 +206,7 @@ def _event(item: Mapping[str, Any], context: Context, **facts: Any) -> CallEvent
 
 
 def _member_event(name: str, item: Mapping[str, Any], context: Context) -> CallEvent:
-    agent = str(item.get("MemberName") or item.get("Interface") or "")[:200]
+    agent = base.clean(str(item.get("MemberName") or item.get("Interface") or ""))[:200]
     if not agent:
         raise Rejected(f"{name}: has neither MemberName nor Interface")
     state, code = _MEMBER_EVENTS[name]
@@ -226,5 +230,5 @@ def _member_event(name: str, item: Mapping[str, Any], context: Context) -> CallE
 
 def _wrap_ms(item: Mapping[str, Any]) -> int | None:
     """The member's own time after each call. 0 says that the queue's applies, which no event tells."""
-    told = str(item.get("Wrapuptime", ""))
-    return 1000 * min(int(told), _LONGEST_WRAP) if told.isdecimal() and int(told) else None
+    told = base.whole(str(item.get("Wrapuptime", "")))
+    return 1000 * min(told, _LONGEST_WRAP) if told else None

@@ -35,10 +35,12 @@ from callkpi.sources.asterisk_scene import (
     Scene,
     Stay,
     before,
+    has_unread,
     milliseconds,
     order,
 )
 from callkpi.sources.asterisk_unheard import scene_of
+from callkpi.sources.facts import doubted
 
 #: AgentConnect follows the QueueCallerLeave of the same caller at once, or when his agent has taken the call.
 _CONNECTS_WITHIN = timedelta(seconds=1)
@@ -87,7 +89,7 @@ def _interpreted(events: Sequence[CallEvent], settings: config.Source, members: 
     result += _outbound_leg(scene) if is_made_by_agent else _direct_legs(scene, calls_back=origin.calls_back)
     result += _legs_taken_over(scene)
     result += _holds_and_transfers(scene, is_made_by_agent=is_made_by_agent)
-    return result + _end_of_call(scene, origin.direction)
+    return doubted([*result, *_end_of_call(scene, origin.direction)], map(has_unread, events))
 
 
 def asks_about(events: Sequence[CallEvent], settings: config.Source) -> list[tuple[str, datetime]]:

@@ -20,7 +20,7 @@ from typing import Any
 from callkpi import config
 from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources.base import Context, Rejected
-from callkpi.sources.facts import Facts
+from callkpi.sources.facts import Facts, doubted, is_unread, kept_milliseconds, kept_time
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "accountcode": (), "src": (), "dst": (), "dcontext": ("context",), "clid": (), "channel": (), "dstchannel": (),
@@ -80,7 +80,8 @@ def interpret(records: Sequence[CallEvent], settings: config.Source) -> list[Cal
     )
     if any(r.detail.get("lastapp") == "VoiceMail" for r in ordered) and not any(_answered(r) for r in ordered):
         cause = Outcome.VOICEMAIL
-    return [*result, _tell(last, Kind.ENDED, ".call", at=_at(last, "end"), cause=cause)]
+    told = [*result, _tell(last, Kind.ENDED, ".call", at=_at(last, "end"), cause=cause)]
+    return doubted(told, (is_unread(record.detail.get("billsec", "")) for record in ordered))
 
 
 def _tell(record: CallEvent, kind: Kind, tag: str = "", **facts: Any) -> CallEvent:
@@ -88,7 +89,7 @@ def _tell(record: CallEvent, kind: Kind, tag: str = "", **facts: Any) -> CallEve
 
 
 def _at(record: CallEvent, name: str) -> datetime:
-    return datetime.fromisoformat(record.detail[name])
+    return kept_time(record.detail.get(name, "")) or record.at
 
 
 def _queue(record: CallEvent) -> str:
@@ -149,14 +150,14 @@ def _dial(record: CallEvent, direction: Direction, is_beaten: bool) -> list[Call
     detail = record.detail
     if not detail.get("dstchannel"):
         return []
-    agent = _agent(detail["channel"] if direction is Direction.OUTBOUND else detail["dstchannel"])
+    agent = _agent(detail.get("channel", "") if direction is Direction.OUTBOUND else detail["dstchannel"])
     who = {"agent": agent, "leg": detail["dstchannel"]}
     told = [_tell(record, Kind.RINGING, **who)]
     if not _answered(record):
         end = LegEnd.CANCELLED if is_beaten else _ENDS.get(detail.get("disposition", ""), LegEnd.NO_ANSWER)
         return [*told, _tell(record, Kind.NOT_TAKEN, cause=end, at=_at(record, "end"), **who)]
     answer = _at(record, "answer") if "answer" in detail else record.at
-    talk = 1000 * int(detail["billsec"]) if detail.get("billsec", "").isdigit() else None
+    talk = kept_milliseconds(detail.get("billsec", ""))
     return [
         *told,
         _tell(record, Kind.ANSWERED, at=answer, **who),

@@ -63,12 +63,12 @@ def parse_row(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
         return []
     call_id = facts.required("linkedid")
     at = _time(facts.required("eventtime"), context)
-    seq = int(item["seq"]) if str(item.get("seq", "")).isdigit() else 0
+    seq = base.whole(str(item.get("seq", ""))) or 0
     if not at.microsecond:
         at += timedelta(microseconds=seq % 1_000_000)  # of one second the rows are in the order of the file
     try:
         extra = json.loads(str(item.get("extra") or "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         extra = {}
     detail = {"Cel": kind, **{name: value for name in _KEPT if (value := facts.text(name))}}
     if isinstance(extra, dict):
@@ -110,7 +110,7 @@ def tied(rows: Sequence[Any]) -> list[Any]:
 
 
 def _time(text: str, context: Context) -> datetime:
-    if text.replace(".", "", 1).isdigit():
+    if base.is_unix(text):
         return base.unix_time(text, "eventtime", context.received_at)
     return base.local_time(text, "eventtime", context.settings.zone, context.received_at)
 
@@ -226,7 +226,7 @@ def _read(call: _Call, row: CallEvent, members: set[str], dialled: set[str]) -> 
         pass  # he is transferred into a queue that a colleague had entered
     elif kind == "APP_START" and application == "Queue":
         queue, *more = row.detail.get("appdata", "").split(",")
-        timeout = int(more[3]) if len(more) > 3 and more[3].isdigit() else None
+        timeout = base.whole(more[3]) if len(more) > 3 else None
         call.stays[uid] = _Stay(queue, row.at, timeout, (place["Context"], place["Exten"]), row.call_id)
         yield {"Event": "QueueCallerJoin", "Queue": queue, **place}
     elif kind == "DTMF" and uid in call.stays:

@@ -30,6 +30,7 @@ from callkpi.model import (
 )
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
+from callkpi.sources.facts import doubted, is_unread, kept_milliseconds
 
 _LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*\d{9,11}(?:\.\d+)?\|[^|\n]*\|[^|\n]*\|[^\n]*\|[A-Z_]+")
 #: A Uniqueid: system's name, begin, number.
@@ -149,7 +150,7 @@ def parse_row(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
 
 
 def _parse(parts: Sequence[str], at: datetime, event_id: str, context: Context) -> Sequence[CallEvent]:
-    _, call_id, queue, agent, verb, *data = parts
+    _, call_id, queue, agent, verb, *data = map(base.clean, parts)
     common: dict[str, Any] = {
         "tenant": context.tenant,
         "source": context.source,
@@ -312,9 +313,19 @@ def interpret(lines: Sequence[CallEvent], restart: CallEvent | None = None) -> l
             is_over = False
     if did:
         result = [replace(event, line=did) if event.kind is Kind.STARTED else event for event in result]
-    if not told or not is_over:
-        return result
-    return result + _end_of_call(result, told, cut_off=restart is not None and _is_cut_off(result))
+    if told and is_over:
+        result += _end_of_call(result, told, cut_off=restart is not None and _is_cut_off(result))
+    return doubted(result, map(_has_unread, told))
+
+
+def _has_unread(line: CallEvent) -> bool:
+    """Whether one of its durations is none."""
+    verb = line.detail["verb"]
+    if verb in _RUNG:
+        return is_unread(line.detail.get("data1", ""), unit=1)
+    talk = _talk_index(line)
+    places = (talk - 1, talk) if verb in _COMPLETED else (0, 2) if verb == "CONNECT" else (_WAIT_OF.get(verb),)
+    return any(is_unread(line.detail.get(f"data{place + 1}", "")) for place in places if place is not None)
 
 
 def _next_join(thread: Sequence[CallEvent], lines: Sequence[CallEvent]) -> CallEvent | None:
@@ -569,11 +580,9 @@ def _told(line: CallEvent, kind: Kind, *, suffix: str = "", **facts: Any) -> Cal
 
 
 def _milliseconds(line: CallEvent, index: int) -> int | None:
-    value = line.detail.get(f"data{index + 1}", "")
-    return 1000 * int(value) if value.isdigit() else None
+    return kept_milliseconds(line.detail.get(f"data{index + 1}", ""))
 
 
 def _as_written_ms(line: CallEvent) -> int | None:
     """A ring that was let pass is told in milliseconds."""
-    told = line.detail.get("data1", "")
-    return int(told) if told.isdigit() else None
+    return kept_milliseconds(line.detail.get("data1", ""), unit=1)

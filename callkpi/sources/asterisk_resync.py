@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callkpi.model import AgentState
+from callkpi.sources.base import whole
 
 Answer = Mapping[str, str]
 
@@ -90,9 +91,10 @@ def _channel(channel: Answer) -> dict[str, str]:
 def _clock_seconds(text: str) -> int:
     """``01:02:03`` as seconds; 0 where it is none."""
     parts = text.split(":")
-    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+    numbers = [number for part in parts if (number := whole(part)) is not None]
+    if len(parts) != 3 or len(numbers) != 3:
         return 0
-    hours, minutes, seconds = map(int, parts)
+    hours, minutes, seconds = numbers
     return 3600 * hours + 60 * minutes + seconds
 
 

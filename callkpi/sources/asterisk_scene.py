@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from callkpi.model import CallEvent
 from callkpi.phone import is_hidden
+from callkpi.sources.facts import is_unread, kept_milliseconds
 
 REQUESTS = ("HangupRequest", "SoftHangupRequest")
 TRANSFERS = {"BlindTransfer": "blind", "AttendedTransfer": "attended"}
@@ -403,9 +404,13 @@ def before(signal: CallEvent, *headers: str) -> datetime:
     return signal.at - timedelta(milliseconds=sum(milliseconds(signal, header) or 0 for header in headers))
 
 
+def has_unread(signal: CallEvent) -> bool:
+    """Whether one of its durations is none."""
+    ring = 1 if signal.detail["Event"] == "AgentRingNoAnswer" else 1000  # there it is in milliseconds
+    units = {"HoldTime": 1000, "TalkTime": 1000, "RingTime": ring}
+    return any(is_unread(signal.detail.get(header, ""), unit) for header, unit in units.items())
+
+
 def milliseconds(signal: CallEvent, header: str, unit: int = 1000) -> int | None:
     """A duration in a header; None where there is none."""
-    try:
-        return max(round(float(signal.detail[header]) * unit), 0)
-    except (KeyError, ValueError, OverflowError):
-        return None
+    return kept_milliseconds(signal.detail.get(header, ""), unit)

@@ -29,6 +29,7 @@ from callkpi.model import CallEvent, from_unix
 from callkpi.phone import is_hidden
 from callkpi.sources.asterisk_ami import RESYNC_CALL
 from callkpi.sources.asterisk_scene import Dial, Scene, Stay, in_turn, note, order
+from callkpi.sources.base import whole
 
 #: A wait of a caller that began this much later than the one we know is another one. Asterisk tells whole seconds.
 _ANOTHER_WAIT = timedelta(seconds=2.5)
@@ -87,7 +88,8 @@ def _told(signal: CallEvent, key: str) -> list[dict[str, str]]:
         told = orjson.loads(signal.detail.get(key, "[]"))
     except orjson.JSONDecodeError:
         return []
-    return [{name: str(value) for name, value in each.items()} for each in told]
+    listed = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+    return [{name: str(value) for name, value in each.items()} for each in listed]
 
 
 def _end_before(scene: Scene, signal: CallEvent) -> datetime:
@@ -102,7 +104,7 @@ def _end_before(scene: Scene, signal: CallEvent) -> datetime:
 
 def _seconds(told: Mapping[str, str], key: str) -> timedelta:
     text = told.get(key, "")
-    return timedelta(seconds=int(text)) if text.isdigit() and len(text) < 8 else timedelta(0)
+    return timedelta(seconds=(whole(text) or 0) if len(text) < 8 else 0)
 
 
 def _synthetic(signal: CallEvent, at: datetime, event: str, tag: str, **detail: str) -> CallEvent:

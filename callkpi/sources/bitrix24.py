@@ -16,13 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, Outcome
+from callkpi import bounds, config
+from callkpi.model import LONGEST_MS, CallEvent, Direction, Kind, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
+from callkpi.sources.facts import doubted
 from callkpi.sources.forms import parse_form
 
 #: CALL_TYPE: 1 outgoing, 2 incoming, 3 incoming with redirection, 4 callback, 5 informational auto-call.
@@ -80,6 +81,7 @@ ROW_FIELDS = (
 
 
 class Bitrix24(base.SourceType):
+    proof_in_body = True
     media_type = "application/x-www-form-urlencoded"
     known_codes = frozenset(OUTCOMES)
 
@@ -132,7 +134,9 @@ class Bitrix24(base.SourceType):
         if not rows:
             return events
         plain = [event for event in events if event.kind is not Kind.SIGNAL]
-        return [*_kept_of_webhooks(plain, rows), *_rows_told(rows, plain)]
+        told = [*_kept_of_webhooks(plain, rows), *_rows_told(rows, plain)]
+        lengths = [row.event.detail.get("CALL_DURATION", "") for row in rows]
+        return doubted(told, (length != "" and _seconds(length) is None for length in lengths))
 
 
 def _token(item: Any) -> str:
@@ -154,22 +158,22 @@ class _Facts:
 
     def text(self, key: str) -> str:
         value = self.data.get(key)
-        return "" if value is None or isinstance(value, (dict, list)) else str(value).strip()
+        return "" if value is None or isinstance(value, (dict, list)) else base.clean(str(value))
 
     def required(self, key: str) -> str:
         value = self.text(key)
-        if not value or len(value) > 255:
-            raise Rejected(f"data[{key}]: must have 1 to 255 characters")
-        return value
+        if not value:
+            raise Rejected(f"data[{key}]: is required")
+        return bounds.shortened(value)
 
     def seconds(self, key: str) -> int:
         value = self.text(key)
         if not value:
             return 0
-        try:
-            return max(int(float(value)), 0)
-        except (ValueError, OverflowError):
-            raise Rejected(f"data[{key}]: {base.shown(value)} is not a number of seconds") from None
+        seconds = _seconds(value)
+        if seconds is None:
+            raise Rejected(f"data[{key}]: {base.shown(value)} is not a number of seconds")
+        return seconds
 
     def person(self, key: str) -> str:
         """A user's id; 0 and empty mean nobody."""
@@ -189,6 +193,14 @@ class _Facts:
             timeless=happened is None,
             **facts,
         )
+
+
+def _seconds(text: str) -> int | None:
+    try:
+        seconds = max(int(float(text)), 0)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 1000 * seconds <= LONGEST_MS else None
 
 
 def _code(text: str) -> str:
@@ -268,7 +280,7 @@ def _start_date(facts: _Facts) -> datetime | None:
         raise Rejected(f"data[CALL_START_DATE]: {base.shown(text)} is no ISO 8601 time with an offset") from None
     if at.tzinfo is None:
         raise Rejected(f"data[CALL_START_DATE]: {base.shown(text)} has no offset; its instant is unknown")
-    return base.check_time(at.astimezone(UTC), "data[CALL_START_DATE]", facts.context.received_at)
+    return base.check_time(at, "data[CALL_START_DATE]", facts.context.received_at)
 
 
 def _end_time(started_at: datetime | None, duration: int, sent_at: datetime | None) -> datetime | None:
@@ -403,7 +415,7 @@ def _newest_rows(events: Iterable[CallEvent]) -> list[_Row]:
 
 def _row(number: int, event: CallEvent) -> _Row:
     detail = event.detail
-    seconds = min(max(int(float(detail.get("CALL_DURATION", "0"))), 0), LONGEST_CALL_SECONDS)
+    seconds = min(_seconds(detail.get("CALL_DURATION", "0")) or 0, LONGEST_CALL_SECONDS)
     return _Row(
         event, number, OUTCOMES.get(event.code, Outcome.FAILED), event.code, detail.get("PORTAL_USER_ID", ""),
         timedelta(seconds=seconds),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+from callkpi import bounds
 from callkpi.funnel import in_order
-from callkpi.model import CallEvent, Direction, Kind, LegEnd
+from callkpi.model import UNREADABLE, CallEvent, Direction, Kind, LegEnd
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.forms import parse_form
@@ -16,7 +18,6 @@ from callkpi.sources.forms import parse_form
 #: Trust: the record of the whole call knows better than the middle of the call.
 RANK_RECORD = 2
 MAX_SECONDS = 7 * 86_400
-_MAX_TEXT = 255
 
 
 class Facts:
@@ -32,17 +33,17 @@ class Facts:
         self.event_id = base.digest(base.canonical(told))
 
     def text(self, *names: str) -> str:
-        """The first of *names* that has a value, stripped."""
+        """The first of *names* that has a value, stripped; shortened where it is longer than a name may be."""
         for name in names:
             if text := _clean(self.fields.get(name)):
-                return text[:_MAX_TEXT]
+                return bounds.shortened(text)
         return ""
 
     def required(self, name: str) -> str:
         text = _clean(self.fields.get(name))
-        if not text or len(text) > _MAX_TEXT:
-            raise Rejected(f"{name}: must have 1 to {_MAX_TEXT} characters")
-        return text
+        if not text:
+            raise Rejected(f"{name}: is required")
+        return bounds.shortened(text)
 
     def nested(self, name: str) -> Facts:
         """The object in *name*; one without fields where it is absent."""
@@ -62,6 +63,13 @@ class Facts:
         if value in ("", "0"):
             return None
         return base.unix_time(value, name, self.context.received_at)
+
+    def unix_micros(self, name: str) -> datetime | None:
+        """Unix time in microseconds; None where absent or 0."""
+        value = self.text(name)
+        if value in ("", "0"):
+            return None
+        return base.unix_part(value, 1_000_000, name, self.context.received_at)
 
     def local(self, name: str) -> datetime | None:
         """A time of the source's zone, or with an offset of its own; None where absent."""
@@ -85,14 +93,38 @@ class Facts:
         )
 
 
+class Kept(Facts):
+    """Fields of a payload that was journalled already: one that can't be read is left out, it costs no call."""
+
+    def required(self, name: str) -> str:
+        return self.text(name)
+
+    def milliseconds(self, name: str) -> int | None:
+        with suppress(Rejected):
+            return super().milliseconds(name)
+        return None
+
+    def unix(self, name: str) -> datetime | None:
+        with suppress(Rejected):
+            return super().unix(name)
+        return None
+
+    def unix_micros(self, name: str) -> datetime | None:
+        with suppress(Rejected):
+            return super().unix_micros(name)
+        return None
+
+    def local(self, name: str) -> datetime | None:
+        with suppress(Rejected):
+            return super().local(name)
+        return None
+
+
 def _clean(value: Any) -> str:
     """A scalar as text without what no database holds; "" for anything else."""
     if value is None or isinstance(value, (dict, list, bool)):
         return ""
-    text = str(value)
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode()
-    return text.replace("\x00", "").strip()
+    return base.clean(str(value))
 
 
 def parse_seconds(value: str, what: str) -> int:
@@ -107,6 +139,24 @@ def parse_seconds(value: str, what: str) -> int:
     if len(parts) > 3 or not 0 <= total <= MAX_SECONDS:
         raise Rejected(f"{what}: {base.shown(value)} is not a number of seconds")
     return round(1000 * total)
+
+
+def kept_time(text: str) -> datetime | None:
+    """A time as it was journalled, with its offset; None for what is none."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def kept_milliseconds(text: str, unit: int = 1000) -> int | None:
+    """A number of seconds (of *unit* ms) in what was journalled; None for what is none. Less than 0 is 0."""
+    try:
+        value = round(float(text) * unit)
+    except (ValueError, OverflowError):
+        return None
+    return max(value, 0) if value <= 1000 * MAX_SECONDS else None
 
 
 def form_or_json(delivery: Delivery) -> list[Any]:
@@ -167,6 +217,16 @@ def end_is_last(events: Sequence[CallEvent]) -> list[CallEvent]:
     if during and max(during) > end.at:
         end = replace(end, at=max(during))
     return [*others, end]
+
+
+def is_unread(text: str, unit: int = 1000) -> bool:
+    """Whether there is something that should be a duration and is none."""
+    return text != "" and kept_milliseconds(text, unit) is None
+
+
+def doubted(told: Iterable[CallEvent], doubts: Iterable[bool]) -> list[CallEvent]:
+    """What a source *told* of one call; with a flag where there is any doubt whether it could be read."""
+    return [replace(event, doubts=(UNREADABLE,)) for event in told] if any(doubts) else list(told)
 
 
 def pick(table: Mapping[str, Any], value: str, otherwise: Any) -> Any:

@@ -21,7 +21,6 @@ variable ``call_direction`` (FusionPBX sets it) goes first.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +29,7 @@ from callkpi import config
 from callkpi.model import UNHEARD, CallEvent, Direction, Kind
 from callkpi.sources import base, freeswitch_calls, freeswitch_esl
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
-from callkpi.sources.facts import Facts, end_is_last
+from callkpi.sources.facts import Facts, doubted, end_is_last
 from callkpi.sources.forms import parse_form
 from callkpi.sources.freeswitch_record import OUTCOMES, RANK_OUTSIDE, Record, decoded, heard_by_caller, profile_of
 
@@ -47,7 +46,7 @@ class FreeSwitch(base.SourceType):
         if not text.lstrip().startswith("{"):
             try:
                 text = base64.b64decode(text.replace(" ", "+"), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # also where it is no ASCII
                 raise Malformed("cdr: neither JSON nor base64 of it") from None
         return base.decode_json_or_lines(text.encode())
 
@@ -73,7 +72,8 @@ class FreeSwitch(base.SourceType):
         records = heard_by_caller([event for event in events if event.kind is not Kind.SIGNAL])
         told = freeswitch_calls.interpret(signals, records, settings) if signals else records
         inbound = any(e.direction is Direction.INBOUND for e in told)
-        return end_is_last([e for e in told if inbound or e.rank != RANK_OUTSIDE])
+        result = end_is_last([e for e in told if inbound or e.rank != RANK_OUTSIDE])
+        return doubted(result, map(freeswitch_esl.has_unread, signals))
 
 
 def _shown(delivery: Delivery) -> str:
@@ -82,6 +82,6 @@ def _shown(delivery: Delivery) -> str:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # also where it is no ASCII
             return ""
     return re.sub(r"\?uuid=[\w-]*$", "", delivery.presented_token)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -117,7 +118,7 @@ def trimmed(event: Mapping[str, str]) -> dict[str, str]:
 
 def _channel_events(event: Mapping[str, str], name: str, context: Context) -> list[CallEvent]:
     uuid = _uuid(event, "Unique-ID")
-    stream = event.get("Stream") or stream_of(event, uuid, name)
+    stream = _uuid(event, "Stream", also_alias=True) if "Stream" in event else stream_of(event, uuid, name)
     detail = _detail(event, _HEADERS)
     if name not in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
         names = (*_WHO, *_AT_END) if name in ("CHANNEL_HANGUP_COMPLETE", SEEN) else _WHO
@@ -265,6 +266,29 @@ def microseconds(text: str, what: str, received_at: datetime) -> datetime | None
     """A time in microseconds; None where it is absent or 0. Raises Rejected."""
     if text in ("", "0"):
         return None
-    if not text.isdecimal() or len(text) > 20:
-        raise Rejected(f"{what}: {base.shown(text)} is not a time in microseconds")
-    return base.unix_time(int(text) / 1_000_000, what, received_at)
+    return base.unix_part(text, 1_000_000, what, received_at)
+
+
+_SECONDS = (
+    "CC-Member-Joined-Time", "CC-Agent-Answered-Time",
+    *(f"variable_{name}" for name in _AT_END if name.endswith("_epoch")),
+)  # fmt: skip
+_MICROSECONDS = (
+    "Caller-Channel-Created-Time", "Caller-Channel-Answered-Time", "Caller-Channel-Bridged-Time", "Heard",
+    *(f"variable_{name}" for name in _AT_END if name.endswith("_uepoch")),
+)  # fmt: skip
+
+
+def has_unread(signal: CallEvent) -> bool:
+    """Whether one of its times is none."""
+    told = signal.detail
+    times = [f"{told[name]}000000" for name in _SECONDS if told.get(name, "0") != "0"]
+    times += [told[name] for name in _MICROSECONDS if told.get(name, "0") != "0"]
+    return any(kept_microseconds(text, signal.received_at) is None for text in times)
+
+
+def kept_microseconds(text: str, received_at: datetime) -> datetime | None:
+    """The same of what was journalled: None also for what can't be read."""
+    with suppress(Rejected):
+        return microseconds(text, "", received_at)
+    return None

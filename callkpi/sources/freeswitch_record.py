@@ -71,7 +71,7 @@ class Record:
     """One record: the caller's channel, or one that rang an agent."""
 
     def __init__(self, facts: Facts, profile: Mapping[str, Any]) -> None:
-        self.facts, self.profile = facts, Facts(profile, facts.context)
+        self.facts, self.profile = facts, type(facts)(profile, facts.context)
         self.uuid = facts.text("uuid") or self.profile.required("uuid")
         self.facts.event_id = base.digest(self.uuid, facts.event_id)
         self.parent = "" if facts.text("cc_side") == "member" else self._parent()
@@ -96,10 +96,7 @@ class Record:
 
     def time(self, name: str) -> datetime | None:
         """Microseconds where FreeSWITCH tells them, else seconds."""
-        exact = self.facts.text(f"{name}_uepoch")
-        if exact.isdecimal() and exact != "0":
-            return base.unix_time(int(exact) / 1_000_000, f"{name}_uepoch", self.facts.context.received_at)
-        return self.facts.unix(f"{name}_epoch")
+        return self.facts.unix_micros(f"{name}_uepoch") or self.facts.unix(f"{name}_epoch")
 
     def event(self, kind: Kind, at: datetime, **told: Any) -> CallEvent:
         part = f"{told.get('entry', '')}{told.get('leg', '')}"

@@ -63,7 +63,8 @@ def rows_of_json(text: str) -> list[dict[str, str]]:
     except orjson.JSONDecodeError:
         return []
     rows = told.get("rows", []) if isinstance(told, dict) else []
-    return [{k: str(v) for k, v in row.items() if v is not None} for row in rows if isinstance(row, dict)]
+    listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [{k: str(v) for k, v in row.items() if v is not None} for row in listed]
 
 
 def rows_of_table(text: str) -> list[dict[str, str]] | None:

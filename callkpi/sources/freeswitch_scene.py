@@ -17,8 +17,8 @@ from datetime import datetime, timedelta
 from callkpi import config
 from callkpi.model import CallEvent
 from callkpi.sources.base import Context
-from callkpi.sources.facts import Facts
-from callkpi.sources.freeswitch_esl import ASKED, MEMBER_SEEN, SEEN, microseconds
+from callkpi.sources.facts import Kept
+from callkpi.sources.freeswitch_esl import ASKED, MEMBER_SEEN, SEEN, kept_microseconds
 from callkpi.sources.freeswitch_record import Record
 
 #: Events of one instant, in the order in which they happen.
@@ -134,7 +134,7 @@ class Offer:
         if self.start is not None or self.end is None:
             return (self.start.at, self.start) if self.start else None
         seconds = self.end.detail.get("CC-Agent-Answered-Time", "")
-        at = microseconds(f"{seconds}000000", "CC-Agent-Answered-Time", self.end.received_at) if seconds else None
+        at = kept_microseconds(f"{seconds}000000", self.end.received_at) if seconds else None
         return (min(at, self.end.at), self.end) if at else None
 
 
@@ -155,7 +155,7 @@ class Scene:
     def record(self, channel: Channel) -> Record:
         """The channel as mod_json_cdr would tell of it, as far as it is known."""
         fields = {"uuid": channel.uuid, **channel.variables}
-        return Record(Facts(fields, self.context), {"uuid": channel.uuid, **channel.profile})
+        return Record(Kept(fields, self.context), {"uuid": channel.uuid, **channel.profile})
 
     @property
     def root(self) -> Channel:
@@ -265,7 +265,7 @@ def _end_bridges(scene: Scene, signal: CallEvent, bridges: Sequence[Bridge]) -> 
 
 
 def _time(signal: CallEvent, header: str) -> datetime | None:
-    return microseconds(signal.detail.get(header, ""), header, signal.received_at)
+    return kept_microseconds(signal.detail.get(header, ""), signal.received_at)
 
 
 def _end_with_channels(scene: Scene, bridge: Bridge) -> None:
@@ -287,7 +287,7 @@ def _was_connected_anew(channel: Channel, bridge: Bridge) -> bool:
     """Whether a channel at its hang-up knows of a later conversation, with another one."""
     last, text = channel.variable("last_bridge_to"), channel.variable("bridge_uepoch")
     assert channel.hangup is not None
-    at = microseconds(text, "bridge_uepoch", channel.hangup.received_at) if text.isdecimal() else None
+    at = kept_microseconds(text, channel.hangup.received_at)
     return bool(last) and last != bridge.other(channel.uuid) and at is not None and at > bridge.begin.at
 
 
@@ -365,14 +365,14 @@ def _ask_the_channel(scene: Scene, stay: Stay) -> None:
     variables = scene.channel(stay.session).variables
     seconds = variables.get("cc_queue_joined_epoch", "")
     if stay.is_guess and seconds and variables.get("cc_member_uuid") == stay.key:
-        told = microseconds(f"{seconds}000000", "cc_queue_joined_epoch", stay.told_by.received_at)
+        told = kept_microseconds(f"{seconds}000000", stay.told_by.received_at)
         stay.joined_at, stay.is_guess = min(told or stay.joined_at, stay.joined_at), told is None
 
 
 def _joined_time(signal: CallEvent) -> datetime | None:
     """When the caller joined, in whole seconds."""
     seconds = signal.detail.get("CC-Member-Joined-Time", "")
-    return microseconds(f"{seconds}000000", "CC-Member-Joined-Time", signal.received_at) if seconds else None
+    return kept_microseconds(f"{seconds}000000", signal.received_at) if seconds else None
 
 
 def _note_offer(scene: Scene, stay: Stay, signal: CallEvent, name: str) -> None:

@@ -14,7 +14,6 @@ and interpreted when the whole call is folded. The end is the summary: without `
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +23,7 @@ from callkpi import config
 from callkpi.funnel import in_order
 from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome, from_unix, millis
 from callkpi.sources import base
-from callkpi.sources.base import BrokenLine, Context, Delivery, Malformed, Rejected
+from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, say
 from callkpi.sources.forms import parse_form
 
@@ -65,6 +64,7 @@ class _Signed:
 
 
 class Mango(base.SourceType):
+    proof_in_body = True
     has_paths = True
     known_codes = frozenset(_KNOWN)
 
@@ -83,7 +83,7 @@ class Mango(base.SourceType):
         if not isinstance(payload, _Signed) or not base.one_of(payload.api_key, (settings.api_key,)):
             return False
         expected = [
-            hashlib.sha256(f"{payload.api_key}{payload.text}{salt}".encode("utf-8", "surrogateescape")).hexdigest()
+            hashlib.sha256(base.encoded(f"{payload.api_key}{payload.text}{salt}")).hexdigest()
             for salt in settings.secrets if salt
         ]  # fmt: skip
         return base.one_of(payload.sign.lower(), expected)
@@ -112,9 +112,9 @@ class Mango(base.SourceType):
 
 def _items(text: str) -> list[Any]:
     try:
-        return [json.loads(text)]
-    except json.JSONDecodeError as error:
-        return [BrokenLine(1, text, error.msg)]
+        return base.decode_json_or_lines(text.encode())
+    except Malformed as error:
+        return [base.Broken(text, str(error))]
 
 
 def _leg_signal(facts: Facts) -> CallEvent:
@@ -125,7 +125,7 @@ def _leg_signal(facts: Facts) -> CallEvent:
     if at is None:
         raise Rejected("timestamp: is missing")
     seq = facts.text("seq") or "0"
-    if not seq.isdecimal():
+    if base.whole(seq) is None:
         raise Rejected(f"seq: {base.shown(seq)} is no number")
     sender, receiver = facts.nested("from"), facts.nested("to")
     moved = (side.fields.get("was_transferred") in (True, 1, "true", "1") for side in (sender, receiver))
@@ -290,8 +290,8 @@ class _Reading:
         if self.summary is None:
             return []
         detail, reason = self.summary.detail, self.summary.detail.get("reason", "")
-        created = from_unix(float(detail["created"]))
-        talk = from_unix(float(detail["talk"])) if "talk" in detail else None
+        created = _kept_unix(detail.get("created", "")) or self.summary.at
+        talk = _kept_unix(detail.get("talk", ""))
         outbound = self.direction is Direction.OUTBOUND
         about: dict[str, Any] = {
             "rank": RANK_RECORD, "direction": self.direction, "line": _line(detail),
@@ -306,6 +306,14 @@ class _Reading:
             wait_ms=millis(talk, created) if talk and not self.queues else None, **about,
         )  # fmt: skip
         return [say(replace(self.summary, at=created), Kind.STARTED, **about), ended]
+
+
+def _kept_unix(text: str) -> datetime | None:
+    """A time as it was journalled; None for what is none."""
+    try:
+        return from_unix(float(text))
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _line(detail: Mapping[str, str]) -> str:

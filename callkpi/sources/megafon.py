@@ -46,6 +46,7 @@ OUTBOUND = {
 
 
 class Megafon(base.SourceType):
+    proof_in_body = True
     known_codes = frozenset({*INBOUND, *OUTBOUND})
 
     def decode(self, delivery: Delivery) -> Any:

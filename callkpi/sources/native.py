@@ -7,9 +7,10 @@ seconds). ``event_id`` makes repetitions harmless; without one it is a hash of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from callkpi import bounds
 from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
@@ -21,7 +22,6 @@ _KNOWN = {
     *_TEXT, *(f"{name}_seconds" for name in _SECONDS),
 }  # fmt: skip
 _KINDS = [kind for kind in Kind if kind not in (Kind.SIGNAL, Kind.WORKED)]
-_MAX_TEXT = 255
 _MAX_SECONDS = 7 * 86_400
 
 
@@ -30,7 +30,7 @@ class Native(base.SourceType):
         raw = base.require_object(item)
         unknown = sorted(set(raw) - _KNOWN)
         if unknown:
-            raise Rejected(f"{unknown[0]}: unknown field; known: {', '.join(sorted(_KNOWN))}")
+            raise Rejected(f"{unknown[0][:64]}: unknown field; known: {', '.join(sorted(_KNOWN))}")
         kind = Kind(_choice(raw, "kind", _KINDS, required=True))
         at = _time(raw, context)
         direction = _choice(raw, "direction", list(Direction))
@@ -74,10 +74,15 @@ def _text(raw: Mapping[str, Any], key: str, *, required: bool = False) -> str:
             raise Rejected(f"{key}: is required")
         return ""
     if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise Rejected(f"{key}: must be text, not {type(value).__name__}")
+        raise Rejected(f"{key[:64]}: must be text, not {type(value).__name__}")
     text = str(value)
-    if len(text) > _MAX_TEXT or "\x00" in text:
-        raise Rejected(f"{key}: must have at most {_MAX_TEXT} characters and no NUL")
+    if bounds.is_long(text):
+        raise Rejected(
+            f"{key[:64]}: has {len(text)} characters, {bounds.size(text)} bytes in UTF-8; must have at most "
+            f"{bounds.NAME_CHARACTERS} characters and {bounds.NAME_BYTES} bytes"
+        )
+    if "\x00" in text:
+        raise Rejected(f"{key[:64]}: must not contain NUL")
     return text
 
 
@@ -114,7 +119,7 @@ def _time(raw: Mapping[str, Any], context: Context) -> datetime:
         raise Rejected(f"at: {base.shown(value)} is neither ISO 8601 nor Unix seconds") from None
     if at.tzinfo is None:
         raise Rejected(f"at: {base.shown(value)} has no offset; write e.g. 2026-11-23T09:00:00+05:00")
-    return base.check_time(at.astimezone(UTC), "at", context.received_at)
+    return base.check_time(at, "at", context.received_at)
 
 
 def _milliseconds(raw: Mapping[str, Any], key: str) -> int | None:
@@ -141,4 +146,8 @@ def _mapping(raw: Mapping[str, Any], key: str) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or len(value) > 50:
         raise Rejected(f"{key}: must be an object with at most 50 fields")
-    return {str(name)[:64]: _text(value, name) for name in value}
+    for name in value:
+        if len(name) > bounds.FIELD_CHARACTERS:
+            shown = base.shown(name[: bounds.FIELD_CHARACTERS])
+            raise Rejected(f"{key}: the name {shown}… has {len(name)} characters; at most {bounds.FIELD_CHARACTERS}")
+    return {name: _text(value, name) for name in value}

@@ -9,16 +9,18 @@ there is. ``duration`` is from the start to the end, ``talk`` the conversation.
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, Outcome
+from callkpi.model import CallEvent, Direction, Kind, Outcome, millis
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts
+from callkpi.sources.parts import PART_BYTES, PART_PAYLOADS, Part, Parts
 
 #: Content types of tables.
 MEDIA_TYPES = frozenset({"text/csv", "application/csv"})
@@ -58,6 +60,9 @@ class Table(base.SourceType):
             return base.decode_json_or_lines(delivery.body)  # a row that was kept because it was rejected
         return rows(delivery.body)
 
+    def parts(self, body: bytes, most: int = PART_PAYLOADS) -> Parts:
+        return super().parts(body, most) if body.lstrip()[:1] in (b"{", b"[") else TableParts(body, most)
+
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         raw = base.require_object(item)
         settings = context.settings
@@ -79,26 +84,96 @@ class Table(base.SourceType):
 CSV = Table()
 
 
+class TableParts:
+    """A table in parts, each with the titles. Rows are told apart as :func:`rows` does: one may be several lines."""
+
+    def __init__(self, body: bytes, most: int) -> None:
+        self._body, self._most = body, most
+        self._lines: Iterator[list[str]] | None = None
+        self._titles: list[str] = []
+        self._delimiter = ","
+
+    def __iter__(self) -> Iterator[Part]:
+        return self
+
+    def __next__(self) -> Part:
+        try:
+            lines = self._open()
+            some: list[list[str]] = []
+            size = 0
+            for line in lines:
+                some.append(line)
+                size += sum(map(len, line))
+                if len(some) >= self._most or size >= PART_BYTES // 2:
+                    break
+        except (Malformed, csv.Error) as error:
+            body, self._body, self._lines = self._body, b"", iter(())
+            return Part(body, broken=f"not a table: {error}")
+        if not some:
+            self._body = b""
+            raise StopIteration
+        return Part(self._written(some), len(some))
+
+    def _open(self) -> Iterator[list[str]]:
+        if self._lines is None:
+            text = _text(self._body)
+            self._delimiter = _delimiter(text)
+            lines = csv.reader(io.StringIO(text.lstrip("\ufeff"), newline=""), delimiter=self._delimiter, strict=False)
+            self._lines = (line for line in lines if any(cell.strip() for cell in line))
+            self._titles = next(self._lines)
+        return self._lines
+
+    def _written(self, lines: Iterable[list[str]]) -> bytes:
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\n")
+        writer.writerow(self._titles)
+        writer.writerows(lines)
+        return text.getvalue().encode("utf-8", "replace")
+
+    def rest(self) -> bytes:
+        if self._lines is None:
+            return self._body
+        left = list(self._lines)
+        return self._written(left) if left else b""
+
+
+def _delimiter(text: str) -> str:
+    first = text.lstrip("\ufeff\r\n").partition("\n")[0]
+    if "\x00" in text or not first.strip():
+        raise Malformed("the table is empty or no text; expected a first line with the titles of the columns")
+    return max(";,\t|", key=first.count)
+
+
 def _fold(title: str) -> str:
     return " ".join(title.strip().strip("\ufeff").casefold().split())
 
 
-def rows(body: bytes) -> list[dict[str, str]]:
+def rows(body: bytes) -> list[dict[str, str] | base.Broken]:
     """The rows of a table by the titles in its first line. Raises Malformed."""
     text = _text(body)
+    delimiter = _delimiter(text)
     first = text.lstrip("\ufeff\r\n").partition("\n")[0]
-    if "\x00" in text or not first.strip():
-        raise Malformed("the table is empty or no text; expected a first line with the titles of the columns")
-    delimiter = max(";,\t|", key=first.count)
+    lines = text.lstrip("\ufeff").splitlines(keepends=True)
+    read: list[list[str] | base.Broken]
     try:
-        lines = list(csv.reader(text.lstrip("\ufeff").splitlines(keepends=True), delimiter=delimiter, strict=False))
-    except csv.Error as error:
-        raise Malformed(f"not a table: {error}") from None
-    lines = [line for line in lines if any(cell.strip() for cell in line)]
-    titles = [title.strip() for title in lines[0]]
+        read = list(csv.reader(lines, delimiter=delimiter, strict=False))
+    except csv.Error:
+        read = [_cells(first, line, delimiter) for line in lines]
+    read = [line for line in read if isinstance(line, base.Broken) or any(cell.strip() for cell in line)]
+    if not read or isinstance(read[0], base.Broken):
+        raise Malformed("not a table: its first line has no titles of columns")
+    titles = [title.strip() for title in read[0]]
     if len(titles) > MAX_COLUMNS:
         raise Malformed(f"the table has {len(titles)} columns; at most {MAX_COLUMNS} are read")
-    return [dict(zip(titles, line, strict=False)) for line in lines[1:]]
+    return [line if isinstance(line, base.Broken) else dict(zip(titles, line, strict=False)) for line in read[1:]]
+
+
+def _cells(titles: str, line: str, delimiter: str) -> list[str] | base.Broken:
+    """One line read apart from the others; what is none is kept with the line of the titles."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=False), [])
+    except csv.Error as error:
+        return base.Broken(f"{titles}\n{line}", f"no row of a table: {error}")
 
 
 def _text(body: bytes) -> str:
@@ -127,7 +202,7 @@ def _call(facts: Facts, settings: config.Source) -> Sequence[CallEvent]:
         else:
             ended = start + timedelta(milliseconds=wait or 0)
     if talk is None and answered is not None:
-        talk = max(round((ended - answered).total_seconds() * 1000), 0)
+        talk = millis(ended, answered)
     return _events(facts, direction, outcome, code, (start, answered, max(ended, start)), (wait, talk))
 
 
@@ -150,7 +225,7 @@ def _events(
     }  # fmt: skip
     was_answered = outcome is Outcome.ANSWERED
     if wait is None and answered is not None:
-        wait = round((answered - start).total_seconds() * 1000)
+        wait = millis(answered, start)
     events = [facts.event(Kind.STARTED, call_id, start, **about)]
     if queue and not outbound:
         stay = {"queue": queue, "entry": queue}
@@ -176,7 +251,7 @@ def _time(facts: Facts, name: str) -> datetime | None:
     text = facts.text(name)
     if not text or text.startswith(("0000-00-00", "-")):
         return None
-    if text.replace(".", "", 1).isdigit() and len(text) >= 9:
+    if base.is_unix(text) and len(text) >= 9:
         return facts.unix(name)
     match = _DAY_FIRST.fullmatch(text)
     if match is None:

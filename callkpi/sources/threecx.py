@@ -32,7 +32,8 @@ from callkpi import config
 from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Malformed, Rejected
-from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last
+from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last, kept_time
+from callkpi.sources.parts import PART_PAYLOADS, Lines, Parts
 from callkpi.sources.threecx_template import template
 
 #: Direction, and whether it was answered, by [CallType].
@@ -70,6 +71,9 @@ class ThreeCx(base.SourceType):
         if not lines or not any(_LINE.fullmatch(line) for line in lines):
             raise Malformed("expected JSON of the CRM template, or lines of the CDR service")
         return lines
+
+    def parts(self, body: bytes, most: int = PART_PAYLOADS) -> Parts:
+        return super().parts(body, most) if body.lstrip()[:1] in (b"{", b"[") else Lines(body, most)
 
     def greet(self, query: Mapping[str, str]) -> Answer | None:
         return Answer(template().encode(), "application/xml") if "template" in query else None
@@ -146,7 +150,10 @@ _KEPT = (
 
 def _parse_line(line: str, context: Context) -> list[CallEvent]:
     """A row, in 3CX's own words: how it is read is known when all rows of the call are there."""
-    values = next(csv.reader([line.removeprefix("Call ")]), [])
+    try:
+        values = next(csv.reader([line.removeprefix("Call ")]), [])
+    except csv.Error as error:
+        raise Rejected(f"no line of comma separated fields: {error}") from None
     names = context.settings.cdr_fields
     row = dict(zip(names, (value.strip() for value in values), strict=False))
     facts = Facts(row, context)
@@ -187,8 +194,7 @@ class _Row:
         return self.signal.detail.get(name, "")
 
     def time(self, name: str) -> datetime | None:
-        told = self.text(name)
-        return datetime.fromisoformat(told) if told else None
+        return kept_time(self.text(name))
 
     def type(self, name: str) -> str:
         told = self.text(f"{name}-type").lower()

@@ -31,7 +31,7 @@ from callkpi.funnel import in_order
 from callkpi.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome, millis
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
-from callkpi.sources.facts import RANK_RECORD, Facts, form_or_json, say
+from callkpi.sources.facts import RANK_RECORD, Facts, doubted, form_or_json, is_unread, kept_milliseconds, say
 
 STATUSES = frozenset({
     "queued", "initiated", "ringing", "in-progress", "answered", "completed", "busy", "failed", "no-answer", "canceled",
@@ -56,6 +56,7 @@ _TASK_EVENTS = ("task.", "reservation.", "task-queue.", "worker.", "workflow.", 
 
 
 class Twilio(base.SourceType):
+    proof_in_body = True
     acknowledgement = Answer(b'<?xml version="1.0" encoding="UTF-8"?><Response/>', "text/xml")
     known_codes = STATUSES
 
@@ -91,7 +92,8 @@ class Twilio(base.SourceType):
     ) -> Sequence[CallEvent]:
         signals = [e for e in in_order(events) if e.kind is Kind.SIGNAL]
         plain = [e for e in events if e.kind is not Kind.SIGNAL]
-        return [*plain, *_Reading(signals).events()] if signals else plain
+        unread = (is_unread(signal.detail.get(name, "")) for signal in signals for name in _LENGTHS)
+        return doubted([*plain, *_Reading(signals).events()], unread) if signals else plain
 
 
 # -- who sent it -----------------------------------------------------------------------------------------
@@ -99,7 +101,10 @@ class Twilio(base.SourceType):
 
 def _signed(delivery: Delivery, public_url: str) -> list[str]:
     """The texts that Twilio may have signed: its address with and without the scheme's port, and the parameters."""
-    query = urlsplit(delivery.target).query
+    try:
+        query = urlsplit(delivery.target).query
+    except ValueError:
+        return []
     address = urlsplit(public_url)
     port = address.port or (443 if address.scheme == "https" else 80)
     host = address.hostname or ""
@@ -107,7 +112,7 @@ def _signed(delivery: Delivery, public_url: str) -> list[str]:
     urls = [f"{address.scheme}://{host}{tail}", f"{address.scheme}://{host}:{port}{tail}"]
     body_hash = dict(parse_qsl(query)).get("bodySHA256", "")
     if body_hash:
-        fits = hmac.compare_digest(hashlib.sha256(delivery.body).hexdigest().encode(), body_hash.lower().encode())
+        fits = base.one_of(body_hash.lower(), (hashlib.sha256(delivery.body).hexdigest(),))
         return urls if fits else []
     try:
         pairs = parse_qsl(delivery.body.decode(), keep_blank_values=True, strict_parsing=False)
@@ -121,7 +126,7 @@ def _signed(delivery: Delivery, public_url: str) -> list[str]:
 
 
 def _signature(secret: str, text: str) -> str:
-    digest = hmac.new(secret.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha1).digest()
+    digest = hmac.new(secret.encode(), base.encoded(text), hashlib.sha1).digest()
     return base64.b64encode(digest).decode()
 
 
@@ -133,11 +138,11 @@ def _timestamp(facts: Facts) -> datetime | None:
     text = facts.text("Timestamp")
     if not text:
         return None
-    if text.replace(".", "", 1).isdigit():
+    if base.is_unix(text):
         return facts.unix("Timestamp")
     try:
         at = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         raise Rejected(f"Timestamp: {base.shown(text)} is no RFC 2822 time") from None
     return base.check_time(at if at.tzinfo else at.replace(tzinfo=UTC), "Timestamp", facts.context.received_at)
 
@@ -184,7 +189,9 @@ def _task_router(facts: Facts, event: str) -> Sequence[CallEvent]:
 
 def _milliseconds_stamp(facts: Facts) -> datetime | None:
     text = facts.text("TimestampMs")
-    return base.unix_time(int(text) / 1000, "TimestampMs", facts.context.received_at) if text.isdecimal() else None
+    if base.whole(text) is None:
+        return None
+    return base.unix_part(text, 1000, "TimestampMs", facts.context.received_at)
 
 
 def _attributes(facts: Facts) -> Mapping[str, Any]:
@@ -193,8 +200,8 @@ def _attributes(facts: Facts) -> Mapping[str, Any]:
         return {}
     try:
         attributes = json.loads(str(text))
-    except json.JSONDecodeError as error:
-        raise Rejected(f"TaskAttributes: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise Rejected(f"TaskAttributes: not JSON: {base.shown(error)}") from None
     return attributes if isinstance(attributes, dict) else {}
 
 
@@ -211,6 +218,13 @@ def _worker(facts: Facts, at: datetime | None) -> CallEvent:
 
 
 # -- a whole call ----------------------------------------------------------------------------------------
+
+
+_LENGTHS = ("duration", "dial_seconds", "queue_seconds")
+
+
+def _length(signal: CallEvent, name: str) -> timedelta:
+    return timedelta(milliseconds=kept_milliseconds(signal.detail.get(name, "")) or 0)
 
 
 def _is_agent(address: str) -> bool:
@@ -275,7 +289,7 @@ class _Reading:
     def _root_events(self) -> list[CallEvent]:
         result = []
         for signal in self.root:
-            begin = signal.at - timedelta(seconds=int(signal.detail.get("duration", "0")))
+            begin = signal.at - _length(signal, "duration")
             result.append(say(replace(signal, at=begin), Kind.STARTED, **self.about))
         single = self.about["direction"] is Direction.OUTBOUND and not self.children and not self.agent_first
         if single and not self.reserved:
@@ -298,8 +312,8 @@ class _Reading:
             elif status in ("in-progress", "answered"):
                 result.append(say(signal, Kind.ANSWERED, **common))
             elif status == "completed":
-                talk = 1000 * int(signal.detail.get("duration", "0"))
-                answered = replace(signal, at=signal.at - timedelta(milliseconds=talk))
+                length = _length(signal, "duration")
+                talk, answered = round(1000 * length.total_seconds()), replace(signal, at=signal.at - length)
                 result += [say(answered, Kind.ANSWERED, **common), say(signal, Kind.ENDED, talk_ms=talk, **common)]
             elif status in _NOT_TAKEN:
                 result.append(say(signal, Kind.NOT_TAKEN, cause=_NOT_TAKEN[status], **common))
@@ -312,7 +326,7 @@ class _Reading:
             sid, status = signal.detail.get("dial_sid", ""), signal.detail.get("dial_status", "")
             if status not in ("completed", "answered") or not sid or sid in self.children:
                 continue
-            talk = timedelta(seconds=int(signal.detail.get("dial_seconds", "0")))
+            talk = _length(signal, "dial_seconds")
             common = {"leg": sid, "agent": self.agent}
             result += [
                 say(replace(signal, at=signal.at - talk), Kind.ANSWERED, **common),
@@ -330,7 +344,7 @@ class _Reading:
                 continue
             told, outcome = signal.detail, signal.detail["queue_result"]
             stay = {"queue": told.get("queue", "queue"), "entry": f"{told['sid']}/{told.get('queue', '')}"}
-            wait = timedelta(seconds=int(told.get("queue_seconds", "0")))
+            wait = _length(signal, "queue_seconds")
             bridged = outcome in ("bridged", "bridging-in-process")
             left = self._first_answer(signal.at) if bridged else signal.at
             result.append(say(replace(signal, at=left - wait), Kind.QUEUED, **self.about, **stay))
@@ -345,7 +359,7 @@ class _Reading:
             s for leg in self.children.values() for s in leg
             if s.detail["status"] in ("in-progress", "answered", "completed")
         ]  # fmt: skip
-        times = [s.at - timedelta(seconds=int(s.detail.get("duration", "0"))) for s in spoke]
+        times = [s.at - _length(s, "duration") for s in spoke]
         return min(times, default=otherwise)
 
     def _task_events(self) -> list[CallEvent]:

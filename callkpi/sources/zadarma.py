@@ -67,6 +67,7 @@ _PART = re.compile(rb'name="([^"\r\n]{1,100})"[^\r\n]*\r?\n\r?\n(.*?)\r?\n--', r
 
 
 class Zadarma(base.SourceType):
+    proof_in_body = True
     media_type = "application/json"
     known_codes = frozenset(OUTCOMES)
 
@@ -105,7 +106,7 @@ class Zadarma(base.SourceType):
 
 
 def _signature(secret: str, signed: str) -> str:
-    digest = hmac.new(secret.encode(), signed.encode("utf-8", "surrogateescape"), hashlib.sha1).hexdigest()
+    digest = hmac.new(secret.encode(), base.encoded(signed), hashlib.sha1).hexdigest()
     return base64.b64encode(digest.encode()).decode()
 
 

@@ -21,12 +21,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from aiohttp import hdrs, web
 
 from callkpi import config
 from callkpi.config import Role
 from callkpi.web.problems import Problem, problem
+from callkpi.web.tries import TRIES_OF, Tries
 
 
 class Right(StrEnum):
@@ -62,6 +64,8 @@ RIGHTS: Mapping[Right, tuple[Role, str]] = MappingProxyType(
 
 #: Readers that no entry of [tokens] names.
 LOCAL, API_TOKEN = "local", "api_token"
+#: The doors at which tokens of readers and that of /metrics are tried.
+_DOOR, _METRICS = "readers", "metrics"
 #: How long a browser stays known without coming back: a wall is opened once and runs for months.
 COOKIE_SECONDS = 365 * 86400
 #: A cookie older than this is made anew when a page is opened.
@@ -76,6 +80,13 @@ PAGE_HEADERS: Mapping[str, str] = MappingProxyType(
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache",
+    }
+)
+#: Of every answer that says nothing else: what it holds is shown by no page, and is what its type says.
+ANSWER_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
     }
 )
 
@@ -114,6 +125,7 @@ class Access:
             self._add(Reader(name, entry.role, frozenset(entry.tenants)), entry.token)
         self._digests = {name: _digest(secret) for name, secret in self._secrets.items()}
         self.cookie_name = cookie_name(settings)
+        self.patience_seconds = settings.server.request_timeout_seconds
 
     def _add(self, reader: Reader, token: str) -> None:
         self._readers[reader.name], self._secrets[reader.name] = reader, token.encode()
@@ -125,11 +137,22 @@ class Access:
 
     def by_token(self, token: str) -> Reader | None:
         """Compares with every token, each in constant time."""
-        shown, found = _digest(token.encode("utf-8", "surrogateescape")), None
+        shown, found = _digest(token.encode("utf-8", "surrogatepass")), None
         for name, digest in self._digests.items():
             if hmac.compare_digest(shown, digest):
                 found = self._readers[name]
         return found
+
+    def by_try(self, request: web.Request, token: str) -> Reader | None:
+        """The reader whose token is shown. Raises Problem (429) where an address has shown too many wrong ones."""
+        tries = request.app[TRIES_OF]
+        tries.check(request, _DOOR, token)
+        reader = self.by_token(token)
+        if reader is None:
+            tries.failed(request, _DOOR)
+        else:
+            tries.passed(request, _DOOR, token)
+        return reader
 
     def by_cookie(self, cookie: str, now: float) -> tuple[Reader, bool] | None:
         """The reader whom a cookie names, and whether it is time to give him a new one."""
@@ -138,7 +161,8 @@ class Access:
         reader = self._readers.get(_decoded(name))
         if reader is None or not re.fullmatch("[0-9]{1,12}", until) or int(until) < now:
             return None
-        if not hmac.compare_digest(signature.encode(), self._signature(reader, until).encode()):
+        shown = signature.encode("utf-8", "surrogatepass")
+        if not hmac.compare_digest(shown, self._signature(reader, until).encode()):
             return None
         return reader, int(until) - now < COOKIE_SECONDS - _RENEW_SECONDS
 
@@ -155,7 +179,7 @@ class Access:
             return Reader(LOCAL, Role.ADMIN) if _is_local(request) else None
         token = bearer(request)
         if token:
-            return self.by_token(token)
+            return self.by_try(request, token)
         known = self.by_cookie(request.cookies.get(self.cookie_name, ""), time.time())
         return known[0] if known and _is_own_page(request) else None
 
@@ -217,7 +241,7 @@ async def middleware(
     if not is_page or request.path.startswith("/hooks/") or ACCESS not in request.app:
         return await handler(request)
     access = request.app[ACCESS]
-    reader = access.by_token(request.query["token"]) if "token" in request.query else None
+    reader = _shown_in_address(request, access)
     if reader is not None:
         query = [(key, value) for key, value in request.query.items() if key != "token"]
         moved = web.Response(status=303, headers={**PAGE_HEADERS, "Cache-Control": "no-store"})
@@ -231,6 +255,17 @@ async def middleware(
     return response
 
 
+def _shown_in_address(request: web.Request, access: Access) -> Reader | None:
+    """The reader whose token is in the address; a wrong one is one try, also where it is asked for again."""
+    token = request.query.get("token", "")
+    if not token or access.is_open_to_this_machine:
+        return None
+    reader = access.by_try(request, token)
+    if reader is None and bearer(request) == token:
+        request[_READER] = None
+    return reader
+
+
 def _place(request: web.Request, query: list[tuple[str, str]]) -> str:
     """The address without the token: a path of this host, never ``//another``."""
     return "/" + request.rel_url.with_query(query).raw_path_qs.lstrip("/")
@@ -239,6 +274,39 @@ def _place(request: web.Request, query: list[tuple[str, str]]) -> str:
 def install(app: web.Application, settings: config.Settings) -> None:
     """Give an application its readers; :data:`middleware` belongs to its middlewares."""
     app[ACCESS] = Access(settings)
+    app[TRIES_OF] = Tries(settings.server)
+    app.on_response_prepare.append(_guard)
+
+
+async def _guard(_request: web.Request, response: web.StreamResponse) -> None:
+    _set_missing(response)
+
+
+def _set_missing(response: web.StreamResponse) -> None:
+    for name, value in ANSWER_HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+class _Handler(web.RequestHandler):
+    """One connection; what is no HTTP at all is answered by it, and not by the application."""
+
+    __slots__ = ()
+
+    def handle_error(self, *arguments: Any, **named: Any) -> web.StreamResponse:
+        response = super().handle_error(*arguments, **named)
+        _set_missing(response)
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Handler(self, loop=self._loop, **self._kwargs)
+
+
+def guard_errors(runner: web.AppRunner) -> None:
+    """Answers to what is no HTTP have the headers of all others, too."""
+    if runner.server is not None:
+        runner.server.__class__ = _Server
 
 
 def bearer(request: web.Request) -> str:
@@ -252,8 +320,15 @@ def bearer(request: web.Request) -> str:
 
 def refuse_metrics(request: web.Request, token: str) -> web.Response | None:
     """The answer to one who may not scrape, or None for one who may: anybody, where no token is set."""
-    if not token or hmac.compare_digest(bearer(request).encode("utf-8", "surrogateescape"), token.encode()):
+    if not token:
         return None
+    tries, shown = request.app[TRIES_OF], bearer(request)
+    if shown:
+        tries.check(request, _METRICS, shown)
+        if hmac.compare_digest(shown.encode("utf-8", "surrogatepass"), token.encode()):
+            tries.passed(request, _METRICS, shown)
+            return None
+        tries.failed(request, _METRICS)
     return problem(401, "A token is needed", "Send 'Authorization: Bearer …'", headers={"WWW-Authenticate": "Bearer"})
 
 

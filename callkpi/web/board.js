@@ -13,6 +13,7 @@
   var FEW = 4;               // queues that have room for large letters
   var LONG = {few: 19, one: 22, two: 15};  // letters of a name that fit at full size
   var PAGE = 10;             // seconds that a page of queues stays
+  var TURN = 5;              // seconds that one of several sources that are not heard is named
 
   var root = document.documentElement, body = document.body;
   var texts = JSON.parse(body.getAttribute("data-texts"));
@@ -68,7 +69,8 @@
   function word(level, age) {
     if (age !== null) { return texts[age < BLANK_AFTER && state && state.company ? "stale" : "no_data"]; }
     if (!state.open) { return texts.closed; }
-    return level === "none" ? "" : texts[level];
+    if (level === "none") { return state.silent ? texts.incomplete : ""; }
+    return texts[level];
   }
 
   function showTiles(age) {
@@ -80,7 +82,7 @@
       return;
     }
     var levels = c.levels, old = age !== null, named = function (level) { return word(level, age); };
-    var unjudged = old || !state.open ? named("none") : "";
+    var unjudged = named("none");
     tile("waiting", levels.wait, String(c.waiting), c.waiting ? say("over_target", {n: c.over_target}) : texts.nobody,
          named(levels.wait));
     tile("longest", levels.wait, clock(c.longest_wait_seconds),
@@ -177,6 +179,17 @@
     if (fresh.outerHTML !== place.outerHTML) { place.parentNode.replaceChild(fresh, place); }
   }
 
+  // -- sources that are not heard ---------------------------------------------------------------------
+
+  /* Each in its turn, by its name. */
+  function unheardText() {
+    var all = state.unheard, turn = Math.floor(now() / TURN) % all.length, one = all[turn];
+    var seconds = one.unheard_seconds === null ? null : one.unheard_seconds + Math.max(now() - arrived, 0);
+    var text = say(one.trouble, {n: seconds === null ? "" : span(seconds)}).replace(/\s+$/, "");
+    if (one.source) { text = one.source + ": " + text; }
+    return all.length < 2 ? text : text + " (" + say("page", {n: turn + 1, total: all.length}) + ")";
+  }
+
   // -- every second -------------------------------------------------------------------------------
 
   /* Seconds since the figures were those of now; null while they are. */
@@ -195,7 +208,7 @@
     if (!state) { return texts.connecting; }
     if (age === null) { return say("updated", {n: Math.floor(figuresAge())}); }
     if (!state.stale || now() - arrived > STALE_AFTER) { return say("no_stream", {n: span(now() - arrived)}); }
-    if (state.stale === "projector") { return texts.no_projector; }
+    if (state.stale === "projector" || state.stale === "spool") { return texts.no_projector; }
     return say("no_database", {n: state.age_seconds === null ? "" : span(age)});
   }
 
@@ -206,9 +219,7 @@
     setClass(byId("closed"), isClosed && age === null ? "chip" : "chip hidden");
     var quiet = age === null && state.silent;
     setClass(byId("silent"), quiet ? "chip" : "chip hidden");
-    if (quiet) {
-      setText(byId("silent"), state.silent_seconds === null ? texts.never : say("silent", {n: span(state.silent_seconds)}));
-    }
+    if (quiet) { setText(byId("silent"), unheardText()); }
     showTiles(age);
     showQueues(age);
   }

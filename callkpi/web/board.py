@@ -15,11 +15,13 @@ import structlog
 from aiohttp import web
 
 from callkpi import config
+from callkpi.names import Names
+from callkpi.spool import Spool
 from callkpi.web.access import PAGE_HEADERS, require
 from callkpi.web.api import BadQuery, tenant_of
 from callkpi.web.language import language_of
 from callkpi.web.problems import problem
-from callkpi.web.watch import Watch
+from callkpi.web.watch import Store, Watch
 
 log = structlog.get_logger()
 
@@ -40,19 +42,24 @@ Answer = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
 
 class Board:
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, settings: config.Settings, names: Names | None = None, spool: Spool | None = None
+    ) -> None:
         self._settings = settings
+        self._store = Store(pool, settings, names or Names(settings), spool)
         self._files = {name: (_FILES / name).read_text("utf-8") for name in ("board.html", *_TYPES)}
         self._texts: Mapping[str, Mapping[str, str]] = json.loads((_FILES / "board_texts.json").read_text("utf-8"))
         everything = json.dumps([self._files, self._texts], sort_keys=True)
         #: A page that is older than the daemon loads itself again.
         self._version = hashlib.sha256(everything.encode()).hexdigest()[:12]
-        self._watches = {name: Watch(pool, settings, name, self._version) for name in settings.tenants}
+        self._watches: dict[str, Watch] = {}
         self._viewers = 0
         self._closing = asyncio.Event()
 
     def watch(self, tenant: str) -> Watch:
-        """The reading of a tenant that all share."""
+        """The reading of a tenant that all share; made when somebody first looks."""
+        if tenant not in self._watches:
+            self._watches[tenant] = Watch(self._store, tenant, self._version)
         return self._watches[tenant]
 
     def routes(self) -> list[web.RouteDef]:
@@ -96,7 +103,7 @@ class Board:
 
     async def state(self, _request: web.Request, tenant: str) -> web.Response:
         """What the stream would send now, for viewers that poll."""
-        body = await asyncio.shield(self._watches[tenant].newest())
+        body = await asyncio.shield(self.watch(tenant).newest())
         return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def events(self, request: web.Request, tenant: str) -> web.StreamResponse:
@@ -110,7 +117,7 @@ class Board:
         self._viewers += 1
         try:
             await response.prepare(request)
-            await self._follow(response, self._watches[tenant])
+            await self._follow(response, self.watch(tenant))
         except (ConnectionError, TimeoutError):
             if request.transport is not None:
                 request.transport.abort()

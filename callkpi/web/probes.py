@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import structlog
 from aiohttp import web
 
-from callkpi import config, migrations, store
+from callkpi import config, hearing, migrations, rebuilding, store
 from callkpi.exporter import Exporter
 from callkpi.spool import Spool
-from callkpi.web.access import refuse_metrics
+from callkpi.web.access import PAGE_HEADERS, refuse_metrics
 
 log = structlog.get_logger()
 
 #: Seconds that the projector may be behind while the daemon still calls itself ready.
 READY_LAG_SECONDS = 60.0
 DATABASE_SECONDS = 10.0
+#: How many sources that are not heard are named.
+NAMED_SOURCES = 20
 #: A scrape has to be answered before Prometheus gives it up, with the numbers or without.
 SCRAPE_SECONDS = 5.0
 
 
-_INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
-<style>body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}</style>
+_STYLE = "body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}"
+_INDEX = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
+<style>{_STYLE}</style>
 <h1>callkpi</h1><ul>
 <li><a href="/board">/board</a>: the live board for a screen on the wall; <a href="/board?lang=ru">in Russian</a>
 <li><a href="/metrics">/metrics</a>: live numbers for Prometheus
@@ -35,6 +42,13 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi<
 <li><a href="/api/v1/calls">/api/v1/calls</a>: the calls behind the numbers
 <li><a href="/readyz">/readyz</a>: the state of the daemon</ul></html>
 """
+_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_INDEX_HEADERS = {
+    **PAGE_HEADERS,
+    "Content-Security-Policy": PAGE_HEADERS["Content-Security-Policy"].replace(
+        "style-src 'self'", f"style-src 'sha256-{_HASH}'"
+    ),
+}
 
 
 class Probes:
@@ -44,6 +58,7 @@ class Probes:
         self._pool = pool
         self._exporter = exporter
         self._spool = spool
+        self._settings = settings
         self._token = settings.server.metrics_token
 
     def routes(self) -> list[web.RouteDef]:
@@ -56,16 +71,20 @@ class Probes:
 
     async def index(self, _request: web.Request) -> web.Response:
         """Where a newcomer finds what."""
-        return web.Response(text=_INDEX, content_type="text/html")
+        return web.Response(text=_INDEX, content_type="text/html", headers=_INDEX_HEADERS)
 
     async def healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
 
     async def readyz(self, _request: web.Request) -> web.Response:
         try:
-            async with asyncio.timeout(DATABASE_SECONDS):
-                migration = await self._pool.fetchval(store.query("reports", "ready"))
-                lag = await self._pool.fetchrow(store.query("projector", "lag"))
+            async with store.within(self._pool, DATABASE_SECONDS) as connection:
+                migration = await connection.fetchval(store.query("reports", "ready"))
+                lag = await connection.fetchrow(store.query("projector", "lag"))
+                failing = await connection.fetch(store.query("work_failures", "now"))
+                sources = await connection.fetch(store.query("board", "sources_now"), list(self._settings.sources))
+                aside = await connection.fetchval(store.query("set_aside", "total"))
+                doubts = await rebuilding.doubts(connection)
         except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {
@@ -74,10 +93,31 @@ class Probes:
             "migration_expected": migrations.newest(),
             "projector_pending_groups": lag["groups"],
             "projector_lag_seconds": round(lag["seconds"], 3),
-            "spool_deliveries": (await self._spool.size()).deliveries if self._spool is not None else 0,
+            "spool_deliveries": await self._spooled(),
+            "doubts": doubts,
+            # Work that fails is said here; it takes nothing from those who send and read.
+            "failing": [" ".join(filter(None, (row["name"], row["subject"], row["error"]))) for row in failing],
+            **self._unheard(sources),
+            "set_aside": aside,
         }
         ready = migration == migrations.newest() and lag["seconds"] < READY_LAG_SECONDS
         return web.json_response({"ready": ready, **checks}, status=200 if ready else 503)
+
+    async def _spooled(self) -> int | None:
+        """Deliveries that wait on local disk; None where it can't be read."""
+        if self._spool is None:
+            return 0
+        try:
+            return (await self._spool.size()).deliveries
+        except OSError as error:
+            log.warning("spool.unreadable", error=str(error)[:200])
+            return None
+
+    def _unheard(self, rows: list[Any]) -> dict[str, Any]:
+        """Sources that are not heard. Named, and no reason to take the daemon out of service: others still speak."""
+        found = hearing.unheard(self._settings.sources, self._settings.tenants, rows, datetime.now(UTC))
+        named = {each.source: ": ".join(filter(None, (each.trouble, each.reason))) for each in found[:NAMED_SOURCES]}
+        return {"sources_unheard": len(found), "unheard": named}
 
     async def metrics(self, request: web.Request) -> web.Response:
         refused = refuse_metrics(request, self._token)
@@ -87,6 +127,9 @@ class Probes:
         try:
             async with asyncio.timeout(SCRAPE_SECONDS):
                 page, content_type = await self._exporter.scrape(accept)
+        except TimeoutError:
+            log.warning("metrics.late", seconds=SCRAPE_SECONDS)
+            page, content_type = await self._exporter.too_late(accept)
         except store.FAILURES as error:
             # An answer all the same: no database is another fault than no daemon, and has its own alert.
             log.warning("metrics.without_database", error=type(error).__name__)

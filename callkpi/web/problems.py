@@ -25,7 +25,8 @@ def problem(
     body = {"title": title, "status": status, **({"detail": detail} if detail else {}), **(more or {})}
     return web.Response(
         status=status,
-        text=json.dumps(body, ensure_ascii=False),
+        # What a stranger sent may hold halves of characters, which no answer can.
+        text=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode(),
         content_type="application/problem+json",
         headers=headers,
     )

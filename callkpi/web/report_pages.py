@@ -121,7 +121,8 @@ def calls(page: Page, behind: Behind, begin: Any, end: Any, only: Mapping[str, S
     window = f"{told.moment(begin, page.zone)} – {told.moment(end, page.zone)}"
     named = {**only, "queue": [part or told.text("no_queue") for part in only.get("queue", ())]}
     scope = told.text("comma").join(part for values in named.values() for part in values)
-    when = " · ".join(filter(None, (page.tenant, window, scope)))
+    judged = told.text("as_of", at=told.moment(behind.as_of, page.zone)) if behind.as_of is not None else ""
+    when = " · ".join(filter(None, (page.tenant, window, scope, judged)))
     body = [
         f"<h1>{escape(heading)}</h1>", f'<p class="when">{escape(when)}</p>',
         f"<h2>{escape(told.text('w_value', figure=name, value=show(value, told, page.zone)))}</h2>",

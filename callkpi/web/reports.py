@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 
 import asyncpg
@@ -23,7 +24,7 @@ from callkpi.reporting.renderers import FORMATS, html
 from callkpi.reporting.teams import of_handles
 from callkpi.reports import Query, Reports
 from callkpi.web import access, report_pages
-from callkpi.web.access import PAGE_HEADERS, Right
+from callkpi.web.access import ANSWER_HEADERS, PAGE_HEADERS, Right
 from callkpi.web.api import BadQuery, moment, tenant_of
 from callkpi.web.language import language_of
 from callkpi.web.problems import problem
@@ -43,12 +44,21 @@ _HEADERS = MappingProxyType(
 )
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+#: A browser's own viewer shows a PDF within a page that it makes, with a style of its own.
+_OF_PDF = ANSWER_HEADERS["Content-Security-Policy"] + "; object-src 'self'; style-src 'unsafe-inline'"
 
 
 class ReportPages:
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        settings: config.Settings,
+        names: Names | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
         self._pool, self._settings = pool, settings
-        self._names = Names(settings)
+        self._clock = clock or partial(datetime.now, UTC)
+        self._names = names or Names(settings)
         #: One at a time, and beside the event loop, in which senders wait for their answer: a PDF may take seconds.
         self._rendering = asyncio.Lock()
 
@@ -110,7 +120,7 @@ class ReportPages:
         page, own, now = (
             self._page(request, tenant, Right.WORK_LIST, Right.AGENT_FIGURES),
             self._settings.tenants[tenant],
-            datetime.now(UTC),
+            self._clock(),
         )
         reports = Reports(self._pool, self._settings, self._names)
         listed = []
@@ -118,7 +128,7 @@ class ReportPages:
             if shift.team and not page.reader.agents:
                 continue
             period = periods.parse(own, tenant, f"shift:{shift.key}", now)
-            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits))
+            answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits, now))
             listed.append((period, of_handles(answer["total"]) if shift.team else answer["total"]))
         others = {word: periods.parse(own, tenant, word, now) for word in _OTHERS}
         return _html(report_pages.overview(page, listed, others, self._tenants(request)))
@@ -132,7 +142,7 @@ class ReportPages:
 
     async def _summary(self, request: web.Request, tenant: str, text: str) -> web.StreamResponse:
         """The summary as a page, or as the file that the address ends in."""
-        own, now = self._settings.tenants[tenant], datetime.now(UTC)
+        own, now = self._settings.tenants[tenant], self._clock()
         period = periods.parse(own, tenant, text, now)
         if period.shift is not None and period.shift.team:
             access.require(request, Right.AGENT_FIGURES, tenant)
@@ -154,8 +164,9 @@ class ReportPages:
         reader = Reader(numbers=page.reader.numbers, agents=page.reader.agents)
         async with self._rendering:
             body = await asyncio.to_thread(form.render, summary, page.code, reader)
-        headers = {"Content-Disposition": f'{where}; filename="{form.file_name(summary)}"', "Cache-Control": "no-store",
-                   "X-Content-Type-Options": "nosniff"}  # fmt: skip
+        headers = {"Content-Disposition": f'{where}; filename="{form.file_name(summary)}"', "Cache-Control": "no-store"}
+        if ending == "pdf":
+            headers["Content-Security-Policy"] = _OF_PDF
         charset = None if ending in ("pdf", "xlsx") else "utf-8"
         return web.Response(body=body, content_type=form.content_type, charset=charset, headers=headers)
 
@@ -177,8 +188,10 @@ class ReportPages:
             access.require(request, Right.AGENT_FIGURES, tenant)
         figure = query.get("figure", "offered")
         await self._names.refresh(self._pool)
+        now = self._clock()
+        as_of = min(moment(query.get("as_of", ""), "as_of", own) or now, now)
         window = Window(begin, end)
-        behind = await calls_behind(self._pool, self._settings, self._names, tenant, window, figure, only)
+        behind = await calls_behind(self._pool, self._settings, self._names, tenant, window, figure, only, as_of)
         if page.reader.numbers and (shown := len(behind.items) + len(behind.others)):
             await self._record(request, tenant, audit.Action.READ_NUMBERS, figure, min(shown, 2 * report_pages.MOST))
         return _html(report_pages.calls(page, behind, begin, end, only))

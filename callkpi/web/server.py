@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import asyncpg
 import structlog
@@ -16,7 +15,9 @@ from callkpi import config, store
 from callkpi.exporter import Exporter
 from callkpi.health import Health
 from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable
+from callkpi.journal import Journal, JournalUnavailable, windows_of
+from callkpi.looping import Loop, keep_going
+from callkpi.names import Names
 from callkpi.spool import Spool, open_spool
 from callkpi.web import access, problems, signin
 from callkpi.web.api import Api
@@ -43,8 +44,7 @@ async def serving(
     pool = await store.create_pool(dsn, role="web", size=6, lazy=True)
     spool = open_spool(settings)
     health = Health()
-    windows = {name: timedelta(seconds=s.dedupe_seconds) for name, s in settings.sources.items()}
-    journal = Journal(pool, health, windows)
+    journal = Journal(pool, health, windows_of(settings))
     writer = asyncio.create_task(journal.run(), name="journal")
     flusher = asyncio.create_task(health.run(pool), name="health")
     ingest = Ingest(settings, pool, journal, health, spool)
@@ -59,8 +59,10 @@ async def serving(
         lingering_time=2.0,
     )
     await runner.setup()
+    access.guard_errors(runner)
     host, port = settings.address
-    sweeper = asyncio.create_task(_cut_slow(runner, settings.server.request_timeout_seconds), name="sweeper")
+    slow = _Slow(runner, settings.server.request_timeout_seconds)
+    sweeper = asyncio.create_task(keep_going(Loop("slow_clients", slow.every, health), slow.cut), name="sweeper")
     try:
         await web.TCPSite(runner, host, port, reuse_port=reuse_port, backlog=1024).start()
         yield writer
@@ -78,17 +80,16 @@ async def serving(
 
 async def _drain(spool: Spool | None, ingest: Ingest, health: Health) -> None:
     """Bring to the journal what came while it was away, as soon as it is back."""
-    while spool is not None:
-        await asyncio.sleep(SPOOL_SECONDS)
-        try:
+    if spool is None:
+        return
+
+    async def drain() -> None:
+        with contextlib.suppress(JournalUnavailable):
             if taken := await spool.drain(ingest.take_spooled):
                 health.count("spool_drained", taken)
                 log.info("spool.drained", deliveries=taken)
-        except JournalUnavailable:
-            continue
-        except Exception:
-            # A drain that ended here would never begin again, and nobody would hear of it.
-            log.exception("spool.failed")
+
+    await keep_going(Loop("spool", SPOOL_SECONDS, health), drain)
 
 
 def application(
@@ -101,26 +102,31 @@ def application(
     access.install(app, settings)
     app.add_routes(signin.routes())
     app.add_routes(Hooks(ingest, health, settings.server).routes())
-    app.add_routes(Probes(pool, Exporter(pool, settings, spool), settings, spool).routes())
-    app.add_routes(ReportPages(pool, settings).routes())
-    board = Board(pool, settings)
-    app.add_routes(Api(pool, settings, board.watch).routes())
+    names = Names(settings)
+    app.add_routes(Probes(pool, Exporter(pool, settings, spool, names), settings, spool).routes())
+    app.add_routes(ReportPages(pool, settings, names).routes())
+    board = Board(pool, settings, names, spool)
+    app.add_routes(Api(pool, settings, board.watch, names).routes())
     app.add_routes(board.routes())
     app.on_shutdown.append(board.close)
     return app
 
 
-async def _cut_slow(runner: web.AppRunner, seconds: float) -> None:
-    """Close connections that have not sent their first request's head in time: aiohttp itself waits for ever.
+class _Slow:
+    """Closes connections that have not sent their first request's head in time: aiohttp itself waits for ever.
 
     Connections that have been served once are aiohttp's: it closes those that stay idle, and knows when they don't.
     """
-    silent_since: dict[object, float] = {}
-    while True:
-        await asyncio.sleep(min(seconds / 3, 5.0))
-        now, connections = time.monotonic(), runner.server.connections if runner.server else []
+
+    def __init__(self, runner: web.AppRunner, seconds: float) -> None:
+        self._runner, self._seconds = runner, seconds
+        self._silent_since: dict[object, float] = {}
+        self.every = min(seconds / 3, 5.0)
+
+    async def cut(self) -> None:
+        now, connections = time.monotonic(), self._runner.server.connections if self._runner.server else []
         silent = [c for c in connections if c._request_count == 0 and c._current_request is None]
-        silent_since = {connection: silent_since.get(connection, now) for connection in silent}
-        for connection, since in silent_since.items():
-            if now - since > seconds:
+        self._silent_since = {connection: self._silent_since.get(connection, now) for connection in silent}
+        for connection, since in self._silent_since.items():
+            if now - since > self._seconds:
                 connection.force_close()  # type: ignore[attr-defined]

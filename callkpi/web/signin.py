@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
+from callkpi.sources.base import Malformed
+from callkpi.sources.forms import parse_form
 from callkpi.web.access import ACCESS, PAGE_HEADERS
-from callkpi.web.api.limits import Limits
 from callkpi.web.language import language_of
 from callkpi.web.problems import Problem
 
@@ -19,6 +21,8 @@ _HEADERS = {**PAGE_HEADERS, "Cache-Control": "no-store"}
 _HEADERS["Content-Security-Policy"] = PAGE_HEADERS["Content-Security-Policy"].replace(
     "form-action 'none'", "form-action 'self'"
 )
+#: After what was not read to its end.
+_CLOSE: dict[str, str] = {hdrs.CONNECTION: "close"}
 _STYLE = """body { font: 1.1rem/1.5 sans-serif; margin: 15vh auto; max-width: 24rem; padding: 0 1rem; }
 input, button { font: inherit; width: 100%; box-sizing: border-box; padding: .5rem; margin-top: .5rem; }
 .wrong { color: #b3261e; }
@@ -39,20 +43,12 @@ _WORDS = {
     "kk": ("кіру", "Токеніңіз", "Ашу", "Мұндай токен ешкімде жоқ."),
 }
 
-#: Tries a second from one address: enough for fingers, not for guessing.
-_TRIES = 2.0
+#: More no form with one field has.
+_LONGEST_FORM = 8192
 
 
 def routes() -> list[web.RouteDef]:
-    limits = Limits(_TRIES)
-
-    async def enter(request: web.Request) -> web.Response:
-        taken = limits.take(request.remote or "")
-        if taken is not None and not taken.allowed:
-            raise Problem(429, "Too many tries", f"Try again in {taken.retry_in} s", headers=taken.headers)
-        return await _enter(request)
-
-    return [web.post(_PATH, enter), web.get(f"/{_FILE}", _style)]
+    return [web.post(_PATH, _enter), web.get(f"/{_FILE}", _style)]
 
 
 @web.middleware
@@ -71,14 +67,34 @@ async def middleware(
 
 
 async def _enter(request: web.Request) -> web.Response:
-    form = await request.post()
-    access, token, wanted = request.app[ACCESS], form.get("token", ""), request.query.get("next", "/")
-    reader = access.by_token(token) if isinstance(token, str) else None
+    access, wanted = request.app[ACCESS], request.query.get("next", "/")
+    token = await _token(request, access.patience_seconds)
+    reader = access.by_try(request, token) if token else None
     if reader is None:
         return _page(request, wanted, wrong=True)
     moved = web.Response(status=303, headers={**_HEADERS, hdrs.LOCATION: _own(wanted)})
     access.set_cookie(request, moved, reader)
     return moved
+
+
+async def _token(request: web.Request, seconds: float) -> str:
+    """The token in the form. Raises Problem for what is no such form, or comes too slowly."""
+    try:
+        async with asyncio.timeout(seconds):
+            body = b""
+            while len(body) <= _LONGEST_FORM and (piece := await request.content.readany()):
+                body += piece
+    except TimeoutError:
+        raise Problem(
+            408, "The request came too slowly", f"Send the body within {seconds:g} s", headers=_CLOSE
+        ) from None
+    if len(body) > _LONGEST_FORM:
+        raise Problem(413, "The request is too large", f"At most {_LONGEST_FORM} bytes are taken", headers=_CLOSE)
+    try:
+        token = parse_form(body).get("token", "")
+    except Malformed as error:
+        raise Problem(400, "The body can't be read", str(error)) from None
+    return token if isinstance(token, str) else ""
 
 
 async def _style(_request: web.Request) -> web.Response:
@@ -103,5 +119,5 @@ def _page(request: web.Request, wanted: str, *, wrong: bool) -> web.Response:
 
 def _own(wanted: str) -> str:
     """A path of this host: what begins like the address of another one is not followed."""
-    plain = wanted.replace("\\", "/").replace("\r", "").replace("\n", "").replace("\t", "")
+    plain = "".join(sign for sign in wanted.replace("\\", "/") if sign.isprintable())
     return "/" + plain.lstrip("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,12 @@ import orjson
 import structlog
 
 from callkpi import board, config, kpi, store
+from callkpi.fates import written_off_before
 from callkpi.kpi import Figures, Grain
 from callkpi.live import by_queue
 from callkpi.names import Names
 from callkpi.reports import Query, Reports, local_midnight
+from callkpi.spool import Spool
 
 log = structlog.get_logger()
 
@@ -25,13 +28,23 @@ INTERVAL = 2.0
 READ_SECONDS = 8.0
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What the boards of all tenants read from."""
+
+    pool: asyncpg.Pool
+    settings: config.Settings
+    names: Names
+    spool: Spool | None = None
+
+
 class Watch:
     """The newest state of one tenant's board. It outlives outages: what is old says so."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: config.Settings, tenant: str, version: str) -> None:
-        self._pool, self._settings, self._tenant = pool, settings, tenant
-        self._names = Names(settings)
-        self._reports = Reports(pool, settings)
+    def __init__(self, shared: Store, tenant: str, version: str) -> None:
+        self._pool, self._settings, self._names, self._tenant = shared.pool, shared.settings, shared.names, tenant
+        self._spool = shared.spool
+        self._reports = Reports(shared.pool, shared.settings, shared.names)
         self._reading: asyncio.Task[bytes] | None = None
         self._tried_at = self._read_at = float("-inf")
         self._state: dict[str, Any] = {"tenant": tenant, "company": None, "queues": []}
@@ -59,6 +72,10 @@ class Watch:
         except store.FAILURES as error:
             log.warning("board.stale", tenant=self._tenant, error=type(error).__name__)
             stale = {"stale": "database"}
+        except Exception:
+            # Who looks sees the last figures and how old they are, and those of the next reading.
+            log.exception("board.unforeseen", tenant=self._tenant)
+            stale = {"stale": "projector"}
         age = time.monotonic() - self._read_at
         age_told = {"age_seconds": round(age, 1) if age != float("inf") else None}
         return orjson.dumps({**self._state, **stale, **age_told, **self._always})
@@ -67,6 +84,7 @@ class Watch:
         now, tenant = datetime.now(UTC), self._tenant
         own = self._settings.tenants[tenant]
         last_week = await self._handled_last_week(own, now)
+        spooled = await self._spool.oldest(self._settings.sources) if self._spool is not None else None
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -77,7 +95,7 @@ class Watch:
 
             await self._names.refresh(connection)
             window = (local_midnight(own, now), now + kpi.INTERVAL)
-            written_off = now - timedelta(days=own.write_off_days)
+            written_off = written_off_before(own, now)
             sources = [name for name, source in self._settings.sources.items() if source.tenant == tenant]
             return board.Reading(
                 at=now,
@@ -88,8 +106,9 @@ class Watch:
                 windows={(tenant, "day"): by_queue(await rows("reports", "rollup_rows", tenant, Grain.ENTRY, *window))},
                 company=_sum(await rows("reports", "rollup_rows", tenant, Grain.CALL, *window)),
                 handled_last_week=last_week,
-                last_received=(await rows("board", "last_received", sources))[0][0],
+                sources=await rows("board", "sources_now", sources),
                 lag_seconds=(await rows("projector", "lag"))[0]["seconds"],
+                spooled_since=spooled,
             )
 
     async def _handled_last_week(self, own: config.Tenant, now: datetime) -> int | None:

@@ -598,11 +598,12 @@ def _daemon(limits: Limits) -> Iterator[Alert]:
     )  # fmt: skip
     yield Alert(
         name="CallkpiCallsUnreadable", severity="warning", team="ops",
-        value=_grown("callkpi_projector_failed_calls_total", "15m"), above=0,
-        hold="0s", hold_reason="each one is a call that is missing in every number", keep="30m",
-        summary="calls could not be computed from their events",
-        description="They are missing in all numbers until a fix; the others go on.",
-        action="Take the traceback from the log (projector.call_failed) and report it; after a fix callkpi rebuild.",
+        value=_best("callkpi_projector_set_aside", "tenant"), above=0,
+        hold="5m", hold_reason="the next try comes after a minute; what fails then stays missing in every number",
+        summary="{{ $labels.tenant }}: %count% calls could not be computed from their events",
+        description="They are missing in all numbers, or are there as they were before; the others go on.",
+        action="callkpi doctor names them with the reason; the log (projector.call_failed, projector.batch_failed) has "
+        "the traceback: report it. After a fix callkpi replay-rejected takes them up again.",
     )  # fmt: skip
     yield Alert(
         name="CallkpiJournalFailing", severity="warning", team="ops",

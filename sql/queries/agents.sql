@@ -13,7 +13,7 @@ SELECT pg_try_advisory_xact_lock(hashtext('callkpi.agent_times'));
 -- name: take_pending
 -- The oldest changes.
 DELETE FROM agent_pending WHERE id IN (SELECT id FROM agent_pending ORDER BY id LIMIT $1)
-RETURNING tenants, sources, call_ids, first_at, last_at;
+RETURNING tenants, sources, call_ids, first_at, last_at, EXISTS (SELECT FROM set_aside WHERE part = 'times') AS some_aside;
 
 -- name: horizon
 -- Up to when quarters are written.
@@ -23,13 +23,29 @@ SELECT until FROM agent_horizon;
 -- Quarters are written up to here.
 INSERT INTO agent_horizon (until) VALUES ($1) ON CONFLICT (one) DO UPDATE SET until = excluded.until;
 
+-- name: forget_quarters
+-- Forget what was written ahead from a moment on. Served by the primary key, once for each tenant.
+DELETE FROM agent_times q USING day_spans t WHERE q.tenant = t.tenant AND q.at >= $1::timestamptz;
+
+-- name: quarters_told
+-- The quarters of an hour in which these agents' sources told of them, in spans of time. Served by the journal's index by
+-- call.
+SELECT DISTINCT wanted.tenant, wanted.source, wanted.agent, s.at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+    AS wanted (tenant, source, agent, since, until)
+CROSS JOIN LATERAL (
+    SELECT date_bin('15 minutes', j.at, '2000-01-01 00:00Z') AS at FROM journal j
+    WHERE j.tenant = wanted.tenant AND j.source = wanted.source AND j.call_id = 'agent:' || wanted.agent
+        AND j.at BETWEEN wanted.since AND wanted.until AND j.kind = 'agent_state' OFFSET 0
+) AS s;
+
 -- name: calls
 -- These calls as they are now; none of those that became part of another. Served by the primary keys.
-SELECT k.tenant, k.source, k.call_id, c.outcome, c.last_event_at, c.legs
+SELECT k.tenant, k.source, k.call_id, c.outcome, c.last_event_at, c.legs, c.flags
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 JOIN call_keys k USING (tenant, source, call_id)
 CROSS JOIN LATERAL (
-    SELECT e.outcome, e.last_event_at, e.body -> 'legs' AS legs FROM calls e
+    SELECT e.outcome, e.last_event_at, e.body -> 'legs' AS legs, e.body -> 'flags' AS flags FROM calls e
     WHERE e.tenant = k.tenant AND e.source = k.source AND e.call_id = k.call_id AND e.started_at = k.started_at OFFSET 0
 ) AS c;
 
@@ -59,13 +75,15 @@ UNION
 SELECT tenant, agent_source, agent FROM agent_legs WHERE end_ms > $2;
 
 -- name: states_between
--- What these agents' sources told of them in spans of time. Served by the journal's primary key.
+-- What these agents' sources told of them in spans of time; from one that came with a time that can't be nothing is known
+-- of him. Served by the journal's primary key.
 SELECT s.* FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
     AS wanted (tenant, source, agent, since, until)
 CROSS JOIN LATERAL (
     SELECT wanted.tenant, wanted.source, wanted.agent, wanted.since, j.at,
         to_char(j.received_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') || j.event_id AS event_id, -- their order
-        coalesce(j.body ->> 'queue', '') AS queue, coalesce(j.body ->> 'state', '') AS state,
+        coalesce(j.body ->> 'queue', '') AS queue,
+        CASE WHEN j.body ->> 'told_at' IS NULL THEN coalesce(j.body ->> 'state', '') ELSE 'offline' END AS state,
         coalesce(j.body ->> 'reason', '') AS reason, coalesce((j.body ->> 'wrap_ms')::bigint, 0) AS wrap
     FROM journal j
     WHERE j.tenant = wanted.tenant AND j.source = wanted.source AND j.call_id = 'agent:' || wanted.agent
@@ -183,6 +201,10 @@ SELECT EXISTS (SELECT 1 FROM agent_pending);
 -- The calls and agents that wait to be computed.
 SELECT DISTINCT k.tenant, k.source, k.call_id
 FROM agent_pending p CROSS JOIN LATERAL unnest(p.tenants, p.sources, p.call_ids) AS k (tenant, source, call_id);
+
+-- name: newest_name
+-- The number of the name that was seen last. Served by names_by_number.
+SELECT max(number) FROM names;
 
 -- name: twins
 -- Agents whose own id several sources of a tenant use, in the order in which they were first seen.

@@ -10,9 +10,15 @@ SELECT tenant, source, agent, queue, state FROM agent_states WHERE tenant = $1;
 -- A tenant's queues in the order in which they were first seen.
 SELECT tenant, kind, name FROM names WHERE tenant = $1 AND kind = 'queue' ORDER BY number;
 
--- name: last_received
--- When any of these sources last spoke.
-SELECT max(last_received_at) FROM source_status WHERE source = ANY ($1::text[]);
+-- name: sources_now
+-- When each of these sources last spoke, how its connection is, and when its portal was last read. Served by the
+-- primary keys.
+SELECT s.source, t.last_received_at, c.connected, c.changed_at, c.seen_at, c.heard_at, c.reason,
+    r.since AS asked_since, r.last_success_at
+FROM unnest($1::text[]) AS s (source)
+LEFT JOIN source_status t USING (source)
+LEFT JOIN connections c USING (source)
+LEFT JOIN reconcile_sources r USING (source);
 
 -- name: handled_later
 -- Calls that began in a window and were handled, but not yet at its end. Served by calls_by_time.

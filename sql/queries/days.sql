@@ -25,7 +25,9 @@ WITH gone AS (DELETE FROM day_rollups WHERE tenant = $1), months_gone AS (DELETE
 DELETE FROM day_spans WHERE tenant = $1;
 
 -- name: add
--- Add differences to the days, in key order. The longest wait only rises here; see lower_longest_wait.
+-- Add differences to the days, in key order. The longest wait only rises here; see lower_longest_wait. Returns the rows
+-- that count nothing any more.
+WITH added AS (
 INSERT INTO day_rollups AS r (
     tenant, field, grain, day, source, value, queue, agent, line, direction, outcome,
     contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl,
@@ -57,7 +59,16 @@ ON CONFLICT (tenant, field, grain, day, source, value, queue, agent, line, direc
     talk_ms = r.talk_ms + excluded.talk_ms, holds = r.holds + excluded.holds,
     hold_ms = r.hold_ms + excluded.hold_ms, hold_in_talk_ms = r.hold_in_talk_ms + excluded.hold_in_talk_ms,
     wraps = r.wraps + excluded.wraps, wrap_ms = r.wrap_ms + excluded.wrap_ms,
-    longest_wait_ms = greatest(r.longest_wait_ms, excluded.longest_wait_ms);
+    longest_wait_ms = greatest(r.longest_wait_ms, excluded.longest_wait_ms)
+RETURNING r.ctid AS place, r.tenant, r.field, r.grain, r.day, r.source, r.value, r.queue, r.agent, r.line, r.direction,
+    r.outcome, r.contacts
+)
+SELECT place, tenant, field, grain, day, source, value, queue, agent, line, direction, outcome FROM added
+WHERE contacts = 0;
+
+-- name: remove_emptied
+-- Remove days that this transaction has just emptied, and so holds: nobody is waited for.
+DELETE FROM day_rollups WHERE ctid = ANY ($1::tid[]);
 
 -- name: lower_longest_wait
 -- Find the longest wait of a day's row again after a correction took the one that was.
@@ -124,7 +135,8 @@ WHERE s.tenant = $1 AND s.since <= $2::date;
 
 -- name: add_to_months
 -- Add differences ($4), and the days [$2, $3) of a tenant, to the sums of months, in key order. The longest wait only
--- rises here; see lower_months_longest_wait.
+-- rises here; see lower_months_longest_wait. Returns the rows that count nothing any more.
+WITH added AS (
 INSERT INTO month_rollups AS r
 SELECT * FROM (
     SELECT * FROM month_sums($1, $2::date, $3::date)
@@ -144,7 +156,16 @@ ON CONFLICT (tenant, field, grain, month, source, value, queue, agent, direction
     wait_answered_ms = r.wait_answered_ms + excluded.wait_answered_ms, talks = r.talks + excluded.talks,
     talk_ms = r.talk_ms + excluded.talk_ms, holds = r.holds + excluded.holds, hold_ms = r.hold_ms + excluded.hold_ms,
     hold_in_talk_ms = r.hold_in_talk_ms + excluded.hold_in_talk_ms, wraps = r.wraps + excluded.wraps,
-    wrap_ms = r.wrap_ms + excluded.wrap_ms, longest_wait_ms = greatest(r.longest_wait_ms, excluded.longest_wait_ms);
+    wrap_ms = r.wrap_ms + excluded.wrap_ms, longest_wait_ms = greatest(r.longest_wait_ms, excluded.longest_wait_ms)
+RETURNING r.ctid AS place, r.tenant, r.field, r.grain, r.month, r.source, r.value, r.queue, r.agent, r.direction,
+    r.outcome, r.contacts
+)
+SELECT place, tenant, field, grain, month, source, value, queue, agent, direction, outcome FROM added
+WHERE contacts = 0;
+
+-- name: remove_emptied_months
+-- Remove months that this transaction has just emptied, and so holds: nobody is waited for.
+DELETE FROM month_rollups WHERE ctid = ANY ($1::tid[]);
 
 -- name: lower_months_longest_wait
 -- Find the longest wait of a month's row again after a correction took the one that was.

@@ -71,7 +71,7 @@ ORDER BY d.edition DESC LIMIT 1;
 
 -- name: send_again
 -- Send the newest edition to all of its receivers once more.
-UPDATE deliveries d SET state = 'waiting', next_at = now(), attempts = 0, error = ''
+UPDATE deliveries d SET state = 'waiting', next_at = $4, attempts = 0, error = ''
 WHERE (tenant, report, period) = ($1, $2, $3)
     AND edition = (SELECT max(edition) FROM report_editions e WHERE (e.tenant, e.report, e.period) = ($1, $2, $3))
     AND state <> 'sending';
@@ -81,13 +81,14 @@ WHERE (tenant, report, period) = ($1, $2, $3)
 SELECT * FROM deliveries WHERE (tenant, report, period) = ($1, $2, $3) ORDER BY edition, receiver;
 
 -- name: unsent
--- Deliveries of the last day that failed or are in doubt, and those that have waited for over an hour ('overdue').
+-- As of $1: deliveries of the last day that failed or are in doubt, and those that have waited for over an hour
+-- ('overdue').
 -- Served by deliveries_unsent.
 SELECT tenant, way, CASE WHEN state IN ('failed', 'in_doubt') THEN state ELSE 'overdue' END AS state,
        count(*) AS deliveries
 FROM deliveries
-WHERE (state IN ('failed', 'in_doubt') AND made_at > now() - interval '1 day')
-    OR (state IN ('waiting', 'sending') AND made_at < now() - interval '1 hour')
+WHERE (state IN ('failed', 'in_doubt') AND made_at > $1::timestamptz - interval '1 day')
+    OR (state IN ('waiting', 'sending') AND made_at < $1::timestamptz - interval '1 hour')
 GROUP BY 1, 2, 3;
 
 -- name: open_calls_of

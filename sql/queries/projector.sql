@@ -1,17 +1,9 @@
 -- name: take_pending
--- Take the oldest groups that no other projector holds, the first one and more while they stay below a number of
--- calls. They come back by rollback if this projector dies.
-DELETE FROM pending WHERE id IN (
-    SELECT id FROM (
-        SELECT id, sum(calls) OVER (ORDER BY id) - calls AS before
-        FROM (
-            SELECT id, cardinality(call_ids) AS calls FROM pending ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
-        ) AS oldest
-    ) AS counted
-    WHERE before < $2
-)
-RETURNING journalled_at, tenants, sources, call_ids, first_at, last_at, counted,
-    (SELECT before FROM horizons WHERE what = 'journal') AS horizon;
+-- Take the oldest groups that no other projector holds, up to $1 groups and until they have $2 streams; $3: suspects.
+-- They come back by rollback if this projector dies.
+DELETE FROM pending p USING take_pending($1::integer, $2::integer, $3::boolean) AS taken WHERE p.id = taken.id
+RETURNING taken.*, (SELECT before FROM horizons WHERE what = 'journal') AS horizon,
+    EXISTS (SELECT FROM set_aside WHERE part = 'calls') AS some_aside;
 
 -- name: last_pending
 -- The newest group that waits or is being projected.
@@ -47,14 +39,25 @@ ON CONFLICT (tenant, source, call_id) DO UPDATE
 RETURNING tenant, source, call_id, root, first_at, last_at, started_at;
 
 -- name: events_of
--- All events of these calls within the span that covers them. Served by the primary key, once for each call: LATERAL
+-- All events of these calls within the span that covers them, of each at most $6. Served by the primary key, once for each call: LATERAL
 -- with OFFSET 0 keeps a planner without statistics from reading the whole month instead.
 SELECT j.* FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 CROSS JOIN LATERAL (
     SELECT e.tenant, e.source, e.call_id, e.kind, e.at, e.event_id, e.received_at, e.body FROM journal e
     WHERE e.tenant = wanted.tenant AND e.source = wanted.source AND e.call_id = wanted.call_id
-        AND e.at BETWEEN $4::timestamptz AND $5::timestamptz OFFSET 0
+        AND e.at BETWEEN $4::timestamptz AND $5::timestamptz LIMIT $6 OFFSET 0
 ) AS j;
+
+-- name: linked_to
+-- The calls that these are linked to, and those that these are linked to, and so on: at most $4. Served by the journal's
+-- primary key.
+WITH RECURSIVE reached (tenant, source, call_id) AS (
+    SELECT tenant, source, call_id FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+    UNION
+    SELECT j.tenant, j.source, j.body ->> 'linked_to' FROM reached r JOIN journal j USING (tenant, source, call_id)
+    WHERE j.kind = 'linked' AND j.body ->> 'linked_to' <> ''
+)
+SELECT tenant, source, call_id FROM reached LIMIT $4;
 
 -- name: calls_at
 -- The rows of these calls as they were. Served by the primary key of one partition each: the start is compared outside
@@ -112,7 +115,9 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
 WHERE (k.tenant, k.source, k.call_id) = (n.tenant, n.source, n.call_id);
 
 -- name: add_rollups
--- Add differences to the rollups, in key order. The longest wait only rises here; see lower_longest_wait.
+-- Add differences to the rollups, in key order. The longest wait only rises here; see lower_longest_wait. Returns the rows
+-- that count nothing any more.
+WITH added AS (
 INSERT INTO rollups AS r (
     tenant, grain, at, queue, agent, line, direction, outcome,
     contacts, offered, queued, rung, answered, talked, handled, missed, made, reached, not_reached, within_sl, abandoned_within,
@@ -156,16 +161,14 @@ ON CONFLICT (tenant, grain, at, queue, agent, line, direction, outcome) DO UPDAT
     wait_buckets = add_arrays(r.wait_buckets, excluded.wait_buckets),
     talk_buckets = add_arrays(r.talk_buckets, excluded.talk_buckets),
     hold_buckets = add_arrays(r.hold_buckets, excluded.hold_buckets),
-    wrap_buckets = add_arrays(r.wrap_buckets, excluded.wrap_buckets);
+    wrap_buckets = add_arrays(r.wrap_buckets, excluded.wrap_buckets)
+RETURNING r.ctid AS place, r.tenant, r.grain, r.at, r.queue, r.agent, r.line, r.direction, r.outcome, r.contacts
+)
+SELECT place, tenant, grain, at, queue, agent, line, direction, outcome FROM added WHERE contacts = 0;
 
 -- name: remove_emptied
--- Remove rows of these quarters that count nothing any more, but for those that others work on. Served by the primary
--- key.
-DELETE FROM rollups WHERE ctid = ANY (ARRAY(
-    SELECT r.ctid FROM unnest($1::text[], $2::timestamptz[]) AS wanted (tenant, at)
-    JOIN rollups r ON r.tenant = wanted.tenant AND r.grain IN ('call', 'entry', 'handle') AND r.at = wanted.at
-    WHERE r.contacts = 0 FOR UPDATE OF r SKIP LOCKED
-));
+-- Remove rows that this transaction has just emptied, and so holds: nobody is waited for.
+DELETE FROM rollups WHERE ctid = ANY ($1::tid[]);
 
 -- name: facts_near
 -- Facts that lie in one quarter of an hour, to find its longest wait again after a correction. Served by calls_by_time.
@@ -244,11 +247,12 @@ WHERE (m.started_at, m.customer, m.line, m.queue, m.outcome, m.fate, m.called_ba
 
 -- name: write_agent_states
 -- The latest state of each agent in each queue, from the events of a span, whatever their order of arrival. Of one
--- moment (queue_log has whole seconds) it is the one that came last: it was written last.
-INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason)
+-- moment (queue_log has whole seconds) it is the one that came last: it was written last. One that came while our own
+-- clock was ahead is the latest until the next one comes.
+INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason, received_at)
 SELECT DISTINCT ON (j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''))
     j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at, j.event_id,
-    j.body ->> 'state', coalesce(j.body ->> 'reason', '')
+    j.body ->> 'state', coalesce(j.body ->> 'reason', ''), j.received_at
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 JOIN journal j USING (tenant, source, call_id)
 WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz AND j.kind = 'agent_state'
@@ -256,22 +260,25 @@ WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz AND j.kind = 'agent_state
 ORDER BY j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at DESC,
     j.received_at DESC, j.event_id DESC
 ON CONFLICT (tenant, source, agent, queue) DO UPDATE SET
-    at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason
-WHERE s.at < excluded.at OR (s.at = excluded.at AND s.event_id <> excluded.event_id)
+    at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason,
+    received_at = excluded.received_at
+WHERE (s.at, coalesce(s.received_at, '-infinity'), s.event_id) < (excluded.at, excluded.received_at, excluded.event_id)
+    OR s.at > excluded.received_at + interval '1 day'
     OR (s.event_id LIKE '%.SEEN' AND s.at < excluded.at + interval '12 hours');
 
 -- name: write_members_seen
 -- Members who were rung and of whom nothing else has told for a shift: the configuration alone put them into the queue.
-INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason)
+INSERT INTO agent_states AS s (tenant, source, agent, queue, at, event_id, state, reason, received_at)
 SELECT DISTINCT ON (j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''))
     j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at, j.event_id,
-    j.body ->> 'state', ''
+    j.body ->> 'state', '', j.received_at
 FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
 JOIN journal j USING (tenant, source, call_id)
 WHERE j.at BETWEEN $4::timestamptz AND $5::timestamptz AND j.kind = 'agent_state' AND j.body ->> 'code' = 'SEEN'
 ORDER BY j.tenant, j.source, j.body ->> 'agent', coalesce(j.body ->> 'queue', ''), j.at DESC, j.event_id DESC
 ON CONFLICT (tenant, source, agent, queue) DO UPDATE SET
-    at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason
+    at = excluded.at, event_id = excluded.event_id, state = excluded.state, reason = excluded.reason,
+    received_at = excluded.received_at
 WHERE (s.event_id LIKE '%.SEEN' AND (s.at, s.event_id) < (excluded.at, excluded.event_id))
     OR (s.event_id NOT LIKE '%.SEEN' AND s.at <= excluded.at - interval '12 hours');
 
@@ -371,7 +378,7 @@ FROM pending;
 
 -- name: clear_projection
 -- Forget everything that the journal folds into. Counters stay: they never go down.
-TRUNCATE pending, call_keys, calls, waits, rollups, day_rollups, month_rollups, day_spans, missed_calls, agent_states, agent_rollups,
+TRUNCATE pending, set_aside, call_keys, calls, waits, rollups, day_rollups, month_rollups, day_spans, missed_calls, agent_states, agent_rollups,
     member_questions, work_items, agent_pending, agent_legs, agent_times, agent_horizon, same_call_sides;
 
 -- name: requeue_journal

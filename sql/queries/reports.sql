@@ -85,7 +85,7 @@ ORDER BY started_at, source, call_id LIMIT $10;
 -- Missed calls of a window in the order of time, with what became of each customer, behind a position. Served by
 -- missed_by_time.
 SELECT source, call_id, started_at, customer, line, queue, outcome, called_back_at, reached_at,
-    CASE WHEN fate IN ('waiting', 'called_back') AND started_at < $4::timestamptz THEN 'written_off' ELSE fate END AS fate
+    fate_at(fate, started_at, $4::timestamptz) AS fate
 FROM missed_calls
 WHERE tenant = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
     AND started_at >= $6::timestamptz AND (started_at > $6::timestamptz OR (source, call_id) > ($7::text, $8::text))
@@ -127,12 +127,16 @@ SELECT tenant, body FROM calls WHERE outcome = 'open';
 SELECT tenant, source, agent, queue, state, reason FROM agent_states;
 
 -- name: counters
--- Every counter.
-SELECT tenant, metric, queue, agent, line, direction, outcome, value, buckets FROM counters;
+-- Every counter, in the order in which they were first seen.
+SELECT tenant, metric, queue, agent, line, direction, outcome, value, buckets FROM counters ORDER BY number;
 
 -- name: names
 -- Names in the order in which they were first seen.
 SELECT tenant, kind, name FROM names ORDER BY number;
+
+-- name: names_of
+-- A tenant's names of one kind in the order in which they were first seen. Served by the primary key.
+SELECT name FROM names WHERE tenant = $1 AND kind = $2 ORDER BY number;
 
 -- name: health_counters
 -- The daemon's own counters.

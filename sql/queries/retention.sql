@@ -64,7 +64,9 @@ SELECT pg_try_advisory_lock(hashtext('callkpi.janitor'));
 
 -- name: clear_since
 -- Forget what the journal that is kept folds into. Calls that began before it stay as they are.
-WITH gone AS (
+WITH aside_gone AS (
+    DELETE FROM set_aside
+), gone AS (
     DELETE FROM call_keys WHERE first_at >= $1::timestamptz RETURNING tenant, source, call_id
 ), sides_gone AS (
     DELETE FROM same_call_sides s USING gone

@@ -30,6 +30,10 @@ DELETE FROM deliveries WHERE number = ?;
 SELECT (c.page_count - f.freelist_count) * s.page_size
 FROM pragma_page_count AS c, pragma_freelist_count AS f, pragma_page_size AS s;
 
+-- name: oldest
+-- The oldest deliveries, without what they say.
+SELECT source, received_at FROM deliveries ORDER BY number LIMIT ?;
+
 -- name: count
 -- How many deliveries wait.
 SELECT count(*) FROM deliveries;

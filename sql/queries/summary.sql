@@ -96,13 +96,28 @@ GROUP BY source, date_bin('1 minute', at, '2000-01-01'::timestamptz)
 ORDER BY first_at, source;
 
 -- name: conflicting_in
--- Calls of a window whose facts disagree; that an end was not heard is another doubt. Served by calls_doubtful.
+-- Calls of a window whose facts disagree; that an end was not heard, or that their times can't be, are other doubts.
+-- Served by calls_doubtful.
 SELECT source, call_id FROM calls
 WHERE tenant = $1 AND greatest(started_at, started_at) >= $2::timestamptz
     AND greatest(started_at, started_at) < $3::timestamptz AND started_at >= $2 AND started_at < $3
     AND body::text NOT LIKE '%"flags":[]%'
-    AND EXISTS (SELECT FROM json_array_elements_text(body -> 'flags') AS f (flag) WHERE f.flag <> 'unheard')
+    AND EXISTS (SELECT FROM json_array_elements_text(body -> 'flags') AS f (flag) WHERE f.flag NOT IN ('unheard', 'implausible_time'))
 ORDER BY started_at, source, call_id;
+
+-- name: implausible_in
+-- Calls of a window whose times can't be. Served by calls_doubtful.
+SELECT source, call_id FROM calls
+WHERE tenant = $1 AND greatest(started_at, started_at) >= $2::timestamptz
+    AND greatest(started_at, started_at) < $3::timestamptz AND started_at >= $2 AND started_at < $3
+    AND body::text NOT LIKE '%"flags":[]%' AND (body -> 'flags')::jsonb ? 'implausible_time'
+ORDER BY started_at, source, call_id;
+
+-- name: set_aside_in
+-- Calls and agents of a window that can't be computed from their events; there are few.
+SELECT source, call_id FROM set_aside
+WHERE tenant = $1 AND last_at >= $2::timestamptz AND first_at < $3::timestamptz
+ORDER BY first_at, source, call_id;
 
 -- name: reconciled_in
 -- Calls of a window whose webhooks were lost. Served by calls_by_time and the primary key.

@@ -142,7 +142,7 @@ SELECT ($4::int[])[width_bucket(m.started_at, $3::timestamptz[])] AS slot,
     CASE WHEN 'line' = ANY ($2::text[]) THEN m.line ELSE '' END AS line,
     CASE WHEN 'source' = ANY ($2::text[]) THEN m.source ELSE '' END AS source,
     m.called_back_at IS NOT NULL AS called_back, count(*) AS calls,
-    CASE WHEN m.fate IN ('waiting', 'called_back') AND m.started_at < $7::timestamptz THEN 'written_off' ELSE m.fate END AS fate
+    fate_at(m.fate, m.started_at, $7::timestamptz) AS fate
 FROM unnest($5::timestamptz[], $6::timestamptz[]) AS s (since, until)
 CROSS JOIN LATERAL (
     SELECT queue, line, source, fate, called_back_at, started_at FROM missed_calls k

@@ -14,12 +14,16 @@ from callkpi.reporting.charts import HEIGHT, WIDTH, Box, Chart, Line, Shape, cha
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
-from callkpi.reporting.tables import Cell, Kind, Table, show, tables
+from callkpi.reporting.tables import Cell, Kind, Table, rows_left_out, shortened, show, tables
 from callkpi.reporting.words import Sentence, counted, sentences, title
 
 STYLE = (Path(__file__).parent / "page.css").read_text("utf-8")
 #: Lets a Content-Security-Policy name the one style that a page of ours has.
 STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+
+#: Rows of a table on a page: more of them nobody reads there, and a telephone can't show.
+MOST_ROWS = 300
 
 
 def render(summary: Summary, code: str, reader: Reader) -> bytes:
@@ -136,12 +140,23 @@ def table_html(summary: Summary, table: Table, code: str, reader: Reader) -> str
         f'<th scope="col"{_class(kind)}>{escape(head)}</th>'
         for head, kind in zip(table.heads, table.kinds, strict=True)
     )
+    table, whole = shortened(table, MOST_ROWS)
     rows = "\n".join(_row(summary, row, table.kinds, told, zone, reader) for row in table.rows)
+    rest = _left_out(summary, len(table.rows), whole, told, reader)
     return (
         f'<section class="{table.id}">\n<h2 id="{table.id}">{escape(table.title)}</h2>\n'
         f'<div class="wide"><table aria-labelledby="{table.id}">\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody>\n</table></div>\n</section>"
+        f"<tbody>\n{rows}\n</tbody>\n</table></div>\n{rest}</section>"
     )
+
+
+def _left_out(summary: Summary, shown: int, whole: int, told: Language, reader: Reader) -> str:
+    """What a shortened table leaves out, with the way to all of it."""
+    if not (text := rows_left_out(shown, whole, told)):
+        return ""
+    files = [(name, links.period(summary.tenant, reader, summary.period.text, f".{name}")) for name in ("csv", "xlsx")]
+    ways = " ".join(anchor(name, address) for name, address in files if address)
+    return f'<p class="when">{escape(text)} {ways}</p>\n'
 
 
 def _row(

@@ -27,7 +27,7 @@ from callkpi.reporting.charts import HEIGHT, WIDTH, Box, Chart, Line, Shape, cha
 from callkpi.reporting.language import Language, language
 from callkpi.reporting.reader import Reader
 from callkpi.reporting.summary import Summary
-from callkpi.reporting.tables import Cell, Kind, Table, show, tables
+from callkpi.reporting.tables import Cell, Kind, Table, rows_left_out, shortened, show, tables
 from callkpi.reporting.words import Part, counted, period_name, sentences, title
 
 _MARGIN, _FOOT = 14 * mm, 16 * mm
@@ -39,6 +39,10 @@ _COLOURS = {
 }  # fmt: skip
 _INK, _QUIET, _RULE, _STRIPE = HexColor("#14191f"), HexColor("#55606c"), HexColor("#c4ccd5"), HexColor("#f4f6f9")
 _GOOD, _BAD = "#1b7a43", "#b3261e"
+
+
+#: Rows of a table on paper.
+MOST_ROWS = 150
 
 
 def render(summary: Summary, code: str, reader: Reader) -> bytes:
@@ -87,6 +91,7 @@ class _Maker:
         self._summary, self._code, self._reader = summary, code, reader
         self._told: Language = language(code)
         self._zone = ZoneInfo(summary.period.timezone)
+        self._fingerprint = summary.fingerprint  # of the whole summary: once, and not at the foot of each page
 
     def story(self) -> list[Any]:
         story: list[Any] = [Paragraph(escape(title(self._summary, self._code)), _TITLE), Paragraph(self._when(), _WHEN)]
@@ -99,7 +104,10 @@ class _Maker:
         for table in tables(self._summary, self._code, self._reader):
             # A heading does not stay alone at the foot of a page.
             story += [Spacer(1, 9), CondPageBreak(32 * mm), Paragraph(escape(table.title), _HEADING), Spacer(1, 2)]
-            story.append(self._table(table))
+            short, whole = shortened(table, MOST_ROWS)
+            story.append(self._table(short))
+            if text := rows_left_out(len(short.rows), whole, self._told):
+                story.append(Paragraph(escape(text), _WHEN))
         return story
 
     def foot(self, canvas: Canvas, page: int, pages: int) -> None:
@@ -107,7 +115,7 @@ class _Maker:
         canvas.setFont(_REGULAR, 7.5)
         canvas.setFillColor(_QUIET)
         name = told.text("print_note", tenant=self._summary.tenant, period=period_name(period, told))
-        canvas.drawString(_MARGIN, 9 * mm, f"{name} · {told.text('version', n=self._summary.fingerprint)}")
+        canvas.drawString(_MARGIN, 9 * mm, f"{name} · {told.text('version', n=self._fingerprint)}")
         canvas.drawRightString(A4[0] - _MARGIN, 9 * mm, told.text("page", n=str(page), all=str(pages)))
 
     def _when(self) -> str:

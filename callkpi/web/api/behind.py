@@ -13,7 +13,7 @@ from callkpi.phone import mask
 from callkpi.reporting.behind import FIGURES, Item, Unknown, Window, calls_behind
 from callkpi.reports import Reports
 from callkpi.web.access import Right
-from callkpi.web.api.contract import WINDOW, Answer, Asked, BadQuery, Operation, Parameter, Seen, limit
+from callkpi.web.api.contract import AS_OF, WINDOW, Answer, Asked, BadQuery, Operation, Parameter, Seen, limit
 from callkpi.web.api.figures import FILTERS, TEAM
 from callkpi.web.api.schemas import ref
 
@@ -34,8 +34,9 @@ def operations(pool: asyncpg.Pool, reports: Reports) -> Sequence[Operation]:
         only = {each.name: asked[each.name] for each in (*FILTERS, TEAM) if asked[each.name] is not None}
         await reports.names.refresh(pool)
         try:
+            window = Window(begin, end)
             found = await calls_behind(
-                pool, asked.settings, reports.names, asked.tenant, Window(begin, end), asked["figure"], only, asked.at
+                pool, asked.settings, reports.names, asked.tenant, window, asked["figure"], only, asked.as_of()
             )
         except Unknown as error:
             raise BadQuery(str(error)) from None
@@ -56,7 +57,7 @@ def operations(pool: asyncpg.Pool, reports: Reports) -> Sequence[Operation]:
             name="behind",
             summary="What a figure counts, one by one; of a share also what was judged and did not count.",
             subject="Calls",
-            parameters=(*WINDOW, _FIGURE, *FILTERS, TEAM, limit(most=10_000, default=1000)),
+            parameters=(*WINDOW, AS_OF, _FIGURE, *FILTERS, TEAM, limit(most=10_000, default=1000)),
             answer=behind,
             schema=ref("Behind"),
         )

@@ -185,7 +185,7 @@ async def _events(pool: asyncpg.Pool, tenant: str, source: str, root: str) -> li
         place = await pool.fetchrow(store.query("reports", "key_of"), tenant, source, call_id)
         if place is not None:
             span = (place["first_at"], place["last_at"])
-            rows += await pool.fetch(store.query("projector", "events_of"), [tenant], [source], [call_id], *span)
+            rows += await pool.fetch(store.query("projector", "events_of"), [tenant], [source], [call_id], *span, None)
     return rows
 
 

@@ -97,6 +97,10 @@ BEGIN = Parameter("from", "From this time on: a date or time of the call centre,
 END = Parameter("to", "Before this time. Default: now.", _MOMENT)
 WINDOW = (TENANT, BEGIN, END)
 CURSOR = text("cursor", "`next` of the answer before: the page behind it.", most=2000)
+AS_OF = Parameter(
+    "as_of", "As of when what still waits is judged, and time in state counts: a figure and the calls behind it agree "
+             "where both are asked as of the same moment. Default: now.", _MOMENT,
+)  # fmt: skip
 KEY = Parameter(
     "Idempotency-Key", "Any text of your own: a request sent again with it is done once and answered alike.",
     {"type": "string", "minLength": 1, "maxLength": 255}, where="header",
@@ -139,6 +143,10 @@ class Asked:
     @property
     def zone(self) -> config.Tenant:
         return self.settings.tenants[self.tenant]
+
+    def as_of(self) -> datetime:
+        """The moment that figures are judged at, now at the latest. Raises BadQuery."""
+        return min(moment(self["as_of"] or "", "as_of", self.zone) or self.at, self.at)
 
     def window(self) -> tuple[datetime, datetime]:
         """[from, to); by default the call centre's day so far. Raises BadQuery."""

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from callkpi import audit, config, store
+from callkpi.names import Names
 from callkpi.reports import Reports
 from callkpi.web import access
 from callkpi.web.access import LOCAL
@@ -40,6 +41,7 @@ from callkpi.web.api.contract import (
 )
 from callkpi.web.api.limits import Limits, Taken
 from callkpi.web.problems import Problem, problem
+from callkpi.web.tries import TRIES_OF
 from callkpi.web.watch import Watch
 
 #: An address may have several tokens behind it.
@@ -55,15 +57,19 @@ _STRANGER = access.Reader("stranger", config.Role.VIEWER, frozenset({""}))
 
 class Api:
     def __init__(
-        self, pool: asyncpg.Pool, settings: config.Settings, watch: Callable[[str], Watch] | None = None
+        self,
+        pool: asyncpg.Pool,
+        settings: config.Settings,
+        watch: Callable[[str], Watch] | None = None,
+        names: Names | None = None,
     ) -> None:
         self._pool, self._settings = pool, settings
-        reports = Reports(pool, settings)
+        reports = Reports(pool, settings, names)
         rate = settings.api.requests_per_second
         self._tokens, self._addresses = Limits(rate), Limits(ADDRESS_TIMES * rate)
         own: Sequence[Operation] = (
             *figures.operations(reports),
-            *statistics.operations(pool, settings),
+            *statistics.operations(pool, settings, reports.names),
             *shifts.operations(),
             *calls.operations(pool, reports),
             *behind.operations(pool, reports),
@@ -125,7 +131,7 @@ class Api:
 
     def _limit(self, request: web.Request, reader: access.Reader | None, headers: dict[str, str]) -> None:
         """Raises Problem (429) for one who asks too fast."""
-        taken = self._addresses.take(request.remote or "")
+        taken = self._addresses.take(request.app[TRIES_OF].address_of(request))
         if taken is not None and taken.allowed and reader is not None and reader.name != LOCAL:
             taken = self._tokens.take(reader.name)
         if taken is None:

@@ -17,6 +17,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from callkpi import audit, config, store
+from callkpi.fates import written_off_before
 from callkpi.phone import mask
 from callkpi.reporting.statistics import Statistics
 from callkpi.reports import Reports
@@ -126,19 +127,18 @@ def _tables(pool: asyncpg.Pool, settings: config.Settings, reports: Reports) -> 
     async def missed_rows(asked: Asked) -> Rows:
         await reports.names.refresh(pool)
         begin, end = asked.window()
-        behind = (begin, "", "")
+        behind, written_off = (begin, "", ""), written_off_before(asked.zone, asked.at)
         while True:
             rows = await pool.fetch(
-                store.query("reports", "missed_onward"), asked.tenant, begin, end, reports.written_off(asked.tenant),
-                PAGE, *behind,
-            )  # fmt: skip
+                store.query("reports", "missed_onward"), asked.tenant, begin, end, written_off, PAGE, *behind
+            )
             if rows:
                 yield [_missed_row(asked, reports, row) for row in rows]
                 behind = (rows[-1]["started_at"], rows[-1]["source"], rows[-1]["call_id"])
             if len(rows) < PAGE:
                 return
 
-    figures = Statistics(pool, settings)
+    figures = Statistics(pool, settings, reports.names)
 
     async def figure_rows(asked: Asked) -> Rows:
         yield statistics.flat(await statistics.answered(figures, asked))

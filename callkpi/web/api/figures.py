@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from callkpi.model import Direction, Outcome
 from callkpi.reports import GROUPINGS, Query, Reports
 from callkpi.web.access import Right
-from callkpi.web.api.contract import WINDOW, Answer, Asked, Operation, choice, text
+from callkpi.web.api.contract import AS_OF, WINDOW, Answer, Asked, Operation, choice, text
 from callkpi.web.api.schemas import ref
 
 FILTERS = (
@@ -29,7 +29,7 @@ def operations(reports: Reports) -> Sequence[Operation]:
         if asked["by"] in ("agent", "team") or asked["agent"] is not None or asked["team"] is not None:
             asked.needs(Right.AGENT_FIGURES, "figures of agents")
         only = {each.name: asked[each.name] for each in (*FILTERS, TEAM) if asked[each.name] is not None}
-        found = await reports.figures(Query(asked.tenant, begin, end, asked["by"], only))
+        found = await reports.figures(Query(asked.tenant, begin, end, asked["by"], only, asked.as_of()))
         return Answer(found, volatile=frozenset() if asked["to"] else _CLOCK)
 
     return [
@@ -38,7 +38,7 @@ def operations(reports: Reports) -> Sequence[Operation]:
             name="kpi",
             summary="KPIs of a window, rows by one dimension; the others filter. Of agents: role manager.",
             subject="Figures",
-            parameters=(*WINDOW, choice("by", "What the rows are.", GROUPINGS, "queue"), *FILTERS, TEAM),
+            parameters=(*WINDOW, AS_OF, choice("by", "What the rows are.", GROUPINGS, "queue"), *FILTERS, TEAM),
             answer=kpi,
             schema=ref("Kpi"),
         )

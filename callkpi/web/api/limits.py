@@ -42,15 +42,22 @@ class Taken:
 class Limits:
     """Buckets by name that fill at *per_second*. A rate of 0 limits nothing."""
 
-    def __init__(self, per_second: float) -> None:
+    def __init__(self, per_second: float, quota: int = 0) -> None:
+        """*quota*: what a full bucket holds; 0: :data:`BURST_SECONDS` of the rate."""
         self._rate = per_second
-        self._quota = max(math.floor(per_second * BURST_SECONDS), 1)
+        self._quota = quota or max(math.floor(per_second * BURST_SECONDS), 1)
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, name: str, now: float | None = None) -> Taken | None:
         """Take one request out of the bucket *name*; None where there is no limit."""
-        if not self._rate:
-            return None
+        return self._taken(self._bucket(name, now), 1) if self._rate else None
+
+    def look(self, name: str, now: float | None = None) -> Taken:
+        """What became of one more request, which is not taken. Only for a rate above 0."""
+        now = time.monotonic() if now is None else now
+        return self._taken(self._bucket(name, now) if name in self._buckets else _Bucket(self._quota, now), 0)
+
+    def _bucket(self, name: str, now: float | None) -> _Bucket:
         now = time.monotonic() if now is None else now
         bucket = self._buckets.setdefault(name, _Bucket(self._quota, now))
         self._buckets.move_to_end(name)
@@ -58,8 +65,11 @@ class Limits:
             self._buckets.popitem(last=False)
         bucket.left = min(bucket.left + (now - bucket.at) * self._rate, self._quota)
         bucket.at = now
+        return bucket
+
+    def _taken(self, bucket: _Bucket, count: int) -> Taken:
         allowed = bucket.left >= 1
-        bucket.left -= allowed
+        bucket.left -= count * allowed
         return Taken(
             allowed=allowed,
             quota=self._quota,

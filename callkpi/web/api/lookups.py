@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import audit, store
+from callkpi import audit, isolation, store
 from callkpi.config import Tenant
 from callkpi.web.access import Right
 from callkpi.web.api import cursors
@@ -62,6 +62,10 @@ def operations(pool: asyncpg.Pool) -> Sequence[Operation]:
         items = [_rejected(row) for row in rows]
         return Answer({"tenant": asked.tenant, "items": items, "next": _next(asked, items)})
 
+    async def set_aside(asked: Asked) -> Answer:
+        standing = await isolation.standing(pool, asked.tenant, asked["limit"])
+        return Answer({"tenant": asked.tenant, "items": [_standing(item) for item in standing]})
+
     async def payload(asked: Asked) -> Answer:
         row = await pool.fetchrow(store.query("reports", "rejected_one"), asked.tenant, asked["id"])
         if row is None:
@@ -112,6 +116,17 @@ def operations(pool: asyncpg.Pool) -> Sequence[Operation]:
             stored=False,
         ),
         Operation(
+            path="/api/v1/set-aside",
+            name="set_aside",
+            summary="Calls and agents that can't be computed from their events, with the reason, newest first.",
+            subject="Sources",
+            right=Right.RAW,
+            parameters=(TENANT, limit()),
+            answer=set_aside,
+            schema=ref("SetAside"),
+            stored=False,
+        ),
+        Operation(
             path="/api/v1/rejected/{id}",
             name="rejected_payload",
             summary="One of them as it came, without the secrets that were in it.",
@@ -148,6 +163,13 @@ def _rejected(row: Mapping[str, Any]) -> dict[str, Any]:
         "id": row["id"], "source": row["source"], "received_at": row["received_at"].isoformat(),
         "media_type": row["media_type"], "reason": row["reason"], "bytes": row["bytes"],
         "replayed_at": replayed.isoformat() if replayed else None,
+    }  # fmt: skip
+
+
+def _standing(item: isolation.Standing) -> dict[str, Any]:
+    return {
+        "part": item.part, "source": item.key.source, "call_id": item.key.call_id, "reason": item.reason,
+        "since": item.since.isoformat(), "tries": item.tries, "next_try_at": item.next_try_at.isoformat(),
     }  # fmt: skip
 
 

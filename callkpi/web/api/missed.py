@@ -45,7 +45,7 @@ def operations(pool: asyncpg.Pool, settings: config.Settings, reports: Reports) 
     listed = WorkList(pool, settings)
 
     async def missed(asked: Asked) -> Answer:
-        found = await reports.missed(asked.tenant, asked["limit"] + 1)
+        found = await reports.missed(asked.tenant, asked["limit"] + 1, asked.at)
         items = found[: asked["limit"]]
         numbers = sum(bool(item["customer"]) for item in items)
         seen = Seen(audit.Action.READ_NUMBERS, asked.tenant, f"{numbers} customers") if numbers else None

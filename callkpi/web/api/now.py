@@ -26,6 +26,7 @@ _CLOCK = frozenset(
         "at_unix_seconds",
         "age_seconds",
         "silent_seconds",
+        "unheard_seconds",
         "longest_wait_seconds",
         "missed_oldest_seconds",
         "version",

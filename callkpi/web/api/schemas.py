@@ -9,6 +9,7 @@ from callkpi import live
 from callkpi.audit import Action
 from callkpi.board import Level
 from callkpi.config import Role, ServiceLevelFormula
+from callkpi.hearing import Trouble
 from callkpi.kpi import Figures
 from callkpi.model import Direction, Fate, LegEnd, Outcome
 from callkpi.presence import Times
@@ -199,6 +200,9 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Queues": thing(
         more=True, tenant=TEXT, at=TIME, open=FLAG, stale=TEXT, silent=FLAG, silent_seconds=maybe(SECONDS),
+        unheard=listed(thing(
+            source=TEXT, trouble=one_of(list(Trouble)), reason=TEXT, unheard_seconds=maybe(SECONDS),
+        )),
         company=thing(more=True, **_LIVE), queues=listed(thing(more=True, queue=TEXT, **_LIVE)),
     ),
     "Agents": thing(
@@ -210,6 +214,11 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Rejected": thing(tenant=TEXT, items=listed(thing(**_REJECTED)), next=maybe(TEXT)),
     "RejectedInFull": thing(**_REJECTED, encoding=one_of(("utf-8", "base64")), payload=TEXT),
+    "SetAside": thing(
+        tenant=TEXT,
+        items=listed(thing(part=one_of(("calls", "times")), source=TEXT, call_id=TEXT, reason=TEXT, since=TIME,
+                           tries=COUNT, next_try_at=TIME)),
+    ),
     "Audit": thing(
         items=listed(thing(id=COUNT, at=TIME, who=TEXT, role=TEXT, action=TEXT, tenant=TEXT, subject=TEXT,
                            details={"type": "object"})),

@@ -10,6 +10,7 @@ import asyncpg
 
 from callkpi import config
 from callkpi.model import Direction, Outcome
+from callkpi.names import Names
 from callkpi.reporting import periods, slots
 from callkpi.reporting.periods import BadPeriod, Period
 from callkpi.reporting.statistics import DIMENSIONS, FIELD, BadQuestion, Question, Statistics
@@ -42,8 +43,8 @@ QUESTION = (TENANT, PERIOD, SPLIT, *_ONLY, _FIELD)
 _OF_PEOPLE = frozenset({"agent", "team"})
 
 
-def operations(pool: asyncpg.Pool, settings: config.Settings) -> Sequence[Operation]:
-    statistics = Statistics(pool, settings)
+def operations(pool: asyncpg.Pool, settings: config.Settings, names: Names) -> Sequence[Operation]:
+    statistics = Statistics(pool, settings, names)
 
     async def answer(asked: Asked) -> Answer:
         return Answer(await answered(statistics, asked, asked["against"] or ""), volatile=frozenset({"until"}))
@@ -99,7 +100,7 @@ def _question(asked: Asked, against: str) -> Question:
         if not equals:
             raise BadQuery(f"field: {asked['field'][:40]!r} must be NAME=value")
         only[FIELD + name] = (value,)
-    return Question(asked.tenant, period_of(asked), splits(asked), only, against)
+    return Question(asked.tenant, period_of(asked), splits(asked), only, against, now=asked.at)
 
 
 def _listed(value: str | None) -> tuple[str, ...]:
