@@ -879,7 +879,8 @@ async def marks_of(
 ) -> dict[StreamKey, list[CallEvent]]:
     """What these streams of marks say in a span of time, in order."""
     result: dict[StreamKey, list[CallEvent]] = defaultdict(list)
-    for row in await connection.fetch(store.query("projector", "events_of"), *_key_columns(streams), since, until):
+    columns = _key_columns(streams)
+    for row in await connection.fetch(store.query("projector", "events_of"), *columns, since, until, None):
         result[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
     return {key: sorted(result[key], key=lambda event: event.order) for key in streams}
 
