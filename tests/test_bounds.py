@@ -25,9 +25,10 @@ BTREE_BYTES = 2704
 _NAME = 64
 _WORD = 64
 _LONGEST = {
+    "part": _WORD, "subject": _NAME,
     "tenant": _NAME, "source": _NAME, "call_source": _NAME, "lead_source": _NAME, "agent_source": _NAME,
     "reader": _NAME, "report": _NAME, "shift": _NAME, "what": _WORD, "pass": 2 * _WORD, "period": 2 * _WORD,
-    "grain": _WORD, "part": _WORD, "direction": _WORD, "outcome": _WORD, "metric": _WORD, "label": _WORD, "kind": _WORD,
+    "grain": _WORD, "direction": _WORD, "outcome": _WORD, "metric": _WORD, "label": _WORD, "kind": _WORD,
     "fate": _WORD, "closed": _WORD, "state": _WORD, "digest": 2 * _WORD, "field": 4 * bounds.FIELD_CHARACTERS,
     "value": 4 * days.VALUE_LENGTH, "queue": bounds.NAME_BYTES, "line": bounds.NAME_BYTES,
     "agent": _NAME + 1 + bounds.NAME_BYTES, "customer": bounds.NAME_BYTES, "number": bounds.NAME_BYTES,
