@@ -119,6 +119,11 @@ class AmiServer:
         self.said = 0  #: events that matter, to whoever was logged in
         self.tls: ssl.SSLContext | None = None
 
+    def _booted(self) -> dict[str, str]:
+        """The first event after a login; with a time where all have one (timestampevents)."""
+        times = {"Timestamp": f"{self.state.at:.6f}"} if self.events and "Timestamp" in self.events[0] else {}
+        return {"Event": "FullyBooted", **times, "Status": "Fully Booted"}
+
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -177,7 +182,7 @@ class AmiServer:
                     await self._answer(writer, action, "Success", Message="Authentication accepted")
                     self._heard_by.append(writer)
                     if self.is_booted:
-                        await self._send(writer, _bytes({"Event": "FullyBooted", "Status": "Fully Booted"}))
+                        await self._send(writer, _bytes(self._booted()))
                 elif name == "Logoff":
                     await self._answer(writer, action, "Goodbye", Message="Thanks for all the fish.")
                     return

@@ -509,6 +509,8 @@ async def test_the_description_is_valid_and_every_answer_is_of_its_schema(world:
         for operation in sorted(client.api.operations, key=lambda each: each.name == "resolve_missed"):
             path, body = asked.get(operation.name, (operation.path.removeprefix("/api/v1/"), None))
             path += ("&" if "?" in path else "?") + "tenant=acme" if operation.asks_for_tenant else ""
+            if operation.right is not None:
+                assert (await client.ask(path, "nobody", method=operation.method, body=body))[0] == 401, operation.name
             status, told, answer = await client.ask(path, method=operation.method, body=body)
             assert status == 200, (operation.name, told)
             assert answer.content_type == operation.media

@@ -162,7 +162,7 @@ def places(calls: list[Call]) -> Counter[str]:
 @given(st.integers(FIRST + 3, LAST))
 def test_at_any_second_what_is_over_is_what_the_log_says(second: int) -> None:
     """Between the log cut a moment before and a moment after: a line and its event may be on two sides of a tick."""
-    calls, states = read([event for event in recorded() if event["received_at"] < second], NOW.replace(hour=19))
+    calls, states = read([event for event in recorded() if event["received_at"] < second], NOW.replace(hour=20))
     found = figures(calls, states)
     early, late = (counted(line for line in LOG if int(line[:10]) < second + by) for by in (-1, 1))
     for before, row, after in ((early.queues, found.queues, late.queues), (early.agents, found.agents, late.agents)):

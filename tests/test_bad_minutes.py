@@ -29,7 +29,7 @@ from callkpi.jobs import JOBS, PROCESSES
 from callkpi.looping import Loop, keep_going
 from callkpi.spool import Spool, SpoolFull
 from callkpi.web.probes import Probes
-from callkpi.web.watch import Watch
+from callkpi.web.watch import Store, Watch
 from tests.daemon import CONFIG, Daemon, children_of
 from tests.daemon import daemon as running_daemon
 from tests.test_crash import doctor, projected, rows
@@ -217,7 +217,7 @@ async def test_a_summary_that_can_not_be_made_keeps_no_other_from_being_sent(
 async def test_a_board_that_can_not_be_read_shows_how_old_its_figures_are(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = Watch(world.pool, world.settings, "acme", "v")
+    watch = Watch(Store(world.pool, world.settings, world.reports.names), "acme", "v")
 
     async def broken() -> Any:
         raise ArithmeticError
@@ -453,7 +453,9 @@ def roles_of(target: Daemon) -> dict[str, int]:
     assert target.process is not None
     found = {}
     for pid in children_of(target.process.pid):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words: list[bytes] = []
+        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile, as `ps` itself did
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if b"_child" in words:
             found[words[words.index(b"_child") + 1].decode()] = pid
     return found

@@ -25,6 +25,7 @@ BTREE_BYTES = 2704
 _NAME = 64
 _WORD = 64
 _LONGEST = {
+    "part": _WORD, "subject": _NAME,
     "tenant": _NAME, "source": _NAME, "call_source": _NAME, "lead_source": _NAME, "agent_source": _NAME,
     "reader": _NAME, "report": _NAME, "shift": _NAME, "what": _WORD, "pass": 2 * _WORD, "period": 2 * _WORD,
     "grain": _WORD, "direction": _WORD, "outcome": _WORD, "metric": _WORD, "label": _WORD, "kind": _WORD,

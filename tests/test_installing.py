@@ -125,7 +125,7 @@ def test_a_user_without_a_name_is_told_so_in_one_line(place: Path) -> None:
     assert (told.returncode, len(told.stderr.strip().splitlines())) == (2, 1), told.stderr
     assert "this user has no home directory to keep data in; set CALLKPI_DATA_DIR" in told.stderr
     place.chmod(0o777)
-    told = as_nobody_known("cli.main(['doctor'])", CALLKPI_DATA_DIR=str(place / "data"))
+    told = as_nobody_known("cli.main(['migrate'])", CALLKPI_DATA_DIR=str(place / "data"))
     assert (told.returncode, len(told.stderr.strip().splitlines())) == (2, 1), told.stderr
     assert "number 54321 is in no list of users" in told.stderr and "CALLKPI_DATABASE_URL" in told.stderr
 

@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from callkpi import embedded
 from tests.daemon import CONFIG, Daemon, children_of, daemon
 from tests.portal import SECRET, Portal, Story, history, lossy, truth
 from tests.test_crash import doctor, projected
@@ -187,11 +188,7 @@ async def test_two_daemons_on_one_database_reconcile_once(data_dir: Path, portal
     stories = history(8, 300, NOW - timedelta(hours=20), NOW - timedelta(minutes=20))
     publish(portal, stories)
     async with daemon(data_dir / "pair", config=config_for(portal)) as first:
-        pid = (first.directory / "data" / "postgres" / "postmaster.pid").read_text().splitlines()
-        dsn = f"postgresql://postgres@/postgres?host={pid[4]}&port={pid[3]}"
-        environment = Path(f"/proc/{children_of(first.process.pid)[-1]}/environ")  # type: ignore[union-attr]
-        found = re.search(rb"CALLKPI_DATABASE_URL=([^\0]+)", environment.read_bytes())
-        dsn = found[1].decode() if found else dsn
+        dsn = embedded.dsn(first.directory / "data")
         second = Daemon(data_dir / "pair2", config=config_for(portal) + f'\n[database]\nurl = "{dsn}"\n')
         await second.start()
         try:

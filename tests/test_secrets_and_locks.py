@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -134,6 +135,7 @@ def test_the_spools_lock_is_its_owners(tmp_path: Path) -> None:
     (tmp_path / f"{FILE}.lock").touch(mode=0o644)
     spool = Spool(tmp_path, 1024)
     try:
+        assert asyncio.run(spool.size()).deliveries == 0
         assert (tmp_path / f"{FILE}.lock").stat().st_mode & 0o777 == 0o600
     finally:
         spool.close()

@@ -131,7 +131,9 @@ class World:
         result = {}
         for table in PROJECTION:
             where = " WHERE contacts <> 0" if table.endswith("rollups") and table != "agent_rollups" else ""
-            rows = await self.pool.fetch(f"SELECT to_jsonb(t)::text AS row FROM {table} t{where}")
+            # When a state was received is no part of what it says.
+            row = "to_jsonb(t) - 'received_at'" if table == "agent_states" else "to_jsonb(t)"
+            rows = await self.pool.fetch(f"SELECT ({row})::text AS row FROM {table} t{where}")
             result[table] = sorted(_without_padding(row["row"]) for row in rows)
         return result
 

@@ -129,6 +129,10 @@ class Session:
 
     async def _event(self, name: str, message: Message) -> None:
         if name == "FullyBooted":
+            # The first event of all: whether it has a time says by whose clock what there is now has to be told.
+            if "Timestamp" in message:
+                self.timestamped = True
+                self.spoke.set()
             self.booted.set()
         if not matters(message):
             return

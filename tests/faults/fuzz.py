@@ -175,7 +175,7 @@ def _taken(recording: Recording, delivery: Delivery, step: _Step, told: Counter[
 
 
 def _journalled(events: Sequence[CallEvent]) -> list[CallEvent]:
-    columns = journal._columns(events)
+    columns = journal._columns([journal._Row(event, journal._storable(store.event_body(event))) for event in events])
     names = ("tenant", "source", "at", "event_id", "call_id", "kind", "received_at", "body")
     return [
         replace(store.event_from_row(dict(zip(names, row, strict=True))), timeless=event.timeless)
