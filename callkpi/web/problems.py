@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import asyncpg
 import structlog
 from aiohttp import web
 
@@ -71,6 +72,11 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return problem(error.status, error.reason, _advice(request, error), headers=allowed)
     except (ConnectionResetError, ConnectionAbortedError):
         raise
+    except asyncpg.UndefinedTableError as error:
+        # The doors are open before the schema is there.
+        log.warning("web.no_schema_yet", route=_route(request), error=str(error)[:100])
+        detail = "Its tables are being made or brought up to date; ask again in a moment"
+        return problem(503, "The database is not ready", detail, headers={"Retry-After": "2"})
     except Exception:
         log.exception("web.unforeseen", method=request.method, route=_route(request))
         return problem(500, "The daemon failed to answer", "It is in the log; nothing was acknowledged")
