@@ -49,8 +49,9 @@ LEFT_OUT: Mapping[str, str] = {
          "sources/test_doors.py"), _PROCESSES),
     **dict.fromkeys(
         ("sources/test_conformance.py", "test_api_fuzz.py", "test_asterisk.py", "test_asterisk_dialplans.py",
-         "test_asterisk_history.py", "test_asterisk_members.py", "test_asterisk_model.py", "test_invariants.py",
-         "test_replay_equals_truth.py", "test_threecx.py"), _GIVEN),
+         "test_asterisk_history.py", "test_asterisk_members.py", "test_asterisk_model.py", "test_config.py",
+         "test_freeswitch_calls.py", "test_invariants.py", "test_native.py", "test_one_truth.py", "test_phone.py",
+         "test_replay_equals_truth.py", "test_sums.py", "test_summary_files.py", "test_threecx.py"), _GIVEN),
 }  # fmt: skip
 #: Nor are single tests of the others whose judge has another clock.
 _WITHOUT = "not in_a_browser and not real_prometheus"

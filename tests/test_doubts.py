@@ -125,6 +125,17 @@ async def test_a_summary_is_told_while_the_projector_has_something_to_do(world: 
     assert language("en").text("d_lagging") in message.text
 
 
+async def test_the_backlog_of_another_call_centre_is_no_doubt_of_this_one(world: World) -> None:
+    world.settings = replace(world.settings, tenants={**world.settings.tenants, "other": config.Tenant()})
+    await world.send_json("native", *call("pending", LATER - timedelta(hours=2), "+77010000002"))
+    lagging = {}
+    for tenant, own in world.settings.tenants.items():
+        period = periods.parse(own, tenant, "day:2026-11-24", LATER)
+        told = await summarise_period(world.pool, world.settings, world.reports.names, tenant, period, LATER)
+        lagging[tenant] = Doubt.LAGGING in [note.doubt for note in told.notes]
+    assert lagging == {"acme": True, "other": False}
+
+
 def _rendered(told: Summary) -> None:
     for code in LANGUAGES:
         for form in FORMATS.values():

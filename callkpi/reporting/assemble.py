@@ -495,9 +495,8 @@ class _Assembly:
         ):  # fmt: skip
             if calls:
                 yield Note(doubt=doubt, count=len(calls), calls=tuple(calls[:NAMED_CALLS]))
-        lag = await self.db.fetchrow(store.query("projector", "lag"))
-        if lag["groups"]:
-            yield Note(doubt=Doubt.LAGGING, count=lag["groups"])
+        if waiting := await self.db.fetchval(store.query("summary", "waiting_to_be_computed"), self.tenant):
+            yield Note(doubt=Doubt.LAGGING, count=waiting)
 
     async def _calls_in(self, name: str, window: tuple[datetime, datetime]) -> list[str]:
         rows = await self.db.fetch(store.query("summary", name), self.tenant, *window)

@@ -85,6 +85,10 @@ SELECT source, count(*) AS payloads, min(received_at) AS first_at, max(received_
 WHERE tenant = $1 AND received_at >= $2::timestamptz AND received_at < $3::timestamptz AND replayed_at IS NULL
 GROUP BY source ORDER BY source;
 
+-- name: waiting_to_be_computed
+-- Groups with events of a tenant that are journalled and not projected. Few rows: no index.
+SELECT count(*) FROM pending WHERE $1 = ANY (tenants);
+
 -- name: heard
 -- By minute of a window what each source told of it: the first and the last of it, and calls of which something came
 -- more than $5 seconds after it happened. Served by journal_by_time.
