@@ -105,6 +105,9 @@ def healthy() -> Scrapes:
         f'callkpi_spool_refused_total{{source="pbx",{scraped}}}': flat(0),
         f"callkpi_projector_failed_calls_total{{{scraped}}}": flat(2),
         f"callkpi_projector_set_aside{{{acme},{scraped}}}": flat(0),
+        f'callkpi_work_failing{{work="days",{scraped}}}': flat(0),
+        f'callkpi_process_restarts_total{{process="web",{scraped}}}': flat(3),
+        f'callkpi_scrape_late{{job="callkpi",{scraped}}}': flat(0),
         f"callkpi_journal_failures_total{{{scraped}}}": flat(5),
         f"callkpi_http_overload_total{{{scraped}}}": flat(1),
     }

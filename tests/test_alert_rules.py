@@ -213,6 +213,22 @@ CASES = [
         summary="acme: 3 calls could not be computed from their events",
     ),
     Case(
+        alert="CallkpiWorkFailing", labels={"work": "days"}, bad={own("work_failing", 'work="days"'): flat(1)},
+        in_hours=False, quiet=[{own("work_failing", 'work="days"'): then(flat(1), 4, flat(0))}],
+        summary="1 of callkpi's loops fail round after round: days",
+    ),
+    Case(
+        alert="CallkpiProcessesRestart", bad=jump("process_restarts_total", 'process="web"', 1), in_hours=False,
+        labels={"process": "web"}, quiet=[{own("process_restarts_total", 'process="web"'): then(flat(3), 88, flat(5))}],
+        summary="process web of callkpi died 15 times in a quarter of an hour",
+    ),
+    Case(
+        alert="CallkpiScrapeLate", bad={own("scrape_late"): flat(1)}, in_hours=False, labels=INSTANCE,
+        quiet=[{own("scrape_late"): then(flat(1), 4, flat(0))},
+               {own("scrape_late"): flat(1), own("database_up"): flat(0)}], per_instance=True,
+        summary="a has no numbers for Prometheus: they take too long to read",
+    ),
+    Case(
         alert="CallkpiJournalFailing", bad=jump("journal_failures_total", "", 1), in_hours=False,
         summary="events could not be written to the journal",
     ),

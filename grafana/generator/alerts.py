@@ -61,6 +61,7 @@ class Limits:
     crm: int = 3600
     lag_stalled: int = 900
     spool_share: float = 0.5
+    restarts: int = 2  #: of one process in a quarter of an hour
     lag_trusted: int = 30  #: beyond it who waits and who was called back is not known well enough
 
 
@@ -604,6 +605,30 @@ def _daemon(limits: Limits) -> Iterator[Alert]:
         description="They are missing in all numbers, or are there as they were before; the others go on.",
         action="callkpi doctor names them with the reason; the log (projector.call_failed, projector.batch_failed) has "
         "the traceback: report it. After a fix callkpi replay-rejected takes them up again.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiWorkFailing", severity="warning", team="ops",
+        value=_best("callkpi_work_failing", "work"), above=0,
+        hold="5m", hold_reason="what passes by itself has been tried again some times by then",
+        summary="%count% of callkpi's loops fail round after round: {{ $labels.work }}",
+        description="This work stands still and is tried again every minute; the others go on.",
+        action="Read the reason in the log (work.failed) or in /readyz; the runbook says what each kind of work is.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiProcessesRestart", severity="warning", team="ops",
+        value=_grown("callkpi_process_restarts_total", "15m", "process"), above=limits.restarts,
+        hold="0s", hold_reason="one that dies again and again is no accident", keep="15m",
+        summary="process {{ $labels.process }} of callkpi died %count% times in a quarter of an hour",
+        description="It is started again each time; meanwhile its work waits, and nothing is lost.",
+        action="Look at the log before each daemon.process_died: killed for memory, or a traceback? Report a traceback.",
+    )  # fmt: skip
+    yield Alert(
+        name="CallkpiScrapeLate", severity="warning", team="ops",
+        value="callkpi_scrape_late", above=0, when=("and on (instance) callkpi_database_up == 1",),
+        hold="5m", hold_reason="a checkpoint or a backup slows single scrapes",
+        summary="{{ $labels.instance }} has no numbers for Prometheus: they take too long to read",
+        description="The database answers, but not within the time of a scrape. Boards and alerts are blind meanwhile.",
+        action="Look for what loads the database (pg_stat_activity); a missing VACUUM or a slow disk?",
     )  # fmt: skip
     yield Alert(
         name="CallkpiJournalFailing", severity="warning", team="ops",
