@@ -546,7 +546,8 @@ class Figures:
 
     def as_row(self, formula: ServiceLevelFormula) -> dict[str, Any]:
         """The KPIs under the names of the glossary, in the order in which they are read."""
-        sums, outcomes = self.sums, self.outcomes
+        sums, outcomes, parts = self.sums, self.outcomes, self.parts(formula)
+        missed_share = _ratio(*parts["missed_share"])
         return {
             "offered": sums["offered"],
             "queued": sums["queued"],
@@ -573,19 +574,19 @@ class Figures:
             "made": sums["made"],
             "reached": sums["reached"],
             "not_reached": sums["not_reached"],
-            "missed_share": self.missed_share,
-            "answer_rate": self.answer_rate,
-            "abandon_rate": self.abandon_rate,
-            "service_level": self.service_level(formula),
+            "missed_share": missed_share,
+            "answer_rate": None if missed_share is None else 1 - missed_share,
+            "abandon_rate": _ratio(*parts["abandon_rate"]),
+            "service_level": _ratio(*parts["service_level"]),
             "within_service_level": sums["within_sl"],
             "wait_seconds": sums["wait_ms"] / 1000,
             "wait_answered_seconds": sums["wait_answered_ms"] / 1000,
-            "asa_seconds": self.asa_seconds,
+            "asa_seconds": _seconds_each(*parts["asa_seconds"]),
             "longest_wait_seconds": self.longest_wait_ms / 1000,
             "talk_seconds": sums["talk_ms"] / 1000,
             "hold_seconds": sums["hold_ms"] / 1000 if sums["holds"] else None,
             "wrap_seconds": sums["wrap_ms"] / 1000 if sums["wraps"] else None,
-            "aht_seconds": self.aht_seconds,
+            "aht_seconds": _seconds_each(*parts["aht_seconds"]),
             "ring_no_answer": sums["ring_no_answer"],
             "transferred": sums["transferred"],
         }

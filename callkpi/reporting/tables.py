@@ -185,6 +185,8 @@ class _Maker:
     def __init__(self, summary: Summary, language: Language, reader: Reader) -> None:
         self._summary, self._language, self._reader = summary, language, reader
         self._zone = ZoneInfo(summary.period.timezone)
+        # The first of several for one figure is the one that is shown.
+        self._goals = {(goal.figure, goal.queue, goal.agent): goal for goal in reversed(summary.goals)}
 
     def _table(self, id: str, title: str, heads: Sequence[str], rows: Sequence[tuple[Cell, ...]]) -> Table:
         """A table whose columns are of the kind of their cells."""
@@ -321,11 +323,7 @@ class _Maker:
 
     def _judged(self, figures: Mapping[str, Any], name: str, only: Mapping[str, str]) -> Cell:
         """A figure of a queue or an agent, and whether the goal that it has was reached."""
-        goals = (
-            goal for goal in self._summary.goals
-            if goal.figure == name and (goal.queue, goal.agent) == (only.get("queue", ""), only.get("agent", ""))
-        )  # fmt: skip
-        goal = next(goals, None)
+        goal = self._goals.get((name, only.get("queue", ""), only.get("agent", "")))
         return Cell(figures.get(name), kind_of(name), name, only, good=goal.is_reached if goal else None)
 
     # -- what is left over -----------------------------------------------------------------------------

@@ -620,7 +620,7 @@ def _daemon(limits: Limits) -> Iterator[Alert]:
         hold="0s", hold_reason="one that dies again and again is no accident", keep="15m",
         summary="process {{ $labels.process }} of callkpi died %count% times in a quarter of an hour",
         description="It is started again each time; meanwhile its work waits, and nothing is lost.",
-        action="Look at the log before each daemon.process_died: killed for memory, or a traceback? Report a traceback.",
+        action="Look at the log before each daemon.process_died: killed for memory, or a traceback (report it)?",
     )  # fmt: skip
     yield Alert(
         name="CallkpiScrapeLate", severity="warning", team="ops",
