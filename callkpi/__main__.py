@@ -1,6 +1,6 @@
 """``python -m callkpi``."""
 
-from callkpi.cli import main
+from callkpi.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ from datetime import datetime
 import asyncpg
 import structlog
 
-from callkpi import store
+from callkpi.database import store
 
 log = structlog.get_logger()
 

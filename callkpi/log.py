@@ -16,7 +16,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from callkpi import config
-from callkpi.phone import mask
+from callkpi.calls.phone import mask
 
 #: A run of digits that may be a telephone number; ids with a dot or more digits are not.
 _NUMBER = re.compile(r"(?<![\w.])\+?\d{9,15}(?![\w.])")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from callkpi.database_errors import is_passing
+from callkpi.database.errors import is_passing
 from callkpi.health import Health
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from callkpi.sources.asterisk_ami import matters
+from callkpi.sources.asterisk.ami import matters
 from tests.world import capture_lines
 
 SECRET = "s3cret-of-the-pbx"

@@ -15,7 +15,7 @@ import structlog
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from callkpi import embedded, migrations, store
+from callkpi.database import embedded, migrations, store
 from tests.receivers import server
 from tests.world import World, test_settings
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from urllib.parse import urlencode
 
-from callkpi.model import Call, Direction, Outcome
+from callkpi.calls.model import Call, Direction, Outcome
 from tests.portal import Row
 
 ZONE = timezone(timedelta(hours=3))

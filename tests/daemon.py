@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 
-from callkpi import embedded, migrations
+from callkpi.database import embedded, migrations
 
 CONFIG = """
 [tenants.acme]

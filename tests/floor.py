@@ -22,7 +22,9 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import asyncpg
 
-from callkpi import embedded, replay, views
+from callkpi.commands import replay
+from callkpi.database import embedded
+from callkpi.projection import views
 from tests.daemon import Daemon, free_port
 from tests.test_crash import projected
 from tests.world import capture_lines, retimed

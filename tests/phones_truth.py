@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from callkpi.funnel import Thresholds
-from callkpi.kpi import facts
-from callkpi.model import Call, Direction, agent_id
-from callkpi.sources import asterisk_cel
+from callkpi.calls.facts import facts
+from callkpi.calls.fold import Thresholds
+from callkpi.calls.model import Call, Direction, agent_id
+from callkpi.sources.asterisk import cel as asterisk_cel
 from tests.queue_figures import TENANT, read
 from tests.world import CAPTURES, capture_lines
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from callkpi import config
-from callkpi.funnel import Thresholds, fold
-from callkpi.model import AGENT_STREAM, MARK_STREAM, RESTART_STREAM, Call, CallEvent, Kind, LegEnd, Outcome
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import AGENT_STREAM, MARK_STREAM, RESTART_STREAM, Call, CallEvent, Kind, LegEnd, Outcome
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context
 

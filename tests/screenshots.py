@@ -22,7 +22,7 @@ from pathlib import Path
 
 import aiohttp
 
-from callkpi import replay, simulator
+from callkpi.commands import replay, simulator
 from tests.browser import CHROMIUM, Page, browser
 from tests.daemon import free_port
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources.base import digest
 
 #: An evening before midnight of the centre, and of a month, on the day of a change of clocks in Europe.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from callkpi.calls.facts import Figures
 from callkpi.config import ServiceLevelFormula
-from callkpi.kpi import Figures
-from callkpi.reporting.summary import (
+from callkpi.summaries.summary import (
     CALLS,
     Adherence,
     AgentLine,

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callkpi import config
+from callkpi.calendar import periods
 from callkpi.config import ShiftPlan
-from callkpi.reporting import periods, rosters
-from callkpi.reporting.adherence import (
+from callkpi.people import rosters
+from callkpi.people.adherence import (
     BREAK,
     NOTHING,
     Kept,
@@ -29,9 +30,9 @@ from callkpi.reporting.adherence import (
     united,
     without,
 )
-from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.summary import Summary, from_data, to_data
-from callkpi.reporting.words import sentences
+from callkpi.summaries.assemble import summarise_period
+from callkpi.summaries.summary import Summary, from_data, to_data
+from callkpi.summaries.words import sentences
 from tests.test_views import use
 from tests.world import World, test_settings
 

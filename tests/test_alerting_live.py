@@ -23,7 +23,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from callkpi import embedded
+from callkpi.database import embedded
 from grafana.generator import alert_files, alerts, writing
 from tests.daemon import CONFIG, Daemon, daemon, free_port
 from tests.test_alerts import ALERTMANAGER

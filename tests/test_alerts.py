@@ -19,9 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
 from callkpi import config
-from callkpi.exporter import Exporter
-from callkpi.model import Outcome
-from callkpi.spool import Spool
+from callkpi.calls.model import Outcome
+from callkpi.ingest.spool import Spool
+from callkpi.metrics.exporter import Exporter
 from grafana.generator import alert_files, alerts, writing
 from tests.test_recent import call, send
 from tests.test_replay_equals_truth import FILES

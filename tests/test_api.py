@@ -20,7 +20,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from openapi_spec_validator import validate
 
-from callkpi import config, terminal
+from callkpi import config
+from callkpi.commands import terminal
 from callkpi.config import Role, Token
 from callkpi.web import access, problems
 from callkpi.web.api import Api, calls

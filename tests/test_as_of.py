@@ -10,18 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import fates, views
-from callkpi.fates import FATES
-from callkpi.model import Fate
-from callkpi.reporting import links, periods
-from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.behind import Window, calls_behind
-from callkpi.reporting.reader import Reader
-from callkpi.reporting.statistics import Question, Statistics
-from callkpi.reporting.summary import Summary
-from callkpi.reports import Query
-from callkpi.work import Order
-from callkpi.worklist import NotWaiting, Request, WorkList
+from callkpi.calendar import periods
+from callkpi.calls.model import Fate
+from callkpi.figures.behind import Window, calls_behind
+from callkpi.figures.kpis import Query
+from callkpi.figures.statistics import Question, Statistics
+from callkpi.missed import judging as fates
+from callkpi.missed.judging import FATES
+from callkpi.missed.work import Order
+from callkpi.missed.worklist import NotWaiting, Request, WorkList
+from callkpi.projection import views
+from callkpi.summaries import links
+from callkpi.summaries.assemble import summarise_period
+from callkpi.summaries.reader import Reader
+from callkpi.summaries.summary import Summary
 from tests.test_api import served
 from tests.test_privacy import call
 from tests.test_work import ANNA

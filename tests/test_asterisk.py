@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from callkpi import config, kpi
-from callkpi.funnel import Thresholds, fold
-from callkpi.model import AGENT_STREAM, MARK_STREAM, Call, Direction, Kind, Outcome
+from callkpi import config
+from callkpi.calls import facts as kpi
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import AGENT_STREAM, MARK_STREAM, Call, Direction, Kind, Outcome
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery, Malformed
 from tests.world import World

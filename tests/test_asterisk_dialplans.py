@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from callkpi.funnel import Thresholds
-from callkpi.kpi import facts
-from callkpi.model import Call, Outcome, agent_id
+from callkpi.calls.facts import facts
+from callkpi.calls.fold import Thresholds
+from callkpi.calls.model import Call, Outcome, agent_id
 from callkpi.sources.base import Delivery
 from tests.queue_figures import ASTERISK, TENANT, counted, figures, read
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import kpi
-from callkpi.funnel import Thresholds
-from callkpi.model import MISSED_OUTCOMES, Call
+from callkpi.calls import facts as kpi
+from callkpi.calls.fold import Thresholds
+from callkpi.calls.model import MISSED_OUTCOMES, Call
 from callkpi.sources.base import Delivery
 from tests.queue_figures import ASTERISK, LEFT, TENANT, counted, figures, read
 from tests.world import World, capture_lines

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from callkpi.daemon import Failed
-from callkpi.history import read
-from callkpi.ingest import Ingest
+from callkpi.commands.history import read
+from callkpi.daemon.processes import Failed
+from callkpi.ingest.door import Ingest
 from tests.test_replay_equals_truth import BEGIN, END, TRUTH
 from tests.world import CAPTURES, World, capture_lines, sample
 

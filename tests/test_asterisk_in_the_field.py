@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from callkpi import config
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import AgentState, Call, CallEvent, Direction, Fate, LegEnd, Outcome
+from callkpi.commands.history import read as read_history
 from callkpi.connections.following import Follower
-from callkpi.daemon import Failed
-from callkpi.funnel import Thresholds, fold
-from callkpi.history import read as read_history
-from callkpi.model import AgentState, Call, CallEvent, Direction, Fate, LegEnd, Outcome
+from callkpi.daemon.processes import Failed
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context
 from tests.queue_figures import TENANT, read

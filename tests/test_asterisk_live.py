@@ -25,8 +25,8 @@ from callkpi.connections.asterisk_ami import AmiLink
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Keeper
 from callkpi.connections.office import Office
-from callkpi.ingest import Ingest
-from callkpi.sources.asterisk_resync import Snapshot, of_live
+from callkpi.ingest.door import Ingest
+from callkpi.sources.asterisk.resync import Snapshot, of_live
 from tests.ami_server import SECRET, AmiServer, recorded
 from tests.test_replay_equals_truth import BEGIN, END, expect_truth
 from tests.world import World

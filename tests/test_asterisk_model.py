@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callkpi.funnel import Thresholds
-from callkpi.kpi import Grain, facts
+from callkpi.calls.facts import Grain, facts
+from callkpi.calls.fold import Thresholds
 from tests.asterisk_model import BEGIN, traffic
 from tests.queue_figures import TENANT, counted, figures, read
 from tests.world import World

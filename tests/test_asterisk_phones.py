@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from callkpi.model import Call
+from callkpi.calls.model import Call
 from tests.phones_truth import CRASH, RUN, figures, seen, told
 from tests.world import World, capture_lines
 

@@ -18,16 +18,18 @@ import asyncpg
 import orjson
 import pytest
 
-from callkpi import config, daemon, embedded, looping
+from callkpi import config, looping
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Keeper, Status
+from callkpi.daemon import processes as daemon
+from callkpi.daemon.jobs import JOBS, PROCESSES
+from callkpi.database import embedded
 from callkpi.delivery.courier import Courier
 from callkpi.delivery.message import Message, Receiver
-from callkpi.exporter import Exporter
 from callkpi.health import Health
-from callkpi.jobs import JOBS, PROCESSES
+from callkpi.ingest.spool import Spool, SpoolFull
 from callkpi.looping import Loop, keep_going
-from callkpi.spool import Spool, SpoolFull
+from callkpi.metrics.exporter import Exporter
 from callkpi.web.probes import Probes
 from callkpi.web.watch import Store, Watch
 from tests.daemon import CONFIG, Daemon, children_of

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callkpi import config
-from callkpi.ingest import MOST_APART, Ingest
+from callkpi.ingest.door import MOST_APART, Ingest
+from callkpi.ingest.spool import Spool, Spooled
 from callkpi.sources import SOURCE_TYPES, parts
 from callkpi.sources.base import Context, Delivery, Malformed, SourceType
 from callkpi.sources.reading import SMALL_BYTES, Reader
 from callkpi.sources.tables import CSV
-from callkpi.spool import Spool, Spooled
 from tests.world import TOKENS, World, test_settings
 
 MIB = 1024 * 1024
@@ -253,7 +253,7 @@ async def test_a_big_delivery_during_an_outage_waits_in_parts_and_is_taken_once(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database goes away in the middle of it, and again and again while the spool is emptied."""
-    monkeypatch.setattr("callkpi.journal.REST_SECONDS", 0.0)
+    monkeypatch.setattr("callkpi.ingest.journal.REST_SECONDS", 0.0)
     spool = Spool(tmp_path, 10 * MIB)
     ingest = Ingest(test_settings(), world.pool, world.journal, world.health, spool)
     monkeypatch.setattr(world.journal, "_pool", Flapping(world.pool, [True] * 3 + [False] * 6))

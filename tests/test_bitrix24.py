@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import config, kpi
-from callkpi.funnel import Thresholds, fold
-from callkpi.ingest import Unauthorised
-from callkpi.model import Call, CallEvent, Direction, LegEnd, Outcome
+from callkpi import config
+from callkpi.calls import facts as kpi
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import Call, CallEvent, Direction, LegEnd, Outcome
+from callkpi.ingest.door import Unauthorised
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery, Malformed, authenticated
 from callkpi.sources.bitrix24 import OUTCOMES, row_digest, row_item

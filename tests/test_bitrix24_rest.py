@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import structlog
 
-from callkpi import bitrix24_rest as rest
+from callkpi.bitrix24 import rest
 from tests.portal import SECRET, Portal, history
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -20,12 +20,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from callkpi import board, config, demo, embedded, hearing, live, migrations, store
-from callkpi.kpi import Figures
-from callkpi.model import Call, Direction, Entry, Leg
-from callkpi.names import Names
-from callkpi.reports import Query, local_midnight
-from callkpi.spool import Spool, Spooled
+from callkpi import config
+from callkpi.calls.facts import Figures
+from callkpi.calls.model import Call, Direction, Entry, Leg
+from callkpi.commands import demo
+from callkpi.database import embedded, migrations, store
+from callkpi.figures import board, hearing, live
+from callkpi.figures.kpis import Query, local_midnight
+from callkpi.ingest.spool import Spool, Spooled
+from callkpi.people.names import Names
 from callkpi.web import access, problems
 from callkpi.web.board import Board
 from callkpi.web.server import application

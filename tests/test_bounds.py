@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from callkpi import bounds, config
+from callkpi import config
+from callkpi.calls import bounds
+from callkpi.calls.model import AGENT_STREAM, CallEvent, Kind
 from callkpi.config import ReportField
 from callkpi.config.checks import check
-from callkpi.model import AGENT_STREAM, CallEvent, Kind
-from callkpi.reporting import days
+from callkpi.projection import days
 from tests.world import World, test_settings
 
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from callkpi import config, store
+from callkpi import config
 from callkpi.connections import intake as intakes
 from callkpi.connections import keeping
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Backoff, Keeper, Reason, Status, Trouble
+from callkpi.database import store
 from callkpi.health import Health
-from callkpi.ingest import Ingest
-from callkpi.journal import Journal
-from callkpi.spool import Spool
+from callkpi.ingest.door import Ingest
+from callkpi.ingest.journal import Journal
+from callkpi.ingest.spool import Spool
 from tests.world import World, sample
 
 

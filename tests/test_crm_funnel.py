@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from callkpi import bitrix24_rest as rest
 from callkpi import config
-from callkpi.crm.bitrix24_funnel import Funnel
-from callkpi.maintenance import notes
+from callkpi.bitrix24 import rest
+from callkpi.bitrix24.funnel import Funnel
+from callkpi.upkeep.doctor import notes
 from tests.portal import SECRET, Portal
 from tests.world import World, sample
 from tests.world import test_settings as make_settings

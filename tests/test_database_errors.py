@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from callkpi.database_errors import is_content_error, is_passing
+from callkpi.database.errors import is_content_error, is_passing
 from tests.world import World
 
 PASSING = (

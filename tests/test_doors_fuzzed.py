@@ -16,9 +16,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import UNREADABLE, CallEvent, Direction, Kind
 from callkpi.config import SourceKind
-from callkpi.funnel import Thresholds, fold
-from callkpi.model import UNREADABLE, CallEvent, Direction, Kind
 from callkpi.sources import SOURCE_TYPES, base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.web.tries import TRIES

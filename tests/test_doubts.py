@@ -12,17 +12,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from callkpi import config
+from callkpi.calendar import periods
 from callkpi.delivery import letter
 from callkpi.delivery.courier import Courier
 from callkpi.delivery.letter import Edition
 from callkpi.delivery.message import receivers
-from callkpi.reporting import periods
-from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.language import LANGUAGES, language
-from callkpi.reporting.reader import Reader
-from callkpi.reporting.renderers import FORMATS
-from callkpi.reporting.summary import Doubt, Note, Summary, from_data, to_data
-from callkpi.reporting.words import note_text
+from callkpi.summaries.assemble import summarise_period
+from callkpi.summaries.language import LANGUAGES, language
+from callkpi.summaries.reader import Reader
+from callkpi.summaries.renderers import FORMATS
+from callkpi.summaries.summary import Doubt, Note, Summary, from_data, to_data
+from callkpi.summaries.words import note_text
 from tests.summaries import BEGIN, END, HOUR, a_night, summary
 from tests.test_delivery import Box, with_report
 from tests.test_privacy import call

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from callkpi.health import Health
-from callkpi.projector import Projector
-from callkpi.reporting import days
+from callkpi.projection import days
+from callkpi.projection.batch import Projector
 from tests.world import World
 
 NOON = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)

@@ -15,14 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callkpi import config
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import AGENT_STREAM, Call, CallEvent, Kind, Outcome
 from callkpi.connections.freeswitch_esl import EslLink
 from callkpi.connections.keeping import Status
 from callkpi.connections.office import Office
-from callkpi.funnel import Thresholds, fold
-from callkpi.model import AGENT_STREAM, Call, CallEvent, Kind, Outcome
-from callkpi.sources import SOURCE_TYPES, freeswitch_resync
+from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context
-from callkpi.sources.freeswitch_esl import matters, trimmed
+from callkpi.sources.freeswitch import resync as freeswitch_resync
+from callkpi.sources.freeswitch.esl import matters, trimmed
 from tests.esl_server import Floor
 from tests.freeswitch_model import CALLS, CUSTOMER, LINE, START, Switch, played
 from tests.sources.cases import TENANT, describe

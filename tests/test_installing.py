@@ -15,9 +15,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from callkpi import demo, embedded, retention
+from callkpi.commands import demo
 from callkpi.config import ConfigError, load
-from callkpi.embedded import EmbeddedError
+from callkpi.database import embedded
+from callkpi.database.embedded import EmbeddedError
+from callkpi.upkeep import retention
 from tests.test_retention import AT_ONCE, NOW, kept, three_months
 from tests.world import World
 
@@ -145,7 +147,7 @@ def test_a_port_that_is_none_is_refused(listen: str) -> None:
     ],
 )  # fmt: skip
 def test_the_demo_obeys_tz(told: str, zone: str) -> None:
-    code = "from callkpi.demo import _zone; print(_zone())"
+    code = "from callkpi.commands.demo import _zone; print(_zone())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "TZ": told},

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import store
-from callkpi.maintenance import refold
-from callkpi.model import CallEvent
+from callkpi.calls.model import CallEvent
+from callkpi.database import store
+from callkpi.upkeep.doctor import refold
 from tests.strategies import EPOCH, arrival, traffic
 from tests.world import World
 

@@ -16,11 +16,14 @@ import asyncpg
 import pytest
 from hypothesis import given, settings
 
-from callkpi import config, isolation, maintenance, store
-from callkpi.daemon import Failed
-from callkpi.funnel import Contact, fates
-from callkpi.model import CallEvent, Direction, Fate
-from callkpi.projector import Projector
+from callkpi import config
+from callkpi.calls.fold import Contact, fates
+from callkpi.calls.model import CallEvent, Direction, Fate
+from callkpi.daemon.processes import Failed
+from callkpi.database import store
+from callkpi.projection import isolation
+from callkpi.projection.batch import Projector
+from callkpi.upkeep import doctor as maintenance
 from tests.daemon import Daemon, daemon
 from tests.strategies import arrival
 from tests.test_crash import post, projected

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from callkpi import config
-from callkpi.model import CallEvent, Kind
+from callkpi.calls.model import CallEvent, Kind
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context
 

@@ -15,14 +15,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from callkpi import config
+from callkpi.calendar.periods import AGAINST
 from callkpi.config import Role, Token
-from callkpi.reporting import goals
-from callkpi.reporting.periods import AGAINST
-from callkpi.reporting.renderers import FORMATS
+from callkpi.figures import goals
+from callkpi.summaries.renderers import FORMATS
 from callkpi.web import access, problems
 from callkpi.web.api import Api
 from callkpi.web.board import Board
-from callkpi.web.reports import ReportPages
+from callkpi.web.summaries import ReportPages
 from tests.test_api import TOKENS
 from tests.world import World
 from tests.world import test_settings as settings_of

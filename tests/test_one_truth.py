@@ -26,8 +26,8 @@ import aiohttp
 import asyncpg
 import pytest
 
-from callkpi import embedded
-from callkpi.simulator import Delivery, Profile, shift
+from callkpi.commands.simulator import Delivery, Profile, shift
+from callkpi.database import embedded
 from tests.daemon import Daemon, daemon, free_port
 from tests.world import capture_lines, retimed
 

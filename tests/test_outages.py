@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from callkpi import config
+from callkpi.calendar import periods
 from callkpi.connections.keeping import OUTAGE, Reason, Status, Trouble
-from callkpi.reporting import periods
-from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.outages import without_outages
-from callkpi.reporting.summary import Doubt, Note, Summary
-from callkpi.reporting.words import sentences
+from callkpi.summaries.assemble import summarise_period
+from callkpi.summaries.outages import without_outages
+from callkpi.summaries.summary import Doubt, Note, Summary
+from callkpi.summaries.words import sentences
 from tests.test_asterisk_live import RECORDED, Live, listening
 from tests.test_connections import Pbx, kept, until
 from tests.world import World

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callkpi.calendar import periods
 from callkpi.config import ShiftPlan, Tenant
-from callkpi.reporting import periods
 
 BERLIN = ZoneInfo("Europe/Berlin")
 CENTRE = Tenant(

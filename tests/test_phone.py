@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi.phone import normalise
+from callkpi.calls.phone import normalise
 
 SAME = [
     "+77011234567", "77011234567", "87011234567", "7011234567", "8 701 123-45-67", "8(701)123-45-67", "(8701)1234567",

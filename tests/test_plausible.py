@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 
-from callkpi import config, kpi, plausible, store, timekeeping
-from callkpi.funnel import Thresholds, fold
-from callkpi.maintenance import refold
-from callkpi.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Call, CallEvent, Direction, Kind, Outcome
-from callkpi.presence import to_ms
+from callkpi import config
+from callkpi.calls import facts as kpi
+from callkpi.calls import plausible
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Call, CallEvent, Direction, Kind, Outcome
+from callkpi.database import store
+from callkpi.people import timekeeping
+from callkpi.people.presence import to_ms
 from callkpi.sources.base import Delivery
+from callkpi.upkeep.doctor import refold
 from tests.world import TOKENS, World, sample
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)

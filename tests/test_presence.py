@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import config, store
-from callkpi.maintenance import refold
-from callkpi.model import AGENT_STREAM, CallEvent, Direction, Kind
-from callkpi.presence import Lapse, Times, to_ms
-from callkpi.projector import Projector
+from callkpi import config
+from callkpi.calls.model import AGENT_STREAM, CallEvent, Direction, Kind
+from callkpi.database import store
+from callkpi.people.presence import Lapse, Times, to_ms
+from callkpi.projection.batch import Projector
 from callkpi.sources.base import digest
+from callkpi.upkeep.doctor import refold
 from tests.test_replay_equals_truth import FILES
 from tests.test_views import connect_reader, publish, use
 from tests.world import World, capture_lines, sample, test_settings

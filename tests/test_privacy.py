@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import maintenance, privacy
+from callkpi.calls.phone import normalise
 from callkpi.config import ReportField
-from callkpi.phone import normalise
-from callkpi.projector import Projector
+from callkpi.projection.batch import Projector
+from callkpi.upkeep import doctor as maintenance
+from callkpi.upkeep import erasure as privacy
 from tests.world import World, capture_lines, test_settings
 
 NUMBER = "+77011234567"

@@ -11,7 +11,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from callkpi import cli, config, migrations
+from callkpi import config
+from callkpi.commands import cli
+from callkpi.database import migrations
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [

@@ -13,9 +13,13 @@ import asyncpg
 import orjson
 import pytest
 
-from callkpi import config, maintenance, migrations, projector, rebuilding, store
-from callkpi.daemon import Failed, prepare
-from callkpi.exporter import Exporter
+from callkpi import config
+from callkpi.daemon.processes import Failed, prepare
+from callkpi.database import migrations, store
+from callkpi.metrics.exporter import Exporter
+from callkpi.projection import batch as projector
+from callkpi.projection import duty as rebuilding
+from callkpi.upkeep import doctor as maintenance
 from callkpi.web.probes import Probes
 from tests.daemon import daemon
 from tests.test_lifecycle import callkpi, say

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import config, hours, kpi, recent, store
-from callkpi.exporter import Exporter
+from callkpi import config
+from callkpi.calendar import business as hours
+from callkpi.calls import facts as kpi
+from callkpi.database import store
+from callkpi.figures import recent
 from callkpi.health import Health
+from callkpi.metrics.exporter import Exporter
 from tests.world import World, sample, test_settings
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callkpi import bitrix24_rest as rest
 from callkpi import config
-from callkpi.journal import Unstorable
-from callkpi.reconcile import Intake, Reconciler
+from callkpi.bitrix24 import rest
+from callkpi.bitrix24.statistics import Intake, Reconciler
+from callkpi.ingest.journal import Unstorable
 from tests.portal import Portal, Row, Story, history, lossy, truth
 from tests.world import World, sample
 from tests.world import test_settings as make_settings

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from callkpi import embedded
+from callkpi.database import embedded
 from tests.daemon import CONFIG, Daemon, children_of, daemon
 from tests.portal import SECRET, Portal, Story, history, lossy, truth
 from tests.test_crash import doctor, projected

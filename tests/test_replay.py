@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from callkpi.replay import CHUNK_BYTES, CHUNK_LINES, ReplayError, Target, post, recorded_time, replay, session
+from callkpi.commands.replay import CHUNK_BYTES, CHUNK_LINES, ReplayError, Target, post, recorded_time, replay, session
 
 
 class Door:

@@ -21,10 +21,11 @@ import asyncpg
 import pytest
 from pypdf import PdfReader
 
-from callkpi import embedded, replay, store
-from callkpi.reporting.reader import Reader
-from callkpi.reporting.renderers.html import render
-from callkpi.reporting.summary import QueueLine
+from callkpi.commands import replay
+from callkpi.database import embedded, store
+from callkpi.summaries.reader import Reader
+from callkpi.summaries.renderers.html import render
+from callkpi.summaries.summary import QueueLine
 from tests.browser import CHROMIUM, browser
 from tests.daemon import Daemon, daemon
 from tests.summaries import a_night, figures

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from callkpi import audit, config, maintenance, privacy, retention
-from callkpi.projector import Projector
+from callkpi import audit, config
+from callkpi.projection.batch import Projector
+from callkpi.upkeep import doctor as maintenance
+from callkpi.upkeep import erasure as privacy
+from callkpi.upkeep import retention
 from tests.test_privacy import NOBODY, call
 from tests.world import World, sample
 

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from callkpi.config import Agent, Person, ShiftPlan, Tenant
-from callkpi.reporting import rosters
+from callkpi.people import rosters
 from tests.world import World
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callkpi import config
-from callkpi.model import Call, Direction, Leg, Outcome
-from callkpi.same_call import BUSY_CALLS, Rule, Side, busy_hours, match, unite
+from callkpi.calls.model import Call, Direction, Leg, Outcome
+from callkpi.same_call.rules import BUSY_CALLS, Rule, Side, busy_hours, match, unite
 
 AT = datetime(2026, 11, 25, 9, 59, 30, tzinfo=UTC)
 ANA, BEK = "+77010000001", "+77010000002"

@@ -17,12 +17,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 
-from callkpi import config, privacy, projector, store
-from callkpi.maintenance import refold
-from callkpi.model import Call, CallEvent
-from callkpi.projector import Projector
-from callkpi.same_call_check import notes
+from callkpi import config
+from callkpi.calls.model import Call, CallEvent
+from callkpi.database import store
+from callkpi.projection import batch as projector
+from callkpi.projection.batch import Projector
+from callkpi.same_call.check import notes
 from callkpi.sources.bitrix24 import row_item
+from callkpi.upkeep import erasure as privacy
+from callkpi.upkeep.doctor import refold
 from callkpi.web.access import install
 from callkpi.web.api import Api
 from tests.connector import FAULTS, Connector, interleaved

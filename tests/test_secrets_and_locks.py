@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from callkpi import config, embedded, locks
+from callkpi import config
 from callkpi.config import ConfigError
+from callkpi.database import embedded, locks
 
 EVERYWHERE, HERE = 'listen = "0.0.0.0:8090"', 'listen = "127.0.0.1:8090"'
 GOOD = "f3b1c7" * 8
@@ -130,7 +131,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_the_spools_lock_is_its_owners(tmp_path: Path) -> None:
-    from callkpi.spool import FILE, Spool
+    from callkpi.ingest.spool import FILE, Spool
 
     (tmp_path / f"{FILE}.lock").touch(mode=0o644)
     spool = Spool(tmp_path, 1024)

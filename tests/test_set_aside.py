@@ -12,9 +12,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from callkpi import isolation, projector, store
-from callkpi.model import CallEvent, Direction, Kind
-from callkpi.projector import Projector
+from callkpi.calls.model import CallEvent, Direction, Kind
+from callkpi.database import store
+from callkpi.projection import batch as projector
+from callkpi.projection import isolation
+from callkpi.projection.batch import Projector
 from tests.world import World, sample
 
 BEGIN = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -287,7 +289,7 @@ async def test_a_source_with_a_long_backlog_holds_up_no_other(world: World) -> N
 
 
 async def test_a_rebuild_takes_up_what_stands_aside(world: World) -> None:
-    from callkpi.maintenance import refold
+    from callkpi.upkeep.doctor import refold
 
     async with refusing(world, "54000"):
         await world.append([*call("bad", "poison"), *call("good", "sales")])

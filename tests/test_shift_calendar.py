@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import config, views
+from callkpi import config
+from callkpi.calendar import shifts as calendar
 from callkpi.config import OnHolidays, ShiftPlan, Tenant
-from callkpi.reporting import calendar
+from callkpi.projection import views
 from tests.world import World
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -17,10 +17,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from callkpi import config
-from callkpi.funnel import Thresholds, fold
-from callkpi.model import AGENT_STREAM, Call, CallEvent, Direction, LegEnd, Outcome
-from callkpi.replay import ReplayError
-from callkpi.simulator import TEAM, Delivery, Profile, run, shift
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import AGENT_STREAM, Call, CallEvent, Direction, LegEnd, Outcome
+from callkpi.commands.replay import ReplayError
+from callkpi.commands.simulator import TEAM, Delivery, Profile, run, shift
 from callkpi.sources import SOURCE_TYPES, base
 
 BEGIN = datetime(2026, 11, 23, 4, tzinfo=UTC)

@@ -18,11 +18,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from callkpi import config, embedded
-from callkpi import daemon as daemon_module
+from callkpi import config
+from callkpi.daemon import processes as daemon_module
+from callkpi.database import embedded
+from callkpi.ingest.spool import Spool, Spooled, SpoolFull
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Parsed
-from callkpi.spool import Spool, Spooled, SpoolFull
 from tests.daemon import CONFIG, Daemon, children_of, daemon
 from tests.test_crash import doctor, projected, rows
 from tests.test_replay_equals_truth import BEGIN

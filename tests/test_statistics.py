@@ -16,13 +16,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from callkpi import config, terminal
+from callkpi import config
+from callkpi.calendar import periods
+from callkpi.calendar import shifts as calendar
+from callkpi.calls.facts import Figures
+from callkpi.calls.model import CallEvent
+from callkpi.commands import terminal
 from callkpi.config import Goal, GoalDirection, ReportField, ShiftPlan
-from callkpi.daemon import Failed
-from callkpi.kpi import Figures
-from callkpi.model import CallEvent
-from callkpi.reporting import calendar, days, periods
-from callkpi.reporting.statistics import BadQuestion, Question, Statistics
+from callkpi.daemon.processes import Failed
+from callkpi.figures.statistics import BadQuestion, Question, Statistics
+from callkpi.projection import days
 from tests.strategies import EPOCH, arrival, traffic
 from tests.test_replay_equals_truth import FILES, TRUTH
 from tests.world import World, capture_lines, test_settings

@@ -14,15 +14,19 @@ import asyncpg
 import orjson
 import pytest
 
-from callkpi import config, isolation, retention, simulator
-from callkpi.model import Fate, StreamKey
-from callkpi.reporting import calendar, periods
-from callkpi.reporting.assemble import summarise, summarise_period
-from callkpi.reporting.behind import FIGURES, Unknown, Window, calls_behind
-from callkpi.reporting.summary import Summary, changes, from_data, to_data
-from callkpi.reports import Query
-from callkpi.work import Action, Order
-from callkpi.worklist import Request, WorkList
+from callkpi import config
+from callkpi.calendar import periods
+from callkpi.calendar import shifts as calendar
+from callkpi.calls.model import Fate, StreamKey
+from callkpi.commands import simulator
+from callkpi.figures.behind import FIGURES, Unknown, Window, calls_behind
+from callkpi.figures.kpis import Query
+from callkpi.missed.work import Action, Order
+from callkpi.missed.worklist import Request, WorkList
+from callkpi.projection import isolation
+from callkpi.summaries.assemble import summarise, summarise_period
+from callkpi.summaries.summary import Summary, changes, from_data, to_data
+from callkpi.upkeep import retention
 from tests.test_work import ANNA
 from tests.world import PORTAL_TOKEN, World, capture_lines, test_settings
 

@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import pytest
 from pypdf import PdfReader
 
-from callkpi.reporting.reader import Reader
-from callkpi.reporting.renderers import FORMATS
-from callkpi.reporting.summary import AgentLine, QueueLine, Summary
-from callkpi.reporting.words import sentences
+from callkpi.summaries.reader import Reader
+from callkpi.summaries.renderers import FORMATS
+from callkpi.summaries.summary import AgentLine, QueueLine, Summary
+from callkpi.summaries.words import sentences
 from tests.summaries import HOUR, a_night, figures, interval, night
 
 STRANGER, MANAGER = Reader(), Reader(numbers=True, agents=True, root="https://kpi.example")

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from callkpi import store
-from callkpi.fates import written_off_before
-from callkpi.model import Call, CallEvent, Direction, Outcome
-from callkpi.reporting import periods
-from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.behind import missed_in
-from callkpi.reporting.silences import Silence, late, silences
-from callkpi.reporting.summary import Summary
-from callkpi.work import item_of
+from callkpi.calendar import periods
+from callkpi.calls.model import Call, CallEvent, Direction, Outcome
+from callkpi.database import store
+from callkpi.figures.behind import missed_in
+from callkpi.missed.judging import written_off_before
+from callkpi.missed.work import item_of
+from callkpi.summaries.assemble import summarise_period
+from callkpi.summaries.silences import Silence, late, silences
+from callkpi.summaries.summary import Summary
 from tests.strategies import EPOCH, arrival
 from tests.test_statistics import centre
 from tests.world import World

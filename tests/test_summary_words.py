@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from callkpi.reporting.language import language
-from callkpi.reporting.reader import Reader
-from callkpi.reporting.renderers import html
-from callkpi.reporting.summary import Doubt, Goal, HandOver, Note, Reason
-from callkpi.reporting.words import sentences, title
+from callkpi.summaries.language import language
+from callkpi.summaries.reader import Reader
+from callkpi.summaries.renderers import html
+from callkpi.summaries.summary import Doubt, Goal, HandOver, Note, Reason
+from callkpi.summaries.words import sentences, title
 from tests.summaries import BEGIN, END, a_night, figures, night, summary
 
 STRANGER = Reader()

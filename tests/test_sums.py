@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from callkpi import kpi
-from callkpi.hours import instant
-from callkpi.kpi import Grain
-from callkpi.model import CallEvent, Direction, Kind
-from callkpi.reporting import days, slots, sums
-from callkpi.reporting.slots import Kept, Span, parts
+from callkpi.calendar import slots
+from callkpi.calendar.business import instant
+from callkpi.calendar.slots import Kept, Span, parts
+from callkpi.calls import facts as kpi
+from callkpi.calls.facts import Grain
+from callkpi.calls.model import CallEvent, Direction, Kind
+from callkpi.figures import sums
+from callkpi.projection import days
 from tests.strategies import EPOCH, arrival, traffic
 from tests.test_statistics import FIELDS, centre, moved
 from tests.world import World

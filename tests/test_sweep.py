@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callkpi import config
-from callkpi.presence import (
+from callkpi.people.presence import (
     BASES,
     PHONES,
     QUARTER_MS,

@@ -23,26 +23,28 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pypdf import PdfReader
 
-from callkpi import config, replay
+from callkpi import config
+from callkpi.calendar import periods
+from callkpi.calendar.periods import Period
+from callkpi.commands import replay
 from callkpi.config import Role, Token
 from callkpi.config.shift_checks import HANDLE_KPIS
 from callkpi.delivery import letter
 from callkpi.delivery.message import Receiver
-from callkpi.names import Names
-from callkpi.reporting import links, periods
-from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.behind import Window, calls_behind
-from callkpi.reporting.language import LANGUAGES
-from callkpi.reporting.periods import Period
-from callkpi.reporting.reader import Reader
-from callkpi.reporting.renderers import FORMATS
-from callkpi.reporting.statistics import Question, Statistics
-from callkpi.reporting.summary import Doubt, Summary, changes, from_data, to_data
-from callkpi.reporting.tables import Cell, Kind, tables
-from callkpi.reporting.words import Part, sentences
-from callkpi.reports import Query
+from callkpi.figures.behind import Window, calls_behind
+from callkpi.figures.kpis import Query
+from callkpi.figures.statistics import Question, Statistics
+from callkpi.people.names import Names
+from callkpi.summaries import links
+from callkpi.summaries.assemble import summarise_period
+from callkpi.summaries.language import LANGUAGES
+from callkpi.summaries.reader import Reader
+from callkpi.summaries.renderers import FORMATS
+from callkpi.summaries.summary import Doubt, Summary, changes, from_data, to_data
+from callkpi.summaries.tables import Cell, Kind, tables
+from callkpi.summaries.words import Part, sentences
 from callkpi.web import access
-from callkpi.web.reports import ReportPages
+from callkpi.web.summaries import ReportPages
 from tests import team_traffic
 from tests.browser import CHROMIUM, browser
 from tests.daemon import Daemon, daemon

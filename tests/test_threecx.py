@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from callkpi import config
+from callkpi.commands.replay import _Recording
 from callkpi.config import SourceKind
 from callkpi.config.source_checks import source_problems
-from callkpi.replay import _Recording
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 from tests.sources.cases import CASES, TENANT

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from callkpi import store
-from callkpi.journal import Journal, first_receptions, windows_of
-from callkpi.model import CallEvent, Kind
-from callkpi.spool import Spool, Spooled
+from callkpi.calls.model import CallEvent, Kind
+from callkpi.database import store
+from callkpi.ingest.journal import Journal, first_receptions, windows_of
+from callkpi.ingest.spool import Spool, Spooled
 from tests.world import World
 
 MIB = 1024 * 1024

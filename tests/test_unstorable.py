@@ -14,14 +14,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from callkpi import journal as journal_module
-from callkpi import privacy
+from callkpi.calls.model import CallEvent, Kind
 from callkpi.health import Health
-from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable, Unstorable, windows_of
-from callkpi.model import CallEvent, Kind
+from callkpi.ingest import journal as journal_module
+from callkpi.ingest.door import Ingest
+from callkpi.ingest.journal import Journal, JournalUnavailable, Unstorable, windows_of
+from callkpi.ingest.spool import Spool
 from callkpi.sources.base import Delivery
-from callkpi.spool import Spool
+from callkpi.upkeep import erasure as privacy
 from tests.world import TOKENS, World, test_settings
 
 MIB = 1024 * 1024
@@ -156,9 +156,9 @@ async def test_a_database_that_is_too_slow_for_a_group_gets_smaller_ones(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same again would be too slow again, for ever: a big delivery goes through in the end."""
-    monkeypatch.setattr("callkpi.journal.REST_SECONDS", 0.0)
-    monkeypatch.setattr("callkpi.journal.APPEND_SECONDS", 0.2)
-    monkeypatch.setattr("callkpi.journal.QUICK_SECONDS", 0.0)
+    monkeypatch.setattr("callkpi.ingest.journal.REST_SECONDS", 0.0)
+    monkeypatch.setattr("callkpi.ingest.journal.APPEND_SECONDS", 0.2)
+    monkeypatch.setattr("callkpi.ingest.journal.QUICK_SECONDS", 0.0)
     write = world.journal._insert
 
     async def slow(connection: asyncpg.Connection, rows: list[object], counted: bool) -> dict[str, int]:

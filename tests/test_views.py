@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pogo_core.migration import Migration
 
-from callkpi import config, embedded, migrations, store, views
+from callkpi import config
+from callkpi.calls.model import CallEvent
+from callkpi.calls.phone import mask
 from callkpi.config import ServiceLevelFormula
-from callkpi.model import CallEvent
-from callkpi.phone import mask
-from callkpi.presence import Times
+from callkpi.database import embedded, migrations, store
+from callkpi.people.presence import Times
+from callkpi.projection import views
 from tests.strategies import EPOCH, traffic
 from tests.test_replay_equals_truth import BEGIN, END, FILES, TRUTH
 from tests.world import World, capture_lines, retimed, sample, test_settings

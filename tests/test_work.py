@@ -11,12 +11,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from callkpi import audit, maintenance, privacy, work
+from callkpi import audit
+from callkpi.calls.fold import Contact, Settlement, fates
+from callkpi.calls.model import Direction, Fate
 from callkpi.config import Role
-from callkpi.funnel import Contact, Settlement, fates
-from callkpi.model import Direction, Fate
-from callkpi.work import Action, Claimed, Order, Work
-from callkpi.worklist import KeyReused, NotMissed, NotWaiting, Request, WorkList
+from callkpi.missed import work
+from callkpi.missed.work import Action, Claimed, Order, Work
+from callkpi.missed.worklist import KeyReused, NotMissed, NotWaiting, Request, WorkList
+from callkpi.upkeep import doctor as maintenance
+from callkpi.upkeep import erasure as privacy
 from tests.world import World, sample
 
 MINUTE = timedelta(minutes=1)

@@ -15,16 +15,17 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import config, store
-from callkpi.exporter import Exporter
+from callkpi import config
+from callkpi.calls.model import CallEvent
+from callkpi.database import store
+from callkpi.figures.kpis import Query, Reports
 from callkpi.health import Health
-from callkpi.ingest import Ingest, Receipt
-from callkpi.journal import Journal
-from callkpi.maintenance import check
-from callkpi.model import CallEvent
-from callkpi.projector import Projector
-from callkpi.reports import Query, Reports
+from callkpi.ingest.door import Ingest, Receipt
+from callkpi.ingest.journal import Journal
+from callkpi.metrics.exporter import Exporter
+from callkpi.projection.batch import Projector
 from callkpi.sources.base import Delivery
+from callkpi.upkeep.doctor import check
 
 CAPTURES = Path(__file__).parent / "captures"
 TOKENS = {"pbx": "pbx-secret", "qlog": "qlog-secret", "native": "native-secret", "portal": ""}

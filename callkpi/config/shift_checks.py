@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 
-from callkpi.bounds import FIELD_CHARACTERS
+from callkpi.calls.bounds import FIELD_CHARACTERS
 from callkpi.config.hours import WEEKDAYS, parse_hours
 from callkpi.config.tree import Goal, ReportField, ShiftPlan, Tenant
 from callkpi.config.words import NAME, guess

@@ -10,7 +10,8 @@ from callkpi.config.hours import parse_hours
 from callkpi.config.tree import COLUMNS, THREECX_FIELDS, Source, SourceKind, Tenant
 from callkpi.config.words import NAME, guess, is_zone
 
-#: What a whole call may end as, in a table of calls; the names of :class:`callkpi.model.Outcome` without the states.
+#: What a whole call may end as, in a table of calls; the names of :class:`callkpi.calls.model.Outcome`
+#: without the states.
 CALL_OUTCOMES = (
     "answered", "abandoned", "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected", "failed",
     "exited", "voicemail",

@@ -21,15 +21,16 @@ from typing import Any
 
 import structlog
 
-from callkpi import config, store
+from callkpi import config
+from callkpi.calls.model import AgentState, from_unix
 from callkpi.connections.ami_protocol import ANSWER_SECONDS, Message, Wire, key_of
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Reason, Status, Trouble
 from callkpi.connections.office import Office
-from callkpi.model import AgentState, from_unix
-from callkpi.sources import asterisk_resync
-from callkpi.sources.asterisk_ami import matters
-from callkpi.sources.asterisk_resync import Known, Snapshot
+from callkpi.database import store
+from callkpi.sources.asterisk import resync as asterisk_resync
+from callkpi.sources.asterisk.ami import matters
+from callkpi.sources.asterisk.resync import Known, Snapshot
 
 log = structlog.get_logger()
 

@@ -7,16 +7,17 @@ import contextlib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from callkpi import config, store
+from callkpi import config
 from callkpi.connections import asterisk
 from callkpi.connections.freeswitch_esl import EslLink
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Keeper, Link
 from callkpi.connections.office import Office
+from callkpi.database import store
 from callkpi.health import Health
-from callkpi.ingest import Ingest
-from callkpi.journal import Journal
-from callkpi.spool import open_spool
+from callkpi.ingest.door import Ingest
+from callkpi.ingest.journal import Journal
+from callkpi.ingest.spool import open_spool
 
 #: What makes the link of a source of a kind.
 LINKS: Mapping[config.SourceKind, Callable[[Office, str, config.Source], Link]] = {

@@ -18,15 +18,16 @@ from datetime import datetime
 
 import structlog
 
-from callkpi import config, store
+from callkpi import config
+from callkpi.calls.model import AgentState, from_unix
 from callkpi.connections.esl_protocol import Session, Wire, headers_of
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Reason, Status, Trouble
 from callkpi.connections.office import Office
-from callkpi.model import AgentState, from_unix
-from callkpi.sources import freeswitch_resync as resync
+from callkpi.database import store
 from callkpi.sources.base import whole
-from callkpi.sources.freeswitch_esl import CALLCENTER, CHANNEL_EVENTS, matters, trimmed
+from callkpi.sources.freeswitch import resync
+from callkpi.sources.freeswitch.esl import CALLCENTER, CHANNEL_EVENTS, matters, trimmed
 
 log = structlog.get_logger()
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import structlog
 
-from callkpi import store
+from callkpi.database import store
 from callkpi.health import Health
-from callkpi.ingest import Ingest
-from callkpi.journal import JournalUnavailable
+from callkpi.ingest.door import Ingest
+from callkpi.ingest.journal import JournalUnavailable
+from callkpi.ingest.spool import Spool, Spooled, SpoolFull
 from callkpi.looping import Loop, keep_going
-from callkpi.spool import Spool, Spooled, SpoolFull
 
 log = structlog.get_logger()
 

@@ -20,8 +20,8 @@ from typing import Protocol
 import asyncpg
 import structlog
 
-from callkpi import store
 from callkpi.connections.intake import Intake
+from callkpi.database import store
 from callkpi.health import Health
 from callkpi.looping import Loop, keep_going
 

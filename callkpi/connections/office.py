@@ -8,8 +8,8 @@ import asyncpg
 
 from callkpi import config
 from callkpi.health import Health
-from callkpi.ingest import Ingest
-from callkpi.spool import Spool
+from callkpi.ingest.door import Ingest
+from callkpi.ingest.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,15 @@ from typing import Any
 import orjson
 import structlog
 
-from callkpi import config, store
+from callkpi import config
+from callkpi.calls.model import from_unix
 from callkpi.connections.following import Follower, Piece, Position
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Reason, Status, Trouble
 from callkpi.connections.office import Office
-from callkpi.journal import JournalUnavailable, Unstorable
-from callkpi.model import from_unix
-from callkpi.sources.asterisk_queue_log import text_of
+from callkpi.database import store
+from callkpi.ingest.journal import JournalUnavailable, Unstorable
+from callkpi.sources.asterisk.queue_log import text_of
 
 log = structlog.get_logger()
 

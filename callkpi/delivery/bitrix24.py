@@ -11,8 +11,8 @@ from typing import Any
 
 import aiohttp
 
-from callkpi import bitrix24_rest as rest
 from callkpi import config
+from callkpi.bitrix24 import rest
 from callkpi.delivery.message import InDoubt, Message, Permanent, Receiver, Temporary
 
 

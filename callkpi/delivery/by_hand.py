@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from callkpi import config, store
+from callkpi import config
+from callkpi.calendar.periods import Period, parse
+from callkpi.database import store
 from callkpi.delivery import letter, schedule, web
 from callkpi.delivery.courier import Courier, ways
 from callkpi.delivery.letter import Edition
 from callkpi.delivery.message import receivers
 from callkpi.health import Health
-from callkpi.reporting.periods import Period, parse
 
 #: How long a running daemon is given to send what was asked for.
 DAEMON_SECONDS = 90.0

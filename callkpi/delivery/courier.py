@@ -26,7 +26,9 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import config, store
+from callkpi import config
+from callkpi.calendar.periods import Period, parse
+from callkpi.database import store
 from callkpi.delivery import letter, schedule, web
 from callkpi.delivery.bitrix24 import Bitrix24Way
 from callkpi.delivery.folder import FolderWay
@@ -37,10 +39,9 @@ from callkpi.delivery.telegram import TelegramWay
 from callkpi.delivery.webhook import WebhookWay
 from callkpi.health import Health
 from callkpi.looping import Loop, keep_going
-from callkpi.names import Names
-from callkpi.reporting.assemble import summarise_period
-from callkpi.reporting.periods import Period, parse
-from callkpi.reporting.summary import Summary, from_data, is_renamed, to_data
+from callkpi.people.names import Names
+from callkpi.summaries.assemble import summarise_period
+from callkpi.summaries.summary import Summary, from_data, is_renamed, to_data
 
 log = structlog.get_logger()
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from html import escape
 
 from callkpi import config
+from callkpi.calls.facts import Grain
+from callkpi.calls.phone import mask
 from callkpi.delivery.message import Attachment, Message, Receiver
-from callkpi.kpi import Grain
-from callkpi.phone import mask
-from callkpi.reporting import links, words
-from callkpi.reporting.language import Language, language
-from callkpi.reporting.reader import Reader
-from callkpi.reporting.renderers import FORMATS
-from callkpi.reporting.summary import Change, Number, Summary, changes, to_data
+from callkpi.summaries import links, words
+from callkpi.summaries.language import Language, language
+from callkpi.summaries.reader import Reader
+from callkpi.summaries.renderers import FORMATS
+from callkpi.summaries.summary import Change, Number, Summary, changes, to_data
 
 #: What only a correction says.
 _TEXTS = {

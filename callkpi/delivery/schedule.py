@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from callkpi import config
-from callkpi.reporting import calendar, periods
-from callkpi.reporting.periods import Period
+from callkpi.calendar import periods
+from callkpi.calendar import shifts as calendar
+from callkpi.calendar.periods import Period
 
 
 def ended(own: config.Tenant, tenant: str, report: config.Report, since: datetime, now: datetime) -> list[Period]:

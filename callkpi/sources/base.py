@@ -20,8 +20,8 @@ import orjson
 import structlog
 
 from callkpi import config
-from callkpi.model import CallEvent, from_unix
-from callkpi.phone import mask
+from callkpi.calls.model import CallEvent, from_unix
+from callkpi.calls.phone import mask
 from callkpi.sources.parts import PART_PAYLOADS, Parts, of_json
 
 log = structlog.get_logger()
@@ -155,13 +155,13 @@ class SourceType:
         """Queues and moments: what their members were doing then, the call alone does not tell."""
         return ()
 
-    #: Whether a restart of the source ends what went on before it: see :data:`callkpi.model.RESTART_STREAM`.
+    #: Whether a restart of the source ends what went on before it: see :data:`callkpi.calls.model.RESTART_STREAM`.
     ends_at_restart = False
 
     def marks(self, events: Sequence[CallEvent]) -> Mapping[str, datetime]:
-        """Streams of marks (:data:`callkpi.model.MARK_STREAM`) on which it depends whether others are of this call.
+        """Streams of marks on which it depends whether others are of this call, with the time about which the mark is.
 
-        With the time about which the mark is.
+        Their names begin with :data:`callkpi.calls.model.MARK_STREAM`.
         """
         return {}
 
@@ -387,7 +387,7 @@ def check_time(at: datetime, what: str, received_at: datetime) -> datetime:
     """*at* in UTC; raises Rejected for one that no clock shows.
 
     A clock that is wrong shows another time of these two centuries: of that the call is taken, and flagged; see
-    :mod:`callkpi.plausible`.
+    :mod:`callkpi.calls.plausible`.
     """
     try:
         at = at.astimezone(UTC)

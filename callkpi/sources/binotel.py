@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, Parser, end_is_last, form_or_json, pick, stop_other_rings

@@ -3,7 +3,7 @@
 Formats: apidocs.bitrix24.com, "Telephony events" and "Event handlers" (b24-rest-docs). Bitrix24 sends an event
 once and does not repeat it. It signs nothing; ``auth[application_token]`` is the proof of origin.
 
-The statistics are the truth: :mod:`callkpi.reconcile` reads their rows, each is journalled as a SIGNAL, and
+The statistics are the truth: :mod:`callkpi.bitrix24.statistics` reads their rows, each is journalled as a SIGNAL, and
 :meth:`Bitrix24.interpret` puts them in the place of what the webhooks said of the end. A row that was corrected is
 another event with a higher revision; the highest revision counts.
 
@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from callkpi import bounds, config
-from callkpi.model import LONGEST_MS, CallEvent, Direction, Kind, Outcome
+from callkpi import config
+from callkpi.calls import bounds
+from callkpi.calls.model import LONGEST_MS, CallEvent, Direction, Kind, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import doubted

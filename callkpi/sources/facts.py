@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from callkpi import bounds
-from callkpi.funnel import in_order
-from callkpi.model import UNREADABLE, CallEvent, Direction, Kind, LegEnd
+from callkpi.calls import bounds
+from callkpi.calls.fold import in_order
+from callkpi.calls.model import UNREADABLE, CallEvent, Direction, Kind, LegEnd
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.forms import parse_form

@@ -20,8 +20,8 @@ from datetime import datetime
 from typing import Any
 
 from callkpi import config
-from callkpi.funnel import in_order
-from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome, from_unix, millis
+from callkpi.calls.fold import in_order
+from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome, from_unix, millis
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, say

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, LegEnd, Outcome, millis
+from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome, millis
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last, form_or_json, stop_other_rings, without_secrets

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, Outcome, millis
+from callkpi.calls.model import CallEvent, Direction, Kind, Outcome, millis
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts

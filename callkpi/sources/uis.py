@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, Outcome
+from callkpi.calls.model import CallEvent, Direction, Kind, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
 from callkpi.sources.facts import DIRECTIONS, RANK_RECORD, Facts, end_is_last, pick, stop_other_rings

@@ -22,7 +22,7 @@ from datetime import timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.model import CallEvent, Direction, Kind, Outcome
+from callkpi.calls.model import CallEvent, Direction, Kind, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
 from callkpi.sources.facts import (

@@ -15,8 +15,8 @@ import structlog
 from aiohttp import web
 
 from callkpi import config
-from callkpi.names import Names
-from callkpi.spool import Spool
+from callkpi.ingest.spool import Spool
+from callkpi.people.names import Names
 from callkpi.web.access import PAGE_HEADERS, require
 from callkpi.web.api import BadQuery, tenant_of
 from callkpi.web.language import language_of

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import hdrs, web
 
-from callkpi import config, store
+from callkpi import config
+from callkpi.database import store
 from callkpi.health import Health
-from callkpi.ingest import Authentic, Ingest, Receipt, Unauthorised, UnknownSource
-from callkpi.journal import JournalUnavailable, Unstorable
+from callkpi.ingest.door import Authentic, Ingest, Receipt, Unauthorised, UnknownSource
+from callkpi.ingest.journal import JournalUnavailable, Unstorable
 from callkpi.sources.base import Delivery, Malformed
 from callkpi.web.access import bearer
 from callkpi.web.problems import problem

@@ -12,9 +12,12 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from callkpi import config, hearing, migrations, rebuilding, store
-from callkpi.exporter import Exporter
-from callkpi.spool import Spool
+from callkpi import config
+from callkpi.database import migrations, store
+from callkpi.figures import hearing
+from callkpi.ingest.spool import Spool
+from callkpi.metrics.exporter import Exporter
+from callkpi.projection import duty as rebuilding
 from callkpi.web.access import PAGE_HEADERS, refuse_metrics
 
 log = structlog.get_logger()

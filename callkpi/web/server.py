@@ -11,20 +11,21 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from callkpi import config, store
-from callkpi.exporter import Exporter
+from callkpi import config
+from callkpi.database import store
 from callkpi.health import Health
-from callkpi.ingest import Ingest
-from callkpi.journal import Journal, JournalUnavailable, windows_of
+from callkpi.ingest.door import Ingest
+from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
+from callkpi.ingest.spool import Spool, open_spool
 from callkpi.looping import Loop, keep_going
-from callkpi.names import Names
-from callkpi.spool import Spool, open_spool
+from callkpi.metrics.exporter import Exporter
+from callkpi.people.names import Names
 from callkpi.web import access, problems, signin
 from callkpi.web.api import Api
 from callkpi.web.board import Board
 from callkpi.web.hooks import Hooks
 from callkpi.web.probes import Probes
-from callkpi.web.reports import ReportPages
+from callkpi.web.summaries import ReportPages
 
 log = structlog.get_logger()
 

@@ -12,13 +12,16 @@ import asyncpg
 import orjson
 import structlog
 
-from callkpi import board, config, kpi, store
-from callkpi.fates import written_off_before
-from callkpi.kpi import Figures, Grain
-from callkpi.live import by_queue
-from callkpi.names import Names
-from callkpi.reports import Query, Reports, local_midnight
-from callkpi.spool import Spool
+from callkpi import config
+from callkpi.calls import facts as kpi
+from callkpi.calls.facts import Figures, Grain
+from callkpi.database import store
+from callkpi.figures import board
+from callkpi.figures.kpis import Query, Reports, local_midnight
+from callkpi.figures.live import by_queue
+from callkpi.ingest.spool import Spool
+from callkpi.missed.judging import written_off_before
+from callkpi.people.names import Names
 
 log = structlog.get_logger()
 

@@ -3,8 +3,8 @@ writes (or compares) the rules for Prometheus and the same rules as Grafana mana
 
 How the rules are built, and why:
 
-- *Floor alerts* read the exact windows of ``callkpi/recent.py`` and no rates: a burst of old calls, a restart, a gap in
-  the scrapes or a new series can't move them, and a window never reaches into the time before the opening.
+- *Floor alerts* read the exact windows of ``callkpi/figures/recent.py`` and no rates: a burst of old calls, a restart,
+  a gap in the scrapes or a new series can't move them, and a window never reaches into the time before the opening.
 - They hold only while the call centre is open, and not in its first minutes (``open_seconds``).
 - Every replica exports the same numbers: ``max by``, never ``sum``.
 - Nothing fires below a minimum of calls: two of three is no trend.

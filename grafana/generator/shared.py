@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callkpi.model import MISSED_OUTCOMES
+from callkpi.calls.model import MISSED_OUTCOMES
 from grafana.generator.model import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Field, Rule, Text, Variable, prom, sql
 
 # -- targets of the KPIs: here and nowhere else ----------------------------------------------------------

@@ -6,7 +6,7 @@ import argparse
 
 from aiohttp import web
 
-from callkpi.daemon import new_event_loop
+from callkpi.daemon.processes import new_event_loop
 
 
 async def receive(request: web.Request) -> web.Response:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import aiohttp
 
-from callkpi import config, maintenance
+from callkpi import config
+from callkpi.upkeep import doctor as maintenance
 from tests.daemon import CONFIG, Daemon, children_of, daemon
 
 TOKEN = "bench-token-0123456789"

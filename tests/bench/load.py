@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import cast
 
-from callkpi.daemon import new_event_loop
+from callkpi.daemon.processes import new_event_loop
 from tests.bench import traffic
 from tests.bench.report import percentile
 

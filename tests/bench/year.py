@@ -27,9 +27,11 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from callkpi import config, embedded, kpi, migrations, store
-from callkpi.funnel import Contact, Thresholds, fates, fold
-from callkpi.model import Call, CallEvent, Direction, Kind
+from callkpi import config
+from callkpi.calls import facts as kpi
+from callkpi.calls.fold import Contact, Thresholds, fates, fold
+from callkpi.calls.model import Call, CallEvent, Direction, Kind
+from callkpi.database import embedded, migrations, store
 from tests.bench.exports import memory, web_process
 from tests.bench.report import Report, percentile, progress
 from tests.daemon import Daemon, daemon

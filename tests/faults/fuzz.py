@@ -30,14 +30,20 @@ from typing import Any
 
 import aiohttp
 
-from callkpi import journal, kpi, store
+from callkpi.calls import facts as kpi
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import CallEvent, Kind
 from callkpi.config import SourceKind
 from callkpi.connections import ami_protocol, esl_protocol
 from callkpi.connections.keeping import Trouble
-from callkpi.funnel import Thresholds, fold
-from callkpi.model import CallEvent, Kind
-from callkpi.sources import asterisk_ami, asterisk_resync, base, freeswitch_esl, freeswitch_resync
+from callkpi.database import store
+from callkpi.ingest import journal
+from callkpi.sources import base
+from callkpi.sources.asterisk import ami as asterisk_ami
+from callkpi.sources.asterisk import resync as asterisk_resync
 from callkpi.sources.base import Delivery, Malformed
+from callkpi.sources.freeswitch import esl as freeswitch_esl
+from callkpi.sources.freeswitch import resync as freeswitch_resync
 from tests import freeswitch_model
 from tests.faults import mutation
 from tests.faults.recordings import Recording, recordings, signed_again

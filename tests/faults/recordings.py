@@ -11,10 +11,12 @@ from functools import cache
 from typing import Any
 
 from callkpi import config
+from callkpi.commands.history import read
 from callkpi.config import SourceKind
-from callkpi.history import read
-from callkpi.sources import SOURCE_TYPES, asterisk_resync, freeswitch_resync
+from callkpi.sources import SOURCE_TYPES
+from callkpi.sources.asterisk import resync as asterisk_resync
 from callkpi.sources.base import Context, Delivery, SourceType
+from callkpi.sources.freeswitch import resync as freeswitch_resync
 from callkpi.sources.tables import CSV
 from tests import freeswitch_model
 from tests.sources.cases import CASES, SECRET, SETTINGS

@@ -19,9 +19,9 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from callkpi import config
+from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.model import Call, CallEvent, Kind
 from callkpi.config import Source, SourceKind
-from callkpi.funnel import Thresholds, fold
-from callkpi.model import Call, CallEvent, Kind
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery
 

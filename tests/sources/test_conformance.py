@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi import config, store
+from callkpi import config
+from callkpi.calls.model import IMPLAUSIBLE_TIME, CallEvent
 from callkpi.config import SourceKind
-from callkpi.ingest import Receipt, Unauthorised
-from callkpi.model import IMPLAUSIBLE_TIME, CallEvent
+from callkpi.database import store
+from callkpi.ingest.door import Receipt, Unauthorised
+from callkpi.ingest.spool import Spooled
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Delivery, Malformed
-from callkpi.spool import Spooled
 from tests.sources.cases import CASES, FORM, SECRET, TENANT, Case, describe, folded, longest_of_each_kind, parse, signed
 from tests.world import World, sample
 

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 
 from callkpi import audit
-from callkpi.phone import mask
-from callkpi.reporting.behind import FIGURES, Item, Unknown, Window, calls_behind
-from callkpi.reports import Reports
+from callkpi.calls.phone import mask
+from callkpi.figures.behind import FIGURES, Item, Unknown, Window, calls_behind
+from callkpi.figures.kpis import Reports
 from callkpi.web.access import Right
 from callkpi.web.api.contract import AS_OF, WINDOW, Answer, Asked, BadQuery, Operation, Parameter, Seen, limit
 from callkpi.web.api.figures import FILTERS, TEAM

@@ -9,11 +9,12 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi import audit, store
-from callkpi.model import agent_key
-from callkpi.names import Names
-from callkpi.phone import mask, normalise
-from callkpi.reports import Reports
+from callkpi import audit
+from callkpi.calls.model import agent_key
+from callkpi.calls.phone import mask, normalise
+from callkpi.database import store
+from callkpi.figures.kpis import Reports
+from callkpi.people.names import Names
 from callkpi.web.access import Right
 from callkpi.web.api import cursors
 from callkpi.web.api.contract import CURSOR, TENANT, WINDOW, Answer, Asked, BadQuery, Operation, Seen, limit, text

@@ -11,8 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from callkpi import audit, config
-from callkpi.phone import mask
-from callkpi.reports import local_midnight
+from callkpi.calls.phone import mask
+from callkpi.figures.kpis import local_midnight
 from callkpi.web import access
 from callkpi.web.access import Reader, Right
 from callkpi.web.problems import Problem

@@ -9,9 +9,10 @@ import asyncpg
 import orjson
 from aiohttp import hdrs, web
 
-from callkpi import audit, config, store
-from callkpi.names import Names
-from callkpi.reports import Reports
+from callkpi import audit, config
+from callkpi.database import store
+from callkpi.figures.kpis import Reports
+from callkpi.people.names import Names
 from callkpi.web import access
 from callkpi.web.access import LOCAL
 from callkpi.web.api import (

@@ -16,11 +16,12 @@ import asyncpg
 import structlog
 from aiohttp import hdrs, web
 
-from callkpi import audit, config, store
-from callkpi.fates import written_off_before
-from callkpi.phone import mask
-from callkpi.reporting.statistics import Statistics
-from callkpi.reports import Reports
+from callkpi import audit, config
+from callkpi.calls.phone import mask
+from callkpi.database import store
+from callkpi.figures.kpis import Reports
+from callkpi.figures.statistics import Statistics
+from callkpi.missed.judging import written_off_before
 from callkpi.web.access import Right
 from callkpi.web.api import calls, statistics, tables
 from callkpi.web.api.contract import HEADERS, WINDOW, Asked, Operation, Parameter, choice, flag

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from callkpi.model import Direction, Outcome
-from callkpi.reports import GROUPINGS, Query, Reports
+from callkpi.calls.model import Direction, Outcome
+from callkpi.figures.kpis import GROUPINGS, Query, Reports
 from callkpi.web.access import Right
 from callkpi.web.api.contract import AS_OF, WINDOW, Answer, Asked, Operation, choice, text
 from callkpi.web.api.schemas import ref

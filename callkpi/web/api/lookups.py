@@ -8,8 +8,10 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import audit, isolation, store
+from callkpi import audit
 from callkpi.config import Tenant
+from callkpi.database import store
+from callkpi.projection import isolation
 from callkpi.web.access import Right
 from callkpi.web.api import cursors
 from callkpi.web.api.contract import (

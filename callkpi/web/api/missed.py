@@ -8,15 +8,16 @@ from typing import Any
 
 import asyncpg
 
-from callkpi import audit, config, work
-from callkpi.model import Fate
-from callkpi.reports import Reports
+from callkpi import audit, config
+from callkpi.calls.model import Fate
+from callkpi.figures.kpis import Reports
+from callkpi.missed import work
+from callkpi.missed.work import Action, Order
+from callkpi.missed.worklist import KeyReused, NotMissed, NotWaiting, Request, WorkList
 from callkpi.web.access import Right
 from callkpi.web.api.contract import KEY, TENANT, Answer, Asked, Operation, Schema, Seen, limit
 from callkpi.web.api.schemas import ref
 from callkpi.web.problems import Problem
-from callkpi.work import Action, Order
-from callkpi.worklist import KeyReused, NotMissed, NotWaiting, Request, WorkList
 
 _CALL: Schema = {
     "type": "string", "minLength": 3, "maxLength": 600,

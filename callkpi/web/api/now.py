@@ -10,10 +10,11 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi import live, store
-from callkpi.model import agent_key
-from callkpi.names import Names
-from callkpi.reports import Reports
+from callkpi.calls.model import agent_key
+from callkpi.database import store
+from callkpi.figures import live
+from callkpi.figures.kpis import Reports
+from callkpi.people.names import Names
 from callkpi.web.access import Right
 from callkpi.web.api.contract import TENANT, Answer, Asked, Operation
 from callkpi.web.api.schemas import ref

@@ -8,8 +8,9 @@ from dataclasses import asdict
 
 import asyncpg
 
-from callkpi import audit, config, privacy
-from callkpi.phone import mask
+from callkpi import audit, config
+from callkpi.calls.phone import mask
+from callkpi.upkeep import erasure as privacy
 from callkpi.web.access import Right
 from callkpi.web.api.contract import TENANT, Answer, Asked, Operation, Schema, Seen
 from callkpi.web.api.schemas import ref

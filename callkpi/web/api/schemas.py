@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from callkpi import live
 from callkpi.audit import Action
-from callkpi.board import Level
+from callkpi.calls.facts import Figures
+from callkpi.calls.model import Direction, Fate, LegEnd, Outcome
 from callkpi.config import Role, ServiceLevelFormula
-from callkpi.hearing import Trouble
-from callkpi.kpi import Figures
-from callkpi.model import Direction, Fate, LegEnd, Outcome
-from callkpi.presence import Times
-from callkpi.reporting.behind import FIGURES, Way
-from callkpi.reports import GROUPINGS
+from callkpi.figures import live
+from callkpi.figures.behind import FIGURES, Way
+from callkpi.figures.board import Level
+from callkpi.figures.hearing import Trouble
+from callkpi.figures.kpis import GROUPINGS
+from callkpi.people.presence import Times
 from callkpi.web.access import Right
 
 Schema = dict[str, Any]

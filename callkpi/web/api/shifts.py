@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from callkpi.reporting.calendar import shifts_between
+from callkpi.calendar.shifts import shifts_between
 from callkpi.web.api.contract import WINDOW, Answer, Asked, BadQuery, Operation
 from callkpi.web.api.schemas import ref
 

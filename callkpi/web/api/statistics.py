@@ -9,11 +9,11 @@ from typing import Any
 import asyncpg
 
 from callkpi import config
-from callkpi.model import Direction, Outcome
-from callkpi.names import Names
-from callkpi.reporting import periods, slots
-from callkpi.reporting.periods import BadPeriod, Period
-from callkpi.reporting.statistics import DIMENSIONS, FIELD, BadQuestion, Question, Statistics
+from callkpi.calendar import periods, slots
+from callkpi.calendar.periods import BadPeriod, Period
+from callkpi.calls.model import Direction, Outcome
+from callkpi.figures.statistics import DIMENSIONS, FIELD, BadQuestion, Question, Statistics
+from callkpi.people.names import Names
 from callkpi.web.access import Right
 from callkpi.web.api.contract import TENANT, Answer, Asked, BadQuery, Operation, Parameter, choice, text
 from callkpi.web.api.schemas import ref

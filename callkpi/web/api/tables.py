@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from callkpi import store
+from callkpi.database import store
 
 #: A cell that begins like this is a formula to a spreadsheet …
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

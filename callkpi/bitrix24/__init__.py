@@ -1,0 +1,1 @@
+"""A portal by REST: its statistics, names and deals read, the call funnel written."""

@@ -1,0 +1,1 @@
+"""Business time, shifts, periods and slots (pure)."""

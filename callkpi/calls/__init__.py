@@ -1,0 +1,1 @@
+"""What a call is: events, fold, facts, formulas, numbers (pure)."""

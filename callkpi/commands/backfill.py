@@ -1,0 +1,89 @@
+"""``callkpi backfill``: calls of the past from a portal's statistics, beside a running daemon or without one.
+
+The rows go the way of every event. What is durable is remembered by the last row id under the same source and span, so
+a backfill that was stopped goes on there when it is started again. Its requests are bounded apart from the daemon's:
+both together stay below what the portal allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from callkpi import config
+from callkpi.bitrix24 import rest
+from callkpi.bitrix24.statistics import Intake, Passes, Taken, begin_counted, walk
+from callkpi.daemon.processes import Failed
+from callkpi.database import store
+from callkpi.health import Health
+from callkpi.ingest.door import Ingest
+from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
+from callkpi.projection import duty as rebuilding
+from callkpi.projection.batch import Projector
+from callkpi.upkeep.doctor import database
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a backfill did."""
+
+    taken: Taken  #: in all, with what an earlier run of the same span had read
+    resumed_after: int  #: rows that an earlier run had read; 0: it began anew
+
+
+async def backfill(
+    settings: config.Settings, name: str, span: tuple[datetime, datetime | None], rate: float, progress: Progress
+) -> Result:
+    """Read the statistics of calls that began in *span* (its end: None for now), at *rate* requests a second.
+
+    Raises Failed.
+    """
+    source = settings.sources.get(name)
+    if source is None or not source.rest_url:
+        able = ", ".join(settings.portals) or "none is configured; set sources.NAME.rest_url"
+        raise Failed(f"--source: {name!r} is no source with a REST address; those are: {able}")
+    async with database(settings, role="backfill", makes=True) as pool:
+        health = Health()
+        journal = Journal(pool, health, windows_of(settings))
+        writer = asyncio.create_task(journal.run())
+        intake = Intake(pool, Ingest(settings, pool, journal, health), health, name, source)
+        passes = Passes(pool, name)
+        try:
+            async with rest.session() as http:
+                client = rest.Client(http, source.rest_url, rate, burst=max(2 * rate, 1.0))
+                result = await _read(client, intake, passes, span, progress)
+            # Without a daemon nobody else would: 'callkpi report' shows these calls at once.
+            await rebuilding.drained(pool, Projector(pool, settings, health).drain)
+            return result
+        except rest.PortalError as error:
+            raise Failed(f"{name}: {error}; start the same command again to go on") from None
+        except (*store.FAILURES, JournalUnavailable) as error:
+            told = f"the database went away ({type(error).__name__}); start the same command again to go on"
+            raise Failed(told) from None
+        finally:
+            writer.cancel()
+            with contextlib.suppress(*store.FAILURES):
+                await health.flush(pool)
+
+
+async def _read(
+    client: rest.Client, intake: Intake, passes: Passes, span: tuple[datetime, datetime | None], progress: Progress
+) -> Result:
+    begin, end = span
+    name = f"backfill {begin.isoformat()}"
+    current = await passes.get(name)
+    if current is None or current.finished_at is not None or end not in (None, current.end):
+        end = end or datetime.now(UTC).replace(microsecond=0)
+        current = await begin_counted(client, passes, name, begin, end)
+    total = Taken(rows=current.rows)
+    progress(total.rows, current.total or 0)
+    async for taken in walk(client, intake, passes, current):
+        total = total.plus(taken)
+        progress(total.rows, current.total or 0)
+    await passes.finish(name)
+    return Result(total, current.rows)

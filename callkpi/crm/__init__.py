@@ -1,1 +1,0 @@
-"""What callkpi writes into a CRM: one module a CRM."""

@@ -1,0 +1,1 @@
+"""What runs: the parent, its children, and the list of jobs."""

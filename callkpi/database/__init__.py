@@ -1,0 +1,1 @@
+"""PostgreSQL started, migrated, reached, and its queries by their names."""

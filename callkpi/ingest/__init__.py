@@ -1,0 +1,1 @@
+"""From a delivery to the journal, durable, or the spool."""

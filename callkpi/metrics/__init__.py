@@ -1,0 +1,1 @@
+"""What Prometheus scrapes, a file a subject."""

@@ -1,0 +1,1 @@
+"""What became of missed customers and what people do about them."""

@@ -1,0 +1,1 @@
+"""Who the agents are, what they did when, and when they should have."""

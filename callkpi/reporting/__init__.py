@@ -1,1 +1,0 @@
-"""Shifts, periods, summaries: what managers read."""

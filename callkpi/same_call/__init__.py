@@ -1,0 +1,1 @@
+"""Which calls of several sources are one: rules (pure), store, check."""

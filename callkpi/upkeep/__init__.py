@@ -1,0 +1,1 @@
+"""Keeping the store true, small and private: doctor, rebuilding, retention, erasure."""
