@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 
 import asyncpg
 import structlog
@@ -137,3 +138,23 @@ def _rows(
 def _row(key: Label, value: float, buckets: list[int]) -> dict[str, object]:
     metric, source, label = key
     return {"metric": metric, "source": source, "label": label, "value": value, "buckets": buckets}
+
+
+#: A row that nobody has written for this long tells of a holder that is gone.
+STALE_SECONDS = 60.0
+
+
+class Reason(StrEnum):
+    """Why a source is not connected: the values of a label, so a short list."""
+
+    NONE = ""  #: it is
+    NEVER = "never"  #: not tried yet
+    STOPPED = "stopped"  #: callkpi was stopped
+    UNREACHABLE = "unreachable"  #: no such host, refused, no route, a file that is not there
+    REFUSED = "refused"  #: user or secret is wrong, or this address may not log in
+    FORBIDDEN = "forbidden"  #: logged in, but without the rights that are needed
+    TIMEOUT = "timeout"  #: no answer in time, or silence
+    CLOSED = "closed"  #: the other side ended it
+    PROTOCOL = "protocol"  #: it says what nobody can understand
+    TLS = "tls"  #: certificate or handshake
+    FAULT = "fault"  #: of callkpi itself; its log says more

@@ -21,12 +21,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from callkpi import config
+from callkpi.calendar.business import local_midnight
 from callkpi.calls.facts import Figures
 from callkpi.calls.model import Call, Direction, Entry, Leg
 from callkpi.commands import demo
 from callkpi.database import embedded, migrations, store
 from callkpi.figures import board, hearing, live
-from callkpi.figures.kpis import Query, local_midnight
+from callkpi.figures.kpis import Query
 from callkpi.ingest.spool import Spool, Spooled
 from callkpi.people.names import Names
 from callkpi.web import access, problems

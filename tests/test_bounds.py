@@ -13,7 +13,7 @@ import pytest
 from callkpi import config
 from callkpi.calls import bounds
 from callkpi.calls.model import AGENT_STREAM, CallEvent, Kind
-from callkpi.config import ReportField
+from callkpi.config import ReportField, words
 from callkpi.config.checks import check
 from callkpi.projection import days
 from tests.world import World, test_settings
@@ -30,7 +30,7 @@ _LONGEST = {
     "tenant": _NAME, "source": _NAME, "call_source": _NAME, "lead_source": _NAME, "agent_source": _NAME,
     "reader": _NAME, "report": _NAME, "shift": _NAME, "what": _WORD, "pass": 2 * _WORD, "period": 2 * _WORD,
     "grain": _WORD, "direction": _WORD, "outcome": _WORD, "metric": _WORD, "label": _WORD, "kind": _WORD,
-    "fate": _WORD, "closed": _WORD, "state": _WORD, "digest": 2 * _WORD, "field": 4 * bounds.FIELD_CHARACTERS,
+    "fate": _WORD, "closed": _WORD, "state": _WORD, "digest": 2 * _WORD, "field": 4 * words.FIELD_CHARACTERS,
     "value": 4 * days.VALUE_LENGTH, "queue": bounds.NAME_BYTES, "line": bounds.NAME_BYTES,
     "agent": _NAME + 1 + bounds.NAME_BYTES, "customer": bounds.NAME_BYTES, "number": bounds.NAME_BYTES,
     "event_id": bounds.NAME_BYTES, "call_id": len(AGENT_STREAM) + bounds.NAME_BYTES,
@@ -100,7 +100,7 @@ def test_every_name_of_an_event_is_bounded_and_an_agents_stream_stays_his() -> N
     assert found.call_id == AGENT_STREAM + found.agent
     texts = [*(getattr(found, name) for name in names), found.crm["lead"], *found.fields.values()]
     assert all(text != long and not bounds.is_long(text) for text in texts)
-    assert [len(name) <= bounds.FIELD_CHARACTERS for name in found.fields] == [True]
+    assert [len(name) <= words.FIELD_CHARACTERS for name in found.fields] == [True]
     short = event(queue="sales")
     assert bounds.bounded(short) is short
 

@@ -15,9 +15,9 @@ from callkpi import config
 from callkpi.connections import intake as intakes
 from callkpi.connections import keeping
 from callkpi.connections.intake import Intake
-from callkpi.connections.keeping import Backoff, Keeper, Reason, Status, Trouble
+from callkpi.connections.keeping import Backoff, Keeper, Status, Trouble
 from callkpi.database import store
-from callkpi.health import Health
+from callkpi.health import Health, Reason
 from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal
 from callkpi.ingest.spool import Spool

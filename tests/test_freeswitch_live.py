@@ -19,8 +19,9 @@ from callkpi import config
 from callkpi.connections import esl_protocol
 from callkpi.connections.freeswitch_esl import EslLink
 from callkpi.connections.intake import Intake
-from callkpi.connections.keeping import Reason, Status, Trouble
+from callkpi.connections.keeping import Status, Trouble
 from callkpi.connections.office import Office
+from callkpi.health import Reason
 from tests.daemon import daemon
 from tests.esl_server import PASSWORD, EslServer, Floor
 from tests.freeswitch_model import CALLS, Switch

@@ -10,7 +10,8 @@ import pytest
 
 from callkpi import config
 from callkpi.calendar import periods
-from callkpi.connections.keeping import OUTAGE, Reason, Status, Trouble
+from callkpi.connections.keeping import OUTAGE, Status, Trouble
+from callkpi.health import Reason
 from callkpi.summaries.assemble import summarise_period
 from callkpi.summaries.outages import without_outages
 from callkpi.summaries.summary import Doubt, Note, Summary

@@ -28,12 +28,12 @@ from callkpi.calendar import periods
 from callkpi.calendar.periods import Period
 from callkpi.commands import replay
 from callkpi.config import Role, Token
-from callkpi.config.shift_checks import HANDLE_KPIS
 from callkpi.delivery import letter
 from callkpi.delivery.message import Receiver
 from callkpi.figures.behind import Window, calls_behind
 from callkpi.figures.kpis import Query
 from callkpi.figures.statistics import Question, Statistics
+from callkpi.glossary import HANDLE_KPIS
 from callkpi.people.names import Names
 from callkpi.summaries import links
 from callkpi.summaries.assemble import summarise_period

@@ -28,8 +28,8 @@ from callkpi import config
 from callkpi.bitrix24 import names as portal_names
 from callkpi.bitrix24 import rest
 from callkpi.bitrix24.funnel import Funnel
+from callkpi.calendar.business import local_midnight
 from callkpi.database import store
-from callkpi.figures.kpis import local_midnight
 from callkpi.health import Health
 from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal, JournalUnavailable, Unstorable

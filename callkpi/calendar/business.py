@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from callkpi import config
 from callkpi.config import Tenant, hours_of
 
 #: Nobody looks further back: an opening longer ago is told as this long ago.
@@ -99,3 +100,9 @@ def weeks_before(tenant: Tenant, at: datetime, weeks: int) -> datetime:
     """The same time by the clock on the wall, whole weeks before."""
     local = at.astimezone(tenant.zone).replace(tzinfo=None) - timedelta(weeks=weeks)
     return local.replace(tzinfo=tenant.zone).astimezone(UTC)
+
+
+def local_midnight(tenant: config.Tenant, at: datetime) -> datetime:
+    """The begin of the call centre's day that *at* lies in, in UTC."""
+    local = at.astimezone(tenant.zone)
+    return local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)

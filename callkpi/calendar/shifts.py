@@ -14,8 +14,8 @@ from datetime import date, datetime, time, timedelta
 
 from callkpi.calendar.business import instants
 from callkpi.config import OnHolidays, ShiftPlan, Tenant, hours_of, parse_hours
-from callkpi.config.shift_checks import CLOSED, plan_hours
-from callkpi.people.people import shown_team
+from callkpi.config.hours import CLOSED, plan_hours
+from callkpi.config.teams import shown_team
 
 #: The shift of a call centre that has none configured.
 DAY = "day"

@@ -34,12 +34,11 @@ from dataclasses import replace
 from typing import Any
 
 from callkpi.calls.model import AGENT_STREAM, CallEvent
+from callkpi.config.words import FIELD_CHARACTERS
 
 #: Any name, id or value that a source makes: in bytes of UTF-8, and in characters, as the API takes them in a query.
 NAME_BYTES = 512
 NAME_CHARACTERS = 255
-#: The name of a custom field, of a reference to a CRM, of a detail.
-FIELD_CHARACTERS = 64
 #: As many fields of each kind belong to one event.
 MOST_FIELDS = 200
 

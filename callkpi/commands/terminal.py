@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 
 from callkpi import audit, config
 from callkpi.calendar import periods
+from callkpi.calendar.business import local_midnight
 from callkpi.calls.phone import mask
-from callkpi.config.shift_checks import parse_day
+from callkpi.config.hours import parse_day
 from callkpi.daemon.processes import Failed
-from callkpi.figures.kpis import GROUPINGS, Query, Reports, local_midnight
+from callkpi.figures.kpis import GROUPINGS, Query, Reports
 from callkpi.figures.statistics import BadQuestion, Question, Statistics
 from callkpi.people import rosters
 from callkpi.people.names import Names

@@ -39,7 +39,6 @@ from callkpi.config.tree import (
     Role,
     SameCall,
     Server,
-    ServiceLevelFormula,
     Settings,
     ShiftPlan,
     Source,
@@ -52,6 +51,7 @@ from callkpi.config.tree import (
     Token,
     with_processes,
 )
+from callkpi.glossary import ServiceLevelFormula
 
 __all__ = [
     "WEEKDAYS",

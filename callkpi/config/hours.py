@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, time
 
-from callkpi.config.tree import Tenant
+from callkpi.config.tree import ShiftPlan, Tenant
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -50,3 +50,27 @@ def is_open(tenant: Tenant, at: datetime) -> bool:
         if day == yesterday and over_midnight and clock < closes:
             return True
     return False
+
+
+CLOSED = "closed"
+
+
+def parse_day(text: str) -> date | None:
+    """``"2026-12-31"``; None where it is no date of that form."""
+    try:
+        return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else None
+    except ValueError:
+        return None
+
+
+def plan_hours(plan: ShiftPlan, day: date, *, dated: bool = True) -> tuple[time, time] | None:
+    """The hours of a shift that begins on a local day by its plan alone, without what closes the call centre.
+
+    With *dated* off, the hours of that weekday in any week.
+    """
+    written, weekday = day.isoformat(), WEEKDAYS[day.weekday()]
+    if dated and written in plan.special_days:
+        return parse_hours(plan.special_days[written])
+    if weekday in plan.by_day:
+        return parse_hours(plan.by_day[weekday])
+    return parse_hours(plan.hours) if not plan.days or weekday in plan.days else None

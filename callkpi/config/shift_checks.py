@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 
-from callkpi.calls.bounds import FIELD_CHARACTERS
-from callkpi.config.hours import WEEKDAYS, parse_hours
+from callkpi.config.hours import CLOSED, WEEKDAYS, parse_day, parse_hours, plan_hours
 from callkpi.config.tree import Goal, ReportField, ShiftPlan, Tenant
-from callkpi.config.words import NAME, guess
+from callkpi.config.words import FIELD_CHARACTERS, NAME, guess
+from callkpi.glossary import COUNTED_KPIS, HANDLE_KPIS, RATIO_KPIS
 
-CLOSED = "closed"
-#: KPIs that add up over time: a goal for one is for a kind of period, and has a pace.
-COUNTED_KPIS = (
-    "contacts", "offered", "queued", "rung", "answered", "talked", "handled", "missed", "abandoned", "short_abandoned",
-    "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected", "failed", "exited", "voicemail",
-    "expired", "after_hours", "callback_requests", "made", "reached", "not_reached", "within_service_level",
-    "talk_seconds",
-    "hold_seconds", "wrap_seconds", "ring_no_answer", "transferred",
-)  # fmt: skip
-#: KPIs that don't.
-RATIO_KPIS = (
-    "missed_share", "answer_rate", "abandon_rate", "service_level", "asa_seconds", "aht_seconds",
-    "longest_wait_seconds",
-)  # fmt: skip
-#: KPIs of agents and teams: missed calls and waits are those of queues.
-HANDLE_KPIS = (
-    "contacts", "answered", "handled", "made", "reached", "not_reached", "talk_seconds", "hold_seconds", "wrap_seconds",
-    "aht_seconds", "ring_no_answer", "transferred",
-)  # fmt: skip
 PERIOD_KINDS = ("shift", "day", "week", "month", "quarter", "year")
 _DAY_MINUTES = 24 * 60
-
-
-def parse_day(text: str) -> date | None:
-    """``"2026-12-31"``; None where it is no date of that form."""
-    try:
-        return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else None
-    except ValueError:
-        return None
 
 
 def calendar_problems(where: str, tenant: Tenant) -> Iterator[str]:
@@ -161,16 +133,3 @@ def _overlap_problems(where: str, plan: ShiftPlan) -> Iterator[str]:
 def _runs_into(hours: tuple[time, time], following: tuple[time, time]) -> bool:
     opens, closes = (clock.hour * 60 + clock.minute for clock in hours)
     return closes <= opens and closes > following[0].hour * 60 + following[0].minute
-
-
-def plan_hours(plan: ShiftPlan, day: date, *, dated: bool = True) -> tuple[time, time] | None:
-    """The hours of a shift that begins on a local day by its plan alone, without what closes the call centre.
-
-    With *dated* off, the hours of that weekday in any week.
-    """
-    written, weekday = day.isoformat(), WEEKDAYS[day.weekday()]
-    if dated and written in plan.special_days:
-        return parse_hours(plan.special_days[written])
-    if weekday in plan.by_day:
-        return parse_hours(plan.by_day[weekday])
-    return parse_hours(plan.hours) if not plan.days or weekday in plan.days else None

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from callkpi.glossary import ServiceLevelFormula
+
 
 class SourceKind(StrEnum):
     BITRIX24 = "bitrix24"
@@ -25,15 +27,6 @@ class SourceKind(StrEnum):
     SIPUNI = "sipuni"
     THREECX = "threecx"
     CSV = "csv"
-
-
-class ServiceLevelFormula(StrEnum):
-    """Which calls the service level is a share of; see the glossary."""
-
-    DEFAULT = "default"
-    ANSWERED = "answered"
-    OFFERED = "offered"
-    WITH_ABANDONS = "with_abandons"
 
 
 class NumbersShown(StrEnum):

@@ -31,3 +31,7 @@ def is_zone(name: str) -> bool:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True
+
+
+#: The name of a custom field, of a reference to a CRM, of a detail.
+FIELD_CHARACTERS = 64

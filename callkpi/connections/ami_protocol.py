@@ -13,7 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from callkpi.connections.keeping import Reason, Trouble
+from callkpi.connections.keeping import Trouble
+from callkpi.health import Reason
 
 Message = dict[str, str]
 

@@ -25,9 +25,10 @@ from callkpi import config
 from callkpi.calls.model import AgentState, from_unix
 from callkpi.connections.ami_protocol import ANSWER_SECONDS, Message, Wire, key_of
 from callkpi.connections.intake import Intake
-from callkpi.connections.keeping import Reason, Status, Trouble
+from callkpi.connections.keeping import Status, Trouble
 from callkpi.connections.office import Office
 from callkpi.database import store
+from callkpi.health import Reason
 from callkpi.sources.asterisk import resync as asterisk_resync
 from callkpi.sources.asterisk.ami import matters
 from callkpi.sources.asterisk.resync import Known, Snapshot

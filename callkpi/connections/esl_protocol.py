@@ -19,7 +19,8 @@ from urllib.parse import unquote
 
 import orjson
 
-from callkpi.connections.keeping import Reason, Trouble
+from callkpi.connections.keeping import Trouble
+from callkpi.health import Reason
 from callkpi.sources.base import whole
 
 CONNECT_SECONDS = ANSWER_SECONDS = 15.0

@@ -22,9 +22,10 @@ from callkpi import config
 from callkpi.calls.model import AgentState, from_unix
 from callkpi.connections.esl_protocol import Session, Wire, headers_of
 from callkpi.connections.intake import Intake
-from callkpi.connections.keeping import Reason, Status, Trouble
+from callkpi.connections.keeping import Status, Trouble
 from callkpi.connections.office import Office
 from callkpi.database import store
+from callkpi.health import Reason
 from callkpi.sources.base import whole
 from callkpi.sources.freeswitch import resync
 from callkpi.sources.freeswitch.esl import CALLCENTER, CHANNEL_EVENTS, matters, trimmed

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
 import asyncpg
@@ -22,26 +21,10 @@ import structlog
 
 from callkpi.connections.intake import Intake
 from callkpi.database import store
-from callkpi.health import Health
+from callkpi.health import Health, Reason
 from callkpi.looping import Loop, keep_going
 
 log = structlog.get_logger()
-
-
-class Reason(StrEnum):
-    """Why a source is not connected: the values of a label, so a short list."""
-
-    NONE = ""  #: it is
-    NEVER = "never"  #: not tried yet
-    STOPPED = "stopped"  #: callkpi was stopped
-    UNREACHABLE = "unreachable"  #: no such host, refused, no route, a file that is not there
-    REFUSED = "refused"  #: user or secret is wrong, or this address may not log in
-    FORBIDDEN = "forbidden"  #: logged in, but without the rights that are needed
-    TIMEOUT = "timeout"  #: no answer in time, or silence
-    CLOSED = "closed"  #: the other side ended it
-    PROTOCOL = "protocol"  #: it says what nobody can understand
-    TLS = "tls"  #: certificate or handshake
-    FAULT = "fault"  #: of callkpi itself; its log says more
 
 
 class Trouble(Exception):
@@ -59,8 +42,6 @@ REFUSED_SECONDS = 60.0
 GOOD_SECONDS = 10.0
 #: How often the holder writes how its connection is, and how often another daemon looks whether it is gone.
 WRITE_SECONDS, STANDBY_SECONDS = 2.0, 15.0
-#: A row that nobody has written for this long tells of a holder that is gone.
-STALE_SECONDS = 60.0
 
 #: A shorter time without a word is no outage.
 OUTAGE = timedelta(seconds=1)

@@ -21,9 +21,10 @@ from callkpi import config
 from callkpi.calls.model import from_unix
 from callkpi.connections.following import Follower, Piece, Position
 from callkpi.connections.intake import Intake
-from callkpi.connections.keeping import Reason, Status, Trouble
+from callkpi.connections.keeping import Status, Trouble
 from callkpi.connections.office import Office
 from callkpi.database import store
+from callkpi.health import Reason
 from callkpi.ingest.journal import JournalUnavailable, Unstorable
 from callkpi.sources.asterisk.queue_log import text_of
 

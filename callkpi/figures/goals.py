@@ -10,7 +10,7 @@ from typing import Any
 from callkpi import config
 from callkpi.calendar.business import worked
 from callkpi.config import Goal, GoalDirection, Tenant
-from callkpi.config.shift_checks import COUNTED_KPIS
+from callkpi.glossary import COUNTED_KPIS
 
 SCOPES = ("queue", "team", "agent", "line")
 

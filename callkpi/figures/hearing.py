@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from callkpi import config
-from callkpi.connections.keeping import STALE_SECONDS, Reason
+from callkpi.health import STALE_SECONDS, Reason
 
 #: A portal may be away or slow for as long before it counts as not reached.
 REACHED_SECONDS = 600.0
@@ -34,7 +34,7 @@ class Unheard:
     source: str  #: "" where a call centre has no source at all
     trouble: Trouble
     since: datetime | None = None  #: None where it was never heard
-    reason: str = ""  #: of a connection, see :class:`callkpi.connections.keeping.Reason`
+    reason: str = ""  #: of a connection, see :class:`callkpi.health.Reason`
 
 
 def unheard(

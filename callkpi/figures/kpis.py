@@ -312,9 +312,3 @@ def _work_done(row: Mapping[str, Any] | None, since: str, now: datetime) -> dict
         "claimed_until": until.isoformat() if until else None,
         "notes": notes,
     }
-
-
-def local_midnight(tenant: config.Tenant, at: datetime) -> datetime:
-    """The begin of the call centre's day that *at* lies in, in UTC."""
-    local = at.astimezone(tenant.zone)
-    return local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)

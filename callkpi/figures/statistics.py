@@ -20,12 +20,12 @@ from callkpi.calendar import shifts as calendar
 from callkpi.calendar.periods import Period
 from callkpi.calls.facts import Figures, Grain
 from callkpi.calls.model import Direction
+from callkpi.config.teams import team_names
 from callkpi.config.words import guess
 from callkpi.figures import goals, sums
 from callkpi.missed import judging as fates
 from callkpi.missed.judging import FATES
 from callkpi.people.names import OTHER, Names
-from callkpi.people.people import team_names
 
 #: What figures may be split and filtered by, besides time and custom fields (``field:campaign``).
 DIMENSIONS = ("queue", "team", "agent", "line", "direction", "source", "outcome")

@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 
 from callkpi import __version__, config, looping
+from callkpi.calendar.business import local_midnight
 from callkpi.calls import facts as kpi
 from callkpi.calls.facts import Figures, Grain
 from callkpi.calls.fold import Thresholds
@@ -28,7 +29,6 @@ from callkpi.daemon.jobs import PROCESSES
 from callkpi.database import store
 from callkpi.delivery.message import receivers
 from callkpi.figures import hearing, live, recent
-from callkpi.figures.kpis import local_midnight
 from callkpi.figures.live import by_queue as _by_queue
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.ingest.spool import Size, Spool

@@ -17,8 +17,9 @@ import asyncpg
 
 from callkpi import config
 from callkpi.calls.model import agent_id, agent_key
+from callkpi.config.teams import team_names
 from callkpi.database import store
-from callkpi.people.people import People, team_names
+from callkpi.people.people import People
 
 OTHER = "other"
 #: How old the portal's names may be on a screen.

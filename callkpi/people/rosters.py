@@ -22,7 +22,7 @@ import asyncpg
 from callkpi import config
 from callkpi.calendar import shifts as calendar
 from callkpi.calendar.business import instant, instants
-from callkpi.config.shift_checks import parse_day
+from callkpi.config.hours import parse_day
 from callkpi.config.words import guess
 from callkpi.database import store
 from callkpi.people.people import Ambiguous, Directory

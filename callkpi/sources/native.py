@@ -12,6 +12,7 @@ from typing import Any
 
 from callkpi.calls import bounds
 from callkpi.calls.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.config import words
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
 
@@ -147,7 +148,7 @@ def _mapping(raw: Mapping[str, Any], key: str) -> dict[str, str]:
     if not isinstance(value, dict) or len(value) > 50:
         raise Rejected(f"{key}: must be an object with at most 50 fields")
     for name in value:
-        if len(name) > bounds.FIELD_CHARACTERS:
-            shown = base.shown(name[: bounds.FIELD_CHARACTERS])
-            raise Rejected(f"{key}: the name {shown}… has {len(name)} characters; at most {bounds.FIELD_CHARACTERS}")
+        if len(name) > words.FIELD_CHARACTERS:
+            shown = base.shown(name[: words.FIELD_CHARACTERS])
+            raise Rejected(f"{key}: the name {shown}… has {len(name)} characters; at most {words.FIELD_CHARACTERS}")
     return {name: _text(value, name) for name in value}

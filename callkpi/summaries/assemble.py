@@ -19,17 +19,17 @@ from callkpi.calendar.steps import steps
 from callkpi.calls.facts import Figures, Grain
 from callkpi.calls.fold import Thresholds
 from callkpi.calls.model import Call, Direction, Fate, Outcome
-from callkpi.config.shift_checks import COUNTED_KPIS
+from callkpi.config.teams import team_names
 from callkpi.database import store
 from callkpi.figures import goals, sums
 from callkpi.figures.behind import Window, facts_in, kept_since, missed_in, missed_of_open
 from callkpi.figures.hearing import silence_limit
 from callkpi.figures.kpis import Query, Reports, is_meant
+from callkpi.glossary import COUNTED_KPIS
 from callkpi.missed.judging import FATES, judged, written_off_before
 from callkpi.missed.work import HIDDEN, item_of
 from callkpi.people import adherence
 from callkpi.people.names import Names
-from callkpi.people.people import team_names
 from callkpi.people.presence import Times
 from callkpi.people.timekeeping import settle
 from callkpi.summaries import attendance, outages, silences, teams

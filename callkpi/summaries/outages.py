@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from callkpi import config
-from callkpi.connections.keeping import STALE_SECONDS
 from callkpi.database import store
 from callkpi.figures.hearing import Trouble, unheard
 from callkpi.figures.hearing import Unheard as UnheardSource
+from callkpi.health import STALE_SECONDS
 from callkpi.people.adherence import Span, Spans, common, united, without
 from callkpi.summaries.summary import Doubt, Note
 

@@ -19,10 +19,10 @@ from callkpi.calendar.steps import steps
 from callkpi.calls.facts import Fact, Figures, Grain
 from callkpi.calls.model import Call, Outcome
 from callkpi.config import ServiceLevelFormula
-from callkpi.config.shift_checks import HANDLE_KPIS
 from callkpi.database import store
 from callkpi.figures import sums
 from callkpi.figures.kpis import Query, Reports, is_meant
+from callkpi.glossary import HANDLE_KPIS
 from callkpi.people.names import Names
 from callkpi.people.presence import Times
 from callkpi.summaries.summary import AgentLine, FigureRow, Peak, QueueLine, Span, TeamInterval, TeamWork

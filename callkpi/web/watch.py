@@ -13,11 +13,12 @@ import orjson
 import structlog
 
 from callkpi import config
+from callkpi.calendar.business import local_midnight
 from callkpi.calls import facts as kpi
 from callkpi.calls.facts import Figures, Grain
 from callkpi.database import store
 from callkpi.figures import board
-from callkpi.figures.kpis import Query, Reports, local_midnight
+from callkpi.figures.kpis import Query, Reports
 from callkpi.figures.live import by_queue
 from callkpi.ingest.spool import Spool
 from callkpi.missed.judging import written_off_before

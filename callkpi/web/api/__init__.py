@@ -4,7 +4,8 @@ Each module has the operations of one subject. An operation (:mod:`contract`) de
 right that it needs and the schema of its answer; :mod:`door` serves it and :mod:`openapi` writes it down.
 """
 
-from callkpi.web.api.contract import BadQuery, moment, tenant_of
+from callkpi.calendar.moments import BadQuery, moment
+from callkpi.web.api.contract import tenant_of
 from callkpi.web.api.door import Api
 
 __all__ = ["Api", "BadQuery", "moment", "tenant_of"]

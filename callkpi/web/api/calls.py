@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 
 from callkpi import audit
+from callkpi.calendar.moments import BadQuery
 from callkpi.calls.model import agent_key
 from callkpi.calls.phone import mask, normalise
 from callkpi.database import store
@@ -17,7 +18,7 @@ from callkpi.figures.kpis import Reports
 from callkpi.people.names import Names
 from callkpi.web.access import Right
 from callkpi.web.api import cursors
-from callkpi.web.api.contract import CURSOR, TENANT, WINDOW, Answer, Asked, BadQuery, Operation, Seen, limit, text
+from callkpi.web.api.contract import CURSOR, TENANT, WINDOW, Answer, Asked, Operation, Seen, limit, text
 from callkpi.web.api.figures import FILTERS
 from callkpi.web.api.schemas import ref
 from callkpi.web.problems import Problem

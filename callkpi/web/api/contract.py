@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
 
 from callkpi import audit, config
+from callkpi.calendar.business import local_midnight
+from callkpi.calendar.moments import BadQuery, moment
 from callkpi.calls.phone import mask
-from callkpi.figures.kpis import local_midnight
 from callkpi.web import access
 from callkpi.web.access import Reader, Right
 from callkpi.web.problems import Problem
@@ -23,10 +24,6 @@ JSON = "application/json"
 Schema = Mapping[str, Any]
 #: Headers that the door gives to every answer: one that streams has to set them by itself.
 HEADERS: web.RequestKey[Any] = web.RequestKey("headers", object)
-
-
-class BadQuery(Exception):
-    """A parameter that can't be used: which, why, what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,33 +268,3 @@ def tenant_of(request: web.Request, settings: config.Settings) -> str:
         advice = f"; write ?tenant={tenants[0]}" if tenants else ""
         raise BadQuery(f"tenant: {name[:64]!r} is none of {', '.join(tenants)}{advice}")
     return name
-
-
-def moment(text: str, name: str, tenant: config.Tenant) -> datetime | None:
-    """A time with an offset, a local date or time of the call centre, or Unix seconds; None for "".
-
-    Raises BadQuery, which names the parameter *name*.
-    """
-    if not text:
-        return None
-    text = text.replace(" ", "+") if "T" in text else text
-    try:
-        if text.isascii() and text.replace(".", "", 1).isdigit() and len(text) > 8:
-            return _within(datetime.fromtimestamp(float(text), UTC), text, name)
-        at = (
-            datetime.combine(date.fromisoformat(text), datetime.min.time())
-            if len(text) == 10
-            else datetime.fromisoformat(text)
-        )
-        at = at if at.tzinfo is not None else at.replace(tzinfo=tenant.zone)
-        return _within(at, text, name).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        raise BadQuery(
-            f"{name}: {text[:40]!r} is no time; write 2026-11-23, 2026-11-23T09:00:00+05:00 or Unix seconds"
-        ) from None
-
-
-def _within(at: datetime, text: str, name: str) -> datetime:
-    if not 1971 <= at.year <= 2200:
-        raise BadQuery(f"{name}: {text[:40]!r} is not between 1971 and 2200")
-    return at

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from callkpi.web.api.contract import BadQuery
+from callkpi.calendar.moments import BadQuery
 from callkpi.web.problems import Problem
 
 #: Another form of cursors gets another number; those of an older daemon are then gone.

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from callkpi import audit, config
+from callkpi.calendar.moments import BadQuery
 from callkpi.database import store
 from callkpi.figures.kpis import Reports
 from callkpi.people.names import Names
@@ -29,17 +30,7 @@ from callkpi.web.api import (
     shifts,
     statistics,
 )  # fmt: skip
-from callkpi.web.api.contract import (
-    HEADERS,
-    JSON,
-    Answer,
-    Asked,
-    BadQuery,
-    Operation,
-    check_body,
-    read_values,
-    tenant_of,
-)
+from callkpi.web.api.contract import HEADERS, JSON, Answer, Asked, Operation, check_body, read_values, tenant_of
 from callkpi.web.api.limits import Limits, Taken
 from callkpi.web.problems import Problem, problem
 from callkpi.web.tries import TRIES_OF

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from callkpi import audit
+from callkpi.calendar.moments import BadQuery, moment
 from callkpi.config import Tenant
 from callkpi.database import store
 from callkpi.projection import isolation
@@ -21,15 +22,13 @@ from callkpi.web.api.contract import (
     TENANT,
     Answer,
     Asked,
-    BadQuery,
     Operation,
     Parameter,
     Seen,
     choice,
     limit,
-    moment,
     text,
-)  # fmt: skip
+)
 from callkpi.web.api.schemas import AUDITED, ref
 from callkpi.web.problems import Problem
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from callkpi.calendar.moments import BadQuery
 from callkpi.calendar.shifts import shifts_between
-from callkpi.web.api.contract import WINDOW, Answer, Asked, BadQuery, Operation
+from callkpi.web.api.contract import WINDOW, Answer, Asked, Operation
 from callkpi.web.api.schemas import ref
 
 _LONGEST = timedelta(days=400)

@@ -10,12 +10,13 @@ import asyncpg
 
 from callkpi import config
 from callkpi.calendar import periods, slots
+from callkpi.calendar.moments import BadQuery
 from callkpi.calendar.periods import BadPeriod, Period
 from callkpi.calls.model import Direction, Outcome
 from callkpi.figures.statistics import DIMENSIONS, FIELD, BadQuestion, Question, Statistics
 from callkpi.people.names import Names
 from callkpi.web.access import Right
-from callkpi.web.api.contract import TENANT, Answer, Asked, BadQuery, Operation, Parameter, choice, text
+from callkpi.web.api.contract import TENANT, Answer, Asked, Operation, Parameter, choice, text
 from callkpi.web.api.schemas import ref
 
 PERIOD = Parameter(
