@@ -24,6 +24,7 @@ from callkpi import config
 from callkpi.calendar.business import local_midnight
 from callkpi.calls.facts import Figures
 from callkpi.calls.model import Call, Direction, Entry, Leg
+from callkpi.calls.rows import call_body
 from callkpi.commands import demo
 from callkpi.database import embedded, migrations, store
 from callkpi.figures import board, hearing, live
@@ -216,7 +217,7 @@ def state_of(
         {"queue": "sales", "customers": 1, "oldest": NOW - timedelta(minutes=missed_ago)}
     ]  # fmt: skip
     reading = board.Reading(
-        at=NOW, names=[], agent_states=[], open_calls=[{"body": store.call_body(call)} for call in calls],
+        at=NOW, names=[], agent_states=[], open_calls=[{"body": call_body(call)} for call in calls],
         missed={"acme": rows}, windows={("acme", "day"): {"sales": figures or Figures()}},
         company=figures or Figures(), handled_last_week=None, lag_seconds=0.0,
         sources=[heard(name, silent) for name in settings.sources],

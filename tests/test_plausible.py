@@ -16,9 +16,10 @@ from callkpi.calls import facts as kpi
 from callkpi.calls import plausible
 from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Call, CallEvent, Direction, Kind, Outcome
+from callkpi.calls.rows import call_from_body
 from callkpi.database import store
-from callkpi.people import timekeeping
 from callkpi.people.presence import to_ms
+from callkpi.projection import timekeeping
 from callkpi.sources.base import Delivery
 from callkpi.upkeep.doctor import refold
 from tests.world import TOKENS, World, sample
@@ -50,7 +51,7 @@ def told(kind: Kind, at: datetime, received: datetime, **facts: Any) -> CallEven
 
 async def the_call(world: World) -> Call:
     (row,) = await world.pool.fetch("SELECT body FROM calls")
-    return store.call_from_body(row["body"])
+    return call_from_body(row["body"])
 
 
 async def count(world: World, table: str) -> int:

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callkpi.calls import pseudonyms
 from callkpi.calls.phone import normalise
 from callkpi.config import ReportField
+from callkpi.ingest import forgotten
 from callkpi.projection.batch import Projector
 from callkpi.upkeep import doctor as maintenance
 from callkpi.upkeep import erasure as privacy
@@ -61,27 +63,27 @@ FORMS = (
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_number_is_found(form: str) -> None:
-    assert "1234567" not in privacy.scrub(form, privacy.core(NUMBER), "#").replace("-", "").replace(" ", "")
+    assert "1234567" not in pseudonyms.scrub(form, pseudonyms.core(NUMBER), "#").replace("-", "").replace(" ", "")
 
 
 @pytest.mark.parametrize(
     "other", ["+77011234568", "+770112345670", "1795461706.7011", "e7011234567f", "17011234567890"]
 )
 def test_a_number_inside_of_another_is_left_alone(other: str) -> None:
-    assert privacy.scrub(other, privacy.core(NUMBER), "#") == other
+    assert pseudonyms.scrub(other, pseudonyms.core(NUMBER), "#") == other
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(10**6, 10**11))
 def test_a_pseudonym_is_a_customer_of_its_own(key: bytes, number: int) -> None:
-    pseudonym = privacy.keyed_pseudonym(key, "acme", f"+7{number}")
-    assert privacy.PSEUDONYM.fullmatch(pseudonym)
+    pseudonym = pseudonyms.keyed_pseudonym(key, "acme", f"+7{number}")
+    assert pseudonyms.PSEUDONYM.fullmatch(pseudonym)
     assert normalise(pseudonym, "KZ") == pseudonym
-    assert privacy.keyed_pseudonym(key, "acme", f"+7{number}") == pseudonym
+    assert pseudonyms.keyed_pseudonym(key, "acme", f"+7{number}") == pseudonym
 
 
 def test_a_short_number_is_refused_with_the_reason() -> None:
-    with pytest.raises(privacy.NotErasable, match="fewer than 7 digits"):
-        privacy.core(normalise("1003", "KZ"))
+    with pytest.raises(pseudonyms.NotErasable, match="fewer than 7 digits"):
+        pseudonyms.core(normalise("1003", "KZ"))
 
 
 # -- erasing ----------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ async def test_a_rebuild_gives_the_same_tables(world: World) -> None:
 async def test_what_is_told_again_gets_the_pseudonym_and_what_is_new_does_not(world: World) -> None:
     await a_day(world)
     done = await privacy.erase(world.pool, world.settings, "acme", NUMBER)
-    world.ingest._forgotten = privacy.Forgotten(world.settings)
+    world.ingest._forgotten = forgotten.Forgotten(world.settings)
 
     await world.send_json("native", *call("late", DAY + timedelta(minutes=30), "+7 701 1234567"))
     await world.send_json("native", *call("new", datetime.now(UTC) + timedelta(minutes=1), NUMBER))
@@ -168,7 +170,7 @@ async def test_asterisks_own_facts_hold_the_number_no_more(world: World) -> None
     done = await privacy.erase(world.pool, world.settings, "acme", row["customer"])
 
     assert done.calls == row["count"] and done.events > done.calls
-    assert await stored(world, privacy.core(row["customer"])) == []
+    assert await stored(world, pseudonyms.core(row["customer"])) == []
     assert await world.findings() == []
     await maintenance.refold(world.pool, Projector(world.pool, world.settings, world.health), NOBODY)
     after = await world.tables()
@@ -184,7 +186,7 @@ async def test_old_numbers_become_pseudonyms_and_stay_customers(world: World) ->
 
     rows = {row["call_id"]: row["customer"] for row in await world.pool.fetch("SELECT call_id, customer FROM calls")}
     assert rows["missed"] == rows["back"] != rows["other"]
-    assert all(privacy.PSEUDONYM.fullmatch(rows[name]) for name in ("missed", "back", "other"))
+    assert all(pseudonyms.PSEUDONYM.fullmatch(rows[name]) for name in ("missed", "back", "other"))
     assert rows["before"] == NUMBER
     assert await world.findings() == []
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from callkpi import audit, config
+from callkpi.ingest import forgotten
 from callkpi.projection.batch import Projector
 from callkpi.upkeep import doctor as maintenance
-from callkpi.upkeep import erasure as privacy
 from callkpi.upkeep import retention
 from tests.test_privacy import NOBODY, call
 from tests.world import World, sample
@@ -107,7 +107,7 @@ async def test_nothing_is_dropped_before_everybody_has_heard_of_it(world: World)
     first = await retention.enforce(world.pool, kept(journal_months=1), NOW)
     assert first.dropped == ()
 
-    world.ingest._forgotten = privacy.Forgotten(world.settings)
+    world.ingest._forgotten = forgotten.Forgotten(world.settings)
     receipt = await world.send_json("native", *call("ancient", datetime(2026, 8, 3, tzinfo=UTC), "+77040000000"))
 
     assert (receipt.events, receipt.ignored) == (0, 2)

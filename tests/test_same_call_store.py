@@ -19,6 +19,7 @@ from hypothesis import given
 
 from callkpi import config
 from callkpi.calls.model import Call, CallEvent
+from callkpi.calls.rows import call_from_body
 from callkpi.database import store
 from callkpi.projection import batch as projector
 from callkpi.projection.batch import Projector
@@ -113,7 +114,7 @@ async def alone(world: World, lines: list[str]) -> tuple[list[Call], dict[str, A
     await world.send_lines("pbx", lines)
     await world.project()
     rows = await world.pool.fetch("SELECT body FROM calls ORDER BY started_at, call_id")
-    told = [store.call_from_body(row["body"]) for row in rows]
+    told = [call_from_body(row["body"]) for row in rows]
     result = told, await figures(world), await world.net_counters()
     await world.clear()
     return result
@@ -170,7 +171,7 @@ async def test_a_day_that_a_connector_registers_counts_as_the_pbx_alone(office: 
     assert await office.findings() == []
     page = await office.metrics()
     assert sample(page, "callkpi_calls_united_total", rule="number") >= len(connector.calls)  # type: ignore[operator]
-    told = [store.call_from_body(row["body"]) for row in await office.pool.fetch("SELECT body FROM calls")]
+    told = [call_from_body(row["body"]) for row in await office.pool.fetch("SELECT body FROM calls")]
     finished = {row["CALL_ID"] for row in connector.rows}
     assert sum(call.crm == {"activity": "90211", "lead": "7"} and call.rating == 4 for call in told) == len(finished)
     assert any("conflicting_outcome" in call.flags for call in told)
@@ -257,7 +258,7 @@ class Pair(World):
     async def calls(self) -> list[str]:
         """Calls by their ids, those of their twins behind."""
         rows = await self.pool.fetch("SELECT body FROM calls ORDER BY started_at, call_id")
-        told = [store.call_from_body(row["body"]) for row in rows]
+        told = [call_from_body(row["body"]) for row in rows]
         return [call.call_id + "".join(twin.call_id for twin in call.twins) for call in told]
 
     async def inbound(self) -> dict[str, Any]:
@@ -289,7 +290,7 @@ async def test_a_customer_is_missed_and_called_back_once(pair: Pair) -> None:
 async def test_while_both_go_on_one_customer_waits(pair: Pair) -> None:
     await pair.hear(began("a"), began("A", -1))
     rows = await pair.pool.fetch(store.query("reports", "open_calls"))
-    assert [store.call_from_body(row["body"]).call_id for row in rows] == ["A"]
+    assert [call_from_body(row["body"]).call_id for row in rows] == ["A"]
     assert (await pair.inbound())["open"] == 1
 
 
@@ -393,7 +394,7 @@ async def test_an_erased_number_is_gone_from_what_both_told_and_they_stay_one_ca
         rows = await pair.pool.fetch(f"SELECT t::text AS row FROM {table} t")
         assert rows and not any("7010000001" in row["row"] or "701 000" in row["row"] for row in rows), table
     await pair.hear(told("a", "rated", 30, rating=5))
-    (call,) = [store.call_from_body(row["body"]) for row in await pair.pool.fetch("SELECT body FROM calls")]
+    (call,) = [call_from_body(row["body"]) for row in await pair.pool.fetch("SELECT body FROM calls")]
     assert (call.customer, call.rating, len(call.twins)) == (erasure.pseudonym, 5, 1)
 
 

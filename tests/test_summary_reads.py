@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from callkpi.calendar import periods
 from callkpi.calls.model import Call, CallEvent, Direction, Outcome
-from callkpi.database import store
+from callkpi.calls.rows import call_from_body
 from callkpi.figures.behind import missed_in
 from callkpi.missed.judging import written_off_before
 from callkpi.missed.work import item_of
@@ -34,7 +34,7 @@ async def summary_of(world: World, window: Span, as_of: datetime) -> Summary:
 
 
 async def calls_of(world: World) -> list[Call]:
-    return [store.call_from_body(row["body"]) for row in await world.pool.fetch("SELECT body FROM calls")]
+    return [call_from_body(row["body"]) for row in await world.pool.fetch("SELECT body FROM calls")]
 
 
 def waits_of(call: Call, as_of: datetime) -> Iterator[Span]:

@@ -13,12 +13,13 @@ import orjson
 
 from callkpi import config
 from callkpi.bitrix24.episodes import STAGES, Episode, Miss, Stage, Words, episodes, stage_of_call
+from callkpi.calls import pseudonyms
 from callkpi.calls.fold import Thresholds
 from callkpi.calls.model import Call, Fate, Outcome
 from callkpi.calls.phone import mask
+from callkpi.calls.rows import call_from_body
 from callkpi.database import store
 from callkpi.people.names import Names
-from callkpi.upkeep import erasure as privacy
 
 #: The portal cuts a request after 60 s: a change that was sent longer ago than this happens no more.
 IN_DOUBT = timedelta(seconds=90)
@@ -132,7 +133,7 @@ class Reader:
             yield self._missed(Episode(episode.misses[since:]), miss, written, now)
         # Whoever calls again after a person has closed his item waits again.
         rest = tuple(m for m in episode.misses if closed_at is None or m.started_at > closed_at)
-        is_known = privacy.PSEUDONYM.fullmatch(episode.misses[0].customer) is None  # else nobody can call back
+        is_known = pseudonyms.PSEUDONYM.fullmatch(episode.misses[0].customer) is None  # else nobody can call back
         if is_known and not still_open and rest and rest[-1].started_at >= begin:
             yield self._missed(Episode(rest), rest[0], None, now)
 
@@ -204,4 +205,4 @@ def _miss(row: Any) -> Miss:
 
 
 def _call(row: Any) -> Call:
-    return store.call_from_body(row["body"])
+    return call_from_body(row["body"])

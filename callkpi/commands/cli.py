@@ -540,8 +540,8 @@ def _crm_funnel(arguments: argparse.Namespace) -> None:
 
 def _erase(arguments: argparse.Namespace) -> None:
     from callkpi import log
+    from callkpi.calls import pseudonyms
     from callkpi.upkeep import doctor as maintenance
-    from callkpi.upkeep import erasure as privacy
 
     settings = _configured(arguments)
     log.configure(settings, role="erase")
@@ -550,7 +550,7 @@ def _erase(arguments: argparse.Namespace) -> None:
         found = _run(
             maintenance.erase(settings, tenant, arguments.number, _progress("read"), dry_run=arguments.dry_run)
         )
-    except privacy.NotErasable as error:
+    except pseudonyms.NotErasable as error:
         raise UsageError(str(error)) from None
     print("", file=sys.stderr)
     ids = f"{found.ids} calls have the number in their own id, as the source made it: ids stay."

@@ -25,7 +25,7 @@ from callkpi.missed.judging import FATES
 from callkpi.people import presence
 from callkpi.people.names import Names
 from callkpi.people.presence import Times
-from callkpi.people.timekeeping import people, settle
+from callkpi.projection.timekeeping import people, settle
 
 #: What a report can be grouped by.
 GROUPINGS = ("queue", "agent", "team", "line", "direction", "outcome")

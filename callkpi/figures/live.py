@@ -16,7 +16,7 @@ from callkpi import config
 from callkpi.calls.facts import Figures
 from callkpi.calls.fold import Thresholds
 from callkpi.calls.model import AgentState, Call, Direction, agent_key
-from callkpi.database import store
+from callkpi.calls.rows import call_from_body
 from callkpi.people.names import Names
 
 Place = tuple[str, str]
@@ -75,7 +75,7 @@ def now(reading: Reading, settings: config.Settings, names: Names, label: Label)
     queues: dict[Place, Queue] = defaultdict(Queue)
     for tenant, queue in known_queues(reading, settings):
         queues[tenant, label(tenant, queue)] = Queue()
-    calls = [store.call_from_body(row["body"]) for row in reading.open_calls]
+    calls = [call_from_body(row["body"]) for row in reading.open_calls]
     for call in calls:
         _count_call(queues, call, reading.at, settings, label)
     for tenant, rows in reading.missed.items():

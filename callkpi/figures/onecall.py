@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 
 from callkpi.calls.model import Call
+from callkpi.calls.rows import call_from_body, event_from_row
 from callkpi.database import store
 
 
@@ -35,7 +36,7 @@ async def read_call(pool: asyncpg.Pool, tenant: str, source: str, call_id: str) 
     row = await pool.fetchrow(store.query("reports", "call_at"), tenant, *key, place["started_at"])
     if row is None:
         return None
-    call = store.call_from_body(row["body"])
+    call = call_from_body(row["body"])
     told = [key, *((twin.source, twin.call_id) for twin in call.twins)]
     return call, _in_order([row for one in told for row in await _events(pool, tenant, *one)])
 
@@ -54,7 +55,7 @@ async def _events(pool: asyncpg.Pool, tenant: str, source: str, root: str) -> li
 
 
 def _in_order(rows: Sequence[asyncpg.Record]) -> list[Event]:
-    ordered = sorted(rows, key=lambda row: store.event_from_row(row).order)
+    ordered = sorted(rows, key=lambda row: event_from_row(row).order)
     return [_event(row, orjson.loads(row["body"])) for row in ordered]
 
 

@@ -21,6 +21,7 @@ from callkpi.calls.model import CallEvent
 from callkpi.database import store
 from callkpi.database.errors import is_passing
 from callkpi.health import Health
+from callkpi.ingest import forgotten
 from callkpi.ingest.journal import Journal, JournalUnavailable, Unstorable
 from callkpi.ingest.spool import Spool, Spooled, SpoolFull
 from callkpi.sources import SOURCE_TYPES, base
@@ -28,7 +29,6 @@ from callkpi.sources.base import Answer, Context, Delivery, Malformed, Parsed, S
 from callkpi.sources.parts import Part
 from callkpi.sources.reading import SMALL_BYTES, Read, Reader
 from callkpi.sources.tables import CSV, MEDIA_TYPES
-from callkpi.upkeep import erasure as privacy
 
 log = structlog.get_logger()
 
@@ -90,7 +90,7 @@ class Ingest:
         self._journal = journal
         self._health = health
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
-        self._forgotten = privacy.Forgotten(settings)
+        self._forgotten = forgotten.Forgotten(settings)
         secrets = config.secrets_of(settings)
         written = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
         self._secrets = sorted((form.encode() for form in written), key=len, reverse=True)

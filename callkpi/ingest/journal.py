@@ -21,6 +21,7 @@ import structlog
 from callkpi import config
 from callkpi.calls import bounds
 from callkpi.calls.model import CallEvent
+from callkpi.calls.rows import event_body
 from callkpi.database import store
 from callkpi.database.errors import is_passing
 from callkpi.health import Health
@@ -99,7 +100,7 @@ class Journal:
         Prometheus.
         """
         refused: list[Unstorable] = []
-        rows = [_Row(event, _storable(store.event_body(event))) for event in self._bounded(events)]
+        rows = [_Row(event, _storable(event_body(event))) for event in self._bounded(events)]
         begin = 0
         while begin < len(rows):
             part = rows[begin : begin + self._fitting(rows, begin)]

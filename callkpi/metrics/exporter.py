@@ -33,9 +33,9 @@ from callkpi.figures.live import by_queue as _by_queue
 from callkpi.health import LATENCY_BOUNDS
 from callkpi.ingest.spool import Size, Spool
 from callkpi.missed.judging import written_off_before
-from callkpi.people import timekeeping
 from callkpi.people.names import OTHER, Bounded, Names
 from callkpi.people.presence import Times
+from callkpi.projection import timekeeping
 
 log = structlog.get_logger()
 

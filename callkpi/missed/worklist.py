@@ -18,6 +18,7 @@ import orjson
 from callkpi import audit, config
 from callkpi.calls.model import CallEvent, Fate, StreamKey
 from callkpi.calls.phone import mask
+from callkpi.calls.rows import event_body, event_from_row
 from callkpi.database import store
 from callkpi.missed import judging as fates
 from callkpi.missed import work
@@ -144,7 +145,7 @@ class WorkList:
 
 async def _states(connection: asyncpg.Connection, stream: StreamKey) -> Work:
     rows = await connection.fetch(store.query("work", "events_of"), *([part] for part in stream))
-    return work.fold_work(store.event_from_row(row) for row in rows)
+    return work.fold_work(event_from_row(row) for row in rows)
 
 
 def _is_settled(state: Work, missed_at: datetime) -> bool:
@@ -154,7 +155,7 @@ def _is_settled(state: Work, missed_at: datetime) -> bool:
 def _columns(told: CallEvent) -> list[list[Any]]:
     return [
         [told.tenant], [told.source], [told.at], [told.event_id], [told.call_id], [told.kind.value],
-        [told.received_at], [store.event_body(told)],
+        [told.received_at], [event_body(told)],
     ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ One batch is one transaction. Locks are taken in one order everywhere: pending g
 hold), the days and the questions about members of queues, calls by key, tenants whose sources tell of the same calls
 by lock number, customers and agents by lock number, rollups, days and counters by key. So any number of projectors can
 work at the same time, and a crash at any point leaves the batch to be done again. Times of agents are computed beside
-it, see :mod:`callkpi.people.timekeeping`. A batch that fails for what is in it stops nobody else, see
+it, see :mod:`callkpi.projection.timekeeping`. A batch that fails for what is in it stops nobody else, see
 :mod:`callkpi.projection.isolation`.
 
 A call of a tenant without a rule is guarded by its key. With one (:mod:`callkpi.same_call.rules`), the key guards what
@@ -44,12 +44,12 @@ from callkpi.calls.model import (
     StreamKey,
     agent_key,
 )
+from callkpi.calls.rows import call_body, event_from_row
 from callkpi.database import errors as database_errors
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.missed import work
-from callkpi.people import timekeeping
-from callkpi.projection import days, isolation, views
+from callkpi.projection import days, isolation, timekeeping, views
 from callkpi.projection import duty as rebuilding
 from callkpi.projection.isolation import Attempt, Group, Unprojectable
 from callkpi.same_call import rules as same_call
@@ -591,7 +591,7 @@ class Projector:
         rows = await connection.fetch(store.query("projector", "events_of"), *columns, first, last, most + 1)
         events: dict[StreamKey, list[CallEvent]] = defaultdict(list)
         for row in rows:
-            events[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+            events[StreamKey(row["tenant"], row["source"], row["call_id"])].append(event_from_row(row))
         if excess := [key for key, told in events.items() if len(told) > most]:
             raise Unprojectable(dict.fromkeys(excess, f"the call has more than {most} events"))
         return events
@@ -869,7 +869,7 @@ async def members_at(
         return []
     columns = [[call.tenant] * len(asked), [call.source] * len(asked), [q for q, _ in asked], [at for _, at in asked]]
     rows = await connection.fetch(store.query("projector", "members_at"), *columns)
-    return [store.event_from_row(row) for row in rows]
+    return [event_from_row(row) for row in rows]
 
 
 async def marks_of(
@@ -879,7 +879,7 @@ async def marks_of(
     result: dict[StreamKey, list[CallEvent]] = defaultdict(list)
     columns = _key_columns(streams)
     for row in await connection.fetch(store.query("projector", "events_of"), *columns, since, until, None):
-        result[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+        result[StreamKey(row["tenant"], row["source"], row["call_id"])].append(event_from_row(row))
     return {key: sorted(result[key], key=lambda event: event.order) for key in streams}
 
 
@@ -1055,7 +1055,7 @@ async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey
         return {}
     told: dict[StreamKey, list[CallEvent]] = defaultdict(list)
     for row in await connection.fetch(store.query("work", "events_of"), *_key_columns(ordered)):
-        told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(store.event_from_row(row))
+        told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(event_from_row(row))
     # An item without events was erased since: it must not come back.
     ordered = [key for key in ordered if key in told]
     states = {key: work.fold_work(told[key]) for key in ordered}
@@ -1131,7 +1131,7 @@ def _call_columns(after: Sequence[_After]) -> list[list[Any]]:
         [c.customer for c in calls],
         [c.line for c in calls],
         [c.outcome.value for c in calls],
-        [store.call_body(c) for c in calls],
+        [call_body(c) for c in calls],
         [store.to_json([fact.to_json() for fact in item.facts]) for item in after],
     ]
 

@@ -8,6 +8,7 @@ from collections import Counter
 import asyncpg
 
 from callkpi import config
+from callkpi.calls.rows import call_body
 from callkpi.database import store
 from callkpi.same_call import unions
 from callkpi.same_call.rules import Key, Rule, Union, rules, unite
@@ -51,7 +52,7 @@ async def _finding(connection: asyncpg.Connection, tenant: str, rule: Rule, stor
     body = await connection.fetchval(store.query("reports", "call_at"), *place)
     if union.lead.key != key:
         return f"{name}: is part of {'/'.join(stored.lead)} and counts by itself as well" if body else ""
-    folded = store.call_body(unite(union, rule))
+    folded = call_body(unite(union, rule))
     if body is None or json.loads(body) != json.loads(folded):
         return f"{name}: is not what its {len(union.sides)} sources tell of it"
     return ""

@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from callkpi.calls.rows import call_body, call_from_body
 from callkpi.database import store
 from callkpi.same_call.rules import (
     BUSY_CALLS,
@@ -75,7 +76,7 @@ async def decide(
             if side.key not in touched and stored is not None:
                 decided.places[side.key] = side.call.started_at
             _note(decided, stored, union.lead.key, told_by)
-            body = stored.body if stored is not None and side.key not in touched else store.call_body(side.call)
+            body = stored.body if stored is not None and side.key not in touched else call_body(side.call)
             rows.append(_row(tenant, side, body, union, told_by))
     gone = [key for key, side in touched.items() if side is None and key in around.stored]
     if gone:
@@ -103,7 +104,7 @@ def _row(tenant: str, side: Side, body: str, union: Union, rule: str) -> tuple[A
 
 
 def stored_from_row(row: asyncpg.Record) -> Stored:
-    side = Side(store.call_from_body(row["body"]), frozenset(row["ids"]), frozenset(row["refs"]))
+    side = Side(call_from_body(row["body"]), frozenset(row["ids"]), frozenset(row["refs"]))
     return Stored(side, row["body"], Key(row["lead_source"], row["lead_call_id"]), row["rule"], row["ambiguous"])
 
 

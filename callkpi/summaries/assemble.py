@@ -19,6 +19,7 @@ from callkpi.calendar.steps import steps
 from callkpi.calls.facts import Figures, Grain
 from callkpi.calls.fold import Thresholds
 from callkpi.calls.model import Call, Direction, Fate, Outcome
+from callkpi.calls.rows import call_from_body
 from callkpi.config.teams import team_names
 from callkpi.database import store
 from callkpi.figures import goals, sums
@@ -31,7 +32,7 @@ from callkpi.missed.work import HIDDEN, item_of
 from callkpi.people import adherence
 from callkpi.people.names import Names
 from callkpi.people.presence import Times
-from callkpi.people.timekeeping import settle
+from callkpi.projection.timekeeping import settle
 from callkpi.summaries import attendance, outages, silences, teams
 from callkpi.summaries.summary import (
     CALLS,
@@ -436,7 +437,7 @@ class _Assembly:
         if at < self.period.begin:
             return []
         rows = await self.db.fetch(store.query("summary", "open_at"), self.tenant, at)
-        return [store.call_from_body(row["body"]) for row in rows]
+        return [call_from_body(row["body"]) for row in rows]
 
     def _went_on(self, call: Call, at: datetime) -> bool:
         """An expired call went on while its end was awaited; one of another queue is not ours."""

@@ -12,12 +12,13 @@ import asyncpg
 
 from callkpi import config
 from callkpi.config.teams import team_names
-from callkpi.people import adherence, rosters, timekeeping
+from callkpi.people import adherence, rosters
 from callkpi.people.adherence import BREAK, NOTHING, SHORT, Kept, Person, Span, Spans, Window, common, united
 from callkpi.people.names import Names
 from callkpi.people.people import Ambiguous, Directory
 from callkpi.people.presence import from_ms
 from callkpi.people.rosters import LONGEST, Planned
+from callkpi.projection import timekeeping
 from callkpi.summaries import outages
 from callkpi.summaries.summary import Adherence, PersonsPlan, StaffStep
 

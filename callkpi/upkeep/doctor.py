@@ -17,13 +17,13 @@ from callkpi.calls import facts as kpi
 from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import StreamKey
 from callkpi.calls.phone import mask
+from callkpi.calls.rows import call_body, event_from_row
 from callkpi.daemon.processes import Failed, prepare
 from callkpi.database import embedded, migrations, store
 from callkpi.health import Health
 from callkpi.ingest.door import Ingest, UnknownSource
 from callkpi.ingest.journal import Journal, windows_of
-from callkpi.people import timekeeping
-from callkpi.projection import days, isolation
+from callkpi.projection import days, isolation, timekeeping
 from callkpi.projection import duty as rebuilding
 from callkpi.projection.batch import Projector, asks_about, interpreted, members_at, restarts_after
 from callkpi.same_call import check as same_call_check
@@ -221,7 +221,7 @@ async def _replay_one(ingest: Ingest, row: Any) -> bool:
 async def erase(
     settings: config.Settings, tenant: str, number: str, progress: Progress, *, dry_run: bool
 ) -> privacy.Erasure:
-    """Replace a customer's number by a pseudonym everywhere. Raises privacy.NotErasable."""
+    """Replace a customer's number by a pseudonym everywhere. Raises pseudonyms.NotErasable."""
     async with database(settings) as pool:
         if dry_run:
             return await privacy.look_for(pool, settings, tenant, number, progress)
@@ -401,14 +401,14 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
             span["last_at"],
             None,
         )
-        events += [store.event_from_row(record) for record in told]
+        events += [event_from_row(record) for record in told]
     asked = asks_about(settings, StreamKey(*key), events)
     others = await members_at(connection, StreamKey(*key), asked)
     others += (await restarts_after(connection, settings, {StreamKey(*key): events})).values()
     limits = Thresholds(tenant)
     try:
         canonical = interpreted(source, events, others)
-        folded = store.call_body(fold(row["call_id"], canonical, limits, now, events))
+        folded = call_body(fold(row["call_id"], canonical, limits, now, events))
     except Exception as error:
         return f"call {row['source']}/{row['call_id']}: can't be read: {isolation.reason_of(error)}"
     stored = await same_call_check.side_body(connection, settings, key)

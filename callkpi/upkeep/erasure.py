@@ -12,26 +12,32 @@ What a customer does afterwards is new. Archives of retention, backups and the s
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import re
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import asyncpg
 import orjson
-import phonenumbers
 
 from callkpi import config
 from callkpi.calls.facts import Fact
-from callkpi.calls.model import CallEvent, StreamKey
+from callkpi.calls.model import StreamKey
 from callkpi.calls.phone import normalise
+from callkpi.calls.pseudonyms import (
+    PSEUDONYM,
+    NotErasable,
+    core,
+    digest,
+    keyed_pseudonym,
+    pattern,
+    random_pseudonym,
+    scrub,
+    sql_pattern,
+)
 from callkpi.database import store
+from callkpi.ingest.forgotten import _replaced
 from callkpi.missed import work
 from callkpi.projection import days
 from callkpi.projection.batch import write_work
@@ -39,20 +45,9 @@ from callkpi.same_call import unions
 
 Progress = Callable[[int, int], None]
 
-PSEUDONYM = re.compile(r"999\d{17}")
-_PREFIX = "999"
-_DIGITS = 17
-#: A shorter number is an extension or a short code: it would be found in everything.
-LEAST_DIGITS = 7
 _BATCH = 200
 #: New calls may come while the old ones are rewritten.
 _ROUNDS = 5
-FRESH_SECONDS = 30.0
-READ_SECONDS = 3.0
-
-
-class NotErasable(Exception):
-    """What was given can't be searched for. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,134 +64,7 @@ class Erasure:
 # -- forms of a number (pure) -----------------------------------------------------------------------------
 
 
-def core(number: str) -> str:
-    """The digits that every form of a normalised number ends with: without the country's code and prefixes."""
-    try:
-        national = str(phonenumbers.parse(number, None).national_number)
-    except phonenumbers.NumberParseException:
-        national = re.sub(r"\D", "", number)
-    if len(national) < LEAST_DIGITS:
-        raise NotErasable(f"a number of fewer than {LEAST_DIGITS} digits is in too many places to be told apart")
-    return national
-
-
-@cache
-def pattern(national: str) -> re.Pattern[str]:
-    """The number in any form: with or without +, codes before it, and separators inside; not inside of another."""
-    digits = r"[\s().-]{0,2}".join(national)
-    return re.compile(rf"(?<![0-9A-Za-z])(?P<plus>\+|%2[Bb])?(?:\d[\s().-]{{0,2}}){{0,4}}{digits}(?!\d)")
-
-
-def sql_pattern(national: str) -> str:
-    """The same for PostgreSQL, less strict about what stands before: what it finds is looked at again."""
-    return r"[\s().-]{0,2}".join(national) + r"(?!\d)"
-
-
-def scrub(text: str, national: str, pseudonym: str) -> str:
-    """*text* with the pseudonym in place of the number, in each of its forms."""
-    return pattern(national).sub(pseudonym, text)
-
-
-def random_pseudonym() -> str:
-    return _PREFIX + "".join(secrets.choice("0123456789") for _ in range(_DIGITS))
-
-
-def keyed_pseudonym(key: bytes, tenant: str, number: str) -> str:
-    """The same one for the same number of a tenant, by the store's key."""
-    value = int.from_bytes(hmac.digest(key, f"{tenant}\x1f{number}".encode(), hashlib.sha256)[:12], "big")
-    return f"{_PREFIX}{value % 10**_DIGITS:0{_DIGITS}d}"
-
-
-def digest(key: bytes, tenant: str, number: str) -> str:
-    return hmac.new(key, f"erased\x1f{tenant}\x1f{number}".encode(), hashlib.sha256).hexdigest()
-
-
 # -- at the door ------------------------------------------------------------------------------------------
-
-_RUN = re.compile(r"\+?\d[\d\s().-]{5,}\d")
-
-
-class Forgotten:
-    """What must not be told again: numbers that were erased get their pseudonyms, and what is too old is not taken."""
-
-    def __init__(self, settings: config.Settings) -> None:
-        self._regions = {name: tenant.region for name, tenant in settings.tenants.items()}
-        self._key = b""
-        self._numbers: dict[tuple[str, str], tuple[str, datetime]] = {}
-        self._horizon: datetime | None = None
-        self._read_at: float | None = None
-        self._reading = asyncio.Lock()
-
-    async def refresh(self, pool: asyncpg.Pool) -> None:
-        """Read it again when it is old. Raises what the database raises where it was never read."""
-        if self._is_fresh():
-            return
-        async with self._reading:
-            if self._is_fresh():
-                return
-            try:
-                async with store.within(pool, READ_SECONDS) as connection:
-                    await self._read(connection)
-            except store.FAILURES:
-                if self._read_at is None:
-                    raise
-            self._read_at = time.monotonic()
-
-    def _is_fresh(self) -> bool:
-        return self._read_at is not None and time.monotonic() - self._read_at < FRESH_SECONDS
-
-    async def _read(self, connection: asyncpg.Connection) -> None:
-        self._horizon = await connection.fetchval(store.query("retention", "journal_horizon"))
-        rows = await connection.fetch(store.query("privacy", "erased"))
-        if rows and not self._key:
-            self._key = await connection.fetchval(store.query("privacy", "key"))
-        self._numbers = {(row["tenant"], row["digest"]): (row["pseudonym"], row["erased_at"]) for row in rows}
-
-    def admit(self, events: list[CallEvent]) -> list[CallEvent]:
-        """The events that may be journalled. Costs nothing while nothing is forgotten."""
-        horizon = self._horizon
-        if horizon is not None:
-            events = [event for event in events if event.at >= horizon]
-        return [self._scrubbed(event) for event in events] if self._numbers else events
-
-    def _scrubbed(self, event: CallEvent) -> CallEvent:
-        told = {name: getattr(event, name) for name in _TELLING}
-        found: dict[str, str] = {}
-        for text in _strings(told):
-            for run in _RUN.findall(text):
-                number = normalise(run, self._regions.get(event.tenant, ""))
-                known = self._numbers.get((event.tenant, digest(self._key, event.tenant, number)))
-                if known is not None and event.at < known[1]:
-                    found[core(number)] = known[0]
-        return replace(event, **_replaced(told, list(found.items()))) if found else event
-
-
-#: Where an event may hold the number of a customer.
-_TELLING = ("customer", "line", "crm", "fields", "detail")
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
-
-
-def _replaced(value: Any, forms: Sequence[tuple[str, str]]) -> Any:
-    """Plain data with pseudonyms in all of its texts."""
-    if isinstance(value, str):
-        for national, pseudonym in forms:
-            value = scrub(value, national, pseudonym)
-        return value
-    if isinstance(value, Mapping):
-        return {name: _replaced(item, forms) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_replaced(item, forms) for item in value]
-    return value
 
 
 # -- in the store -----------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from callkpi import config
 from callkpi.calls import facts as kpi
 from callkpi.calls.fold import Contact, Thresholds, fates, fold
 from callkpi.calls.model import Call, CallEvent, Direction, Kind
+from callkpi.calls.rows import call_body, event_body
 from callkpi.database import embedded, migrations, store
 from tests.bench.exports import memory, web_process
 from tests.bench.report import Report, percentile, progress
@@ -205,7 +206,7 @@ async def _write(week: Week) -> int:
 def _call_row(call: Call, facts: Sequence[kpi.Fact]) -> tuple[Any, ...]:
     return (
         TENANT, SOURCE, call.call_id, call.started_at, call.last_event_at, call.answered_at, call.ended_at,
-        call.direction.value, call.customer, call.line, call.outcome.value, store.call_body(call),
+        call.direction.value, call.customer, call.line, call.outcome.value, call_body(call),
         store.to_json([fact.to_json() for fact in facts]),
     )  # fmt: skip
 
@@ -229,7 +230,7 @@ _AT = itemgetter(2)
 def _event_row(event: CallEvent) -> tuple[Any, ...]:
     return (
         TENANT, SOURCE, event.at, event.event_id, event.call_id, event.kind.value, event.received_at,
-        store.event_body(event),
+        event_body(event),
     )  # fmt: skip
 
 

@@ -33,10 +33,10 @@ import aiohttp
 from callkpi.calls import facts as kpi
 from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import CallEvent, Kind
+from callkpi.calls.rows import call_body, call_from_body, event_body, event_from_row
 from callkpi.config import SourceKind
 from callkpi.connections import ami_protocol, esl_protocol
 from callkpi.connections.keeping import Trouble
-from callkpi.database import store
 from callkpi.ingest import journal
 from callkpi.sources import base
 from callkpi.sources.asterisk import ami as asterisk_ami
@@ -181,10 +181,10 @@ def _taken(recording: Recording, delivery: Delivery, step: _Step, told: Counter[
 
 
 def _journalled(events: Sequence[CallEvent]) -> list[CallEvent]:
-    columns = journal._columns([journal._Row(event, journal._storable(store.event_body(event))) for event in events])
+    columns = journal._columns([journal._Row(event, journal._storable(event_body(event))) for event in events])
     names = ("tenant", "source", "at", "event_id", "call_id", "kind", "received_at", "body")
     return [
-        replace(store.event_from_row(dict(zip(names, row, strict=True))), timeless=event.timeless)
+        replace(event_from_row(dict(zip(names, row, strict=True))), timeless=event.timeless)
         for event, row in zip(events, zip(*columns, strict=True), strict=True)
     ]
 
@@ -230,7 +230,7 @@ def _read(recording: Recording, events: Sequence[CallEvent], step: _Step, told: 
         row.to_json()
         kpi.waits(facts)
         step.name = "store"
-        assert store.call_from_body(store.call_body(call)).call_id
+        assert call_from_body(call_body(call)).call_id
 
 
 # -- live protocols ---------------------------------------------------------------------------------------

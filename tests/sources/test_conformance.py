@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from callkpi import config
 from callkpi.calls.model import IMPLAUSIBLE_TIME, CallEvent
+from callkpi.calls.rows import call_from_body
 from callkpi.config import SourceKind
-from callkpi.database import store
 from callkpi.ingest.door import Receipt, Unauthorised
 from callkpi.ingest.spool import Spooled
 from callkpi.sources import SOURCE_TYPES
@@ -341,7 +341,7 @@ async def test_a_call_of_a_clock_that_is_years_off_counts_once_and_gives_no_figu
         assert isinstance(receipt, Receipt) and receipt.rejected == 0
     await doors.project()
     (row,) = await doors.pool.fetch("SELECT body, facts FROM calls")
-    call, facts = store.call_from_body(row["body"]), json.loads(row["facts"])
+    call, facts = call_from_body(row["body"]), json.loads(row["facts"])
     assert IMPLAUSIBLE_TIME in call.flags
     received = [delivery.received_at for delivery in moved]
     day = timedelta(days=1)

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from callkpi.calls import rows
 from callkpi.calls.model import agent_key
 from callkpi.database import store
 from callkpi.figures import live
@@ -81,7 +82,7 @@ def agents_now(tenant: str, states: Sequence[Any], calls: Sequence[Any], names: 
         place = (names.show(tenant, "agent", agent_key(row["source"], row["agent"])), row["queue"])
         if place not in told or told[place][0] < row["at"]:
             told[place] = (row["at"], row["reason"])
-    people = live.agents(states, [store.call_from_body(row["body"]) for row in calls], names).get(tenant, {})
+    people = live.agents(states, [rows.call_from_body(row["body"]) for row in calls], names).get(tenant, {})
     return [
         {
             "agent": person,

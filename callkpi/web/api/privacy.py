@@ -9,6 +9,7 @@ from dataclasses import asdict
 import asyncpg
 
 from callkpi import audit, config
+from callkpi.calls import pseudonyms
 from callkpi.calls.phone import mask
 from callkpi.upkeep import erasure as privacy
 from callkpi.web.access import Right
@@ -20,7 +21,7 @@ _BODY: Schema = {
     "type": "object",
     "properties": {
         "number": {
-            "type": "string", "minLength": privacy.LEAST_DIGITS, "maxLength": 60,
+            "type": "string", "minLength": pseudonyms.LEAST_DIGITS, "maxLength": 60,
             "description": "With its country code, or as it is dialled in the tenant's region.",
         },
         "dry_run": {"type": "boolean", "description": "true (default): only say where it is."},
@@ -39,7 +40,7 @@ def operations(pool: asyncpg.Pool, settings: config.Settings) -> Sequence[Operat
         try:
             # A client that does not wait for the end must not leave half of it.
             found = await asyncio.shield(work(pool, settings, asked.tenant, number))
-        except privacy.NotErasable as error:
+        except pseudonyms.NotErasable as error:
             raise Problem(422, "The body can't be used", f"number: {error}") from None
         seen = Seen(audit.Action.READ_NUMBERS, asked.tenant, mask(number)) if dry_run else None
         return Answer({**asdict(found), "dry_run": dry_run}, seen=seen)

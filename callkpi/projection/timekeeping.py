@@ -21,6 +21,7 @@ from callkpi import config
 from callkpi.calls import facts as kpi
 from callkpi.calls.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Outcome, StreamKey, agent_key
 from callkpi.calls.plausible import Bounds
+from callkpi.calls.rows import legs_from_json
 from callkpi.database import errors as database_errors
 from callkpi.database import store
 from callkpi.people.presence import (
@@ -409,7 +410,7 @@ def leg_rows(row: Mapping[str, Any]) -> list[LegRow]:
         return []
     over = None if row["outcome"] == Outcome.OPEN else row["last_event_at"]
     rows: list[LegRow] = []
-    for n, leg in enumerate(store.legs_from_json(row["legs"])):
+    for n, leg in enumerate(legs_from_json(row["legs"])):
         spans = on_phone(leg, over) if leg.agent else []
         if spans:
             begin, end = spans[0].begin, spans[-1].end
