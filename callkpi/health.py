@@ -158,3 +158,7 @@ class Reason(StrEnum):
     PROTOCOL = "protocol"  #: it says what nobody can understand
     TLS = "tls"  #: certificate or handshake
     FAULT = "fault"  #: of callkpi itself; its log says more
+
+
+#: Everything that the daemon starts, and starts again when it dies.
+PROCESSES = ("web", "postgres", "projector", "reconciler", "connector", "courier", "janitor")

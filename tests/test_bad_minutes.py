@@ -22,11 +22,11 @@ from callkpi import config, looping
 from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Keeper, Status
 from callkpi.daemon import processes as daemon
-from callkpi.daemon.jobs import JOBS, PROCESSES
+from callkpi.daemon.jobs import JOBS
 from callkpi.database import embedded
 from callkpi.delivery.courier import Courier
 from callkpi.delivery.message import Message, Receiver
-from callkpi.health import Health
+from callkpi.health import PROCESSES, Health
 from callkpi.ingest.spool import Spool, SpoolFull
 from callkpi.looping import Loop, keep_going
 from callkpi.metrics.exporter import Exporter

@@ -14,7 +14,7 @@ import pytest
 from callkpi import config
 from callkpi.bitrix24 import rest
 from callkpi.bitrix24.funnel import Funnel
-from callkpi.upkeep.doctor import notes
+from callkpi.commands.notes import notes
 from tests.portal import SECRET, Portal
 from tests.world import World, sample
 from tests.world import test_settings as make_settings

@@ -114,7 +114,7 @@ def as_nobody_known(code: str, **environment: str) -> subprocess.CompletedProces
     libraries = [path for path in sys.path if path and Path(path).is_dir()]
     drop = "import os; os.setgroups([]); os.setgid(54321); os.setuid(54321)\n" if AS_ROOT else ""
     # Imported before: where this Python lies such a user may not be able to read.
-    imports = "import asyncio, encodings.idna, sys; from callkpi import cli, daemon, embedded, maintenance\n"
+    imports = "import asyncio, encodings.idna, sys; from callkpi.commands import cli, doctor, migrate\n"
     return subprocess.run(
         [sys.executable, "-c", imports + drop + textwrap.dedent(code)], capture_output=True, text=True, check=False,
         env={"PYTHONPATH": ":".join([str(ROOT), *libraries]), "PATH": os.environ["PATH"], **environment}, cwd="/",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from callkpi.calls.model import CallEvent
 from callkpi.database import store
-from callkpi.upkeep.doctor import refold
+from callkpi.upkeep.rebuilding import refold
 from tests.strategies import EPOCH, arrival, traffic
 from tests.world import World
 

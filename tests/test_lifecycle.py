@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 
 from callkpi import config
-from callkpi.calls.fold import Contact, fates
 from callkpi.calls.model import CallEvent, Direction, Fate
+from callkpi.commands import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
+from callkpi.missed.fates import Contact, fates
 from callkpi.projection import isolation
 from callkpi.projection.batch import Projector
-from callkpi.upkeep import doctor as maintenance
 from tests.daemon import Daemon, daemon
 from tests.strategies import arrival
 from tests.test_crash import post, projected
@@ -214,13 +214,13 @@ async def test_a_database_that_goes_away_under_a_command_is_told_in_one_line(dsn
         await pool.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     with pytest.raises(Failed, match=r"the database went away \(\w+\); start the same command again"):
-        async with maintenance.database(given) as pool:
+        async with database.database(given) as pool:
             await ask(pool)
     with pytest.raises(Failed, match="the database went away"):
-        async with maintenance.database(given) as pool, asyncio.TaskGroup() as group:
+        async with database.database(given) as pool, asyncio.TaskGroup() as group:
             group.create_task(ask(pool))
     with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
-        async with maintenance.database(given):
+        async with database.database(given):
             Path("nothing.csv").read_text()
 
 

@@ -21,7 +21,7 @@ from callkpi.database import store
 from callkpi.people.presence import to_ms
 from callkpi.projection import timekeeping
 from callkpi.sources.base import Delivery
-from callkpi.upkeep.doctor import refold
+from callkpi.upkeep.rebuilding import refold
 from tests.world import TOKENS, World, sample
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)

@@ -21,7 +21,7 @@ from callkpi.database import store
 from callkpi.people.presence import Lapse, Times, to_ms
 from callkpi.projection.batch import Projector
 from callkpi.sources.base import digest
-from callkpi.upkeep.doctor import refold
+from callkpi.upkeep.rebuilding import refold
 from tests.test_replay_equals_truth import FILES
 from tests.test_views import connect_reader, publish, use
 from tests.world import World, capture_lines, sample, test_settings

@@ -17,8 +17,8 @@ from callkpi.calls.phone import normalise
 from callkpi.config import ReportField
 from callkpi.ingest import forgotten
 from callkpi.projection.batch import Projector
-from callkpi.upkeep import doctor as maintenance
 from callkpi.upkeep import erasure as privacy
+from callkpi.upkeep import rebuilding
 from tests.world import World, capture_lines, test_settings
 
 NUMBER = "+77011234567"
@@ -144,7 +144,7 @@ async def test_a_rebuild_gives_the_same_tables(world: World) -> None:
     await a_day(world)
     await privacy.erase(world.pool, world.settings, "acme", NUMBER)
     before = await world.tables()
-    await maintenance.refold(world.pool, Projector(world.pool, world.settings, world.health), NOBODY)
+    await rebuilding.refold(world.pool, Projector(world.pool, world.settings, world.health), NOBODY)
     assert await world.tables() == before
 
 
@@ -172,7 +172,7 @@ async def test_asterisks_own_facts_hold_the_number_no_more(world: World) -> None
     assert done.calls == row["count"] and done.events > done.calls
     assert await stored(world, pseudonyms.core(row["customer"])) == []
     assert await world.findings() == []
-    await maintenance.refold(world.pool, Projector(world.pool, world.settings, world.health), NOBODY)
+    await rebuilding.refold(world.pool, Projector(world.pool, world.settings, world.health), NOBODY)
     after = await world.tables()
     assert after["rollups"] == before["rollups"] and len(after["calls"]) == len(before["calls"])
 

@@ -14,12 +14,14 @@ import orjson
 import pytest
 
 from callkpi import config
+from callkpi.commands import database, doctor
+from callkpi.commands import rebuild as commands_rebuild
 from callkpi.daemon.processes import Failed, prepare
 from callkpi.database import migrations, store
 from callkpi.metrics.exporter import Exporter
 from callkpi.projection import batch as projector
 from callkpi.projection import duty as rebuilding
-from callkpi.upkeep import doctor as maintenance
+from callkpi.upkeep.rebuilding import refold
 from callkpi.web.probes import Probes
 from tests.daemon import daemon
 from tests.test_lifecycle import callkpi, say
@@ -37,7 +39,7 @@ def of(dsn: str, settings: config.Settings | None = None) -> config.Settings:
 
 
 async def rebuild(dsn: str, settings: config.Settings) -> int:
-    return await maintenance.rebuild(of(dsn, settings), lambda done, total: None)
+    return await commands_rebuild.rebuild(of(dsn, settings), lambda done, total: None)
 
 
 async def test_beside_a_running_daemon_a_rebuild_refuses_with_the_reason(data_dir: Path) -> None:
@@ -130,7 +132,7 @@ async def test_an_older_version_does_not_start_on_a_database_of_a_newer_one(
     )
     await world.pool.execute(add)
     try:
-        for start in (prepare(dsn), maintenance.migrate(of(dsn)), rebuild(dsn, world.settings)):
+        for start in (prepare(dsn), database.migrate(of(dsn)), rebuild(dsn, world.settings)):
             with pytest.raises(Failed, match=r"does not know 29991231_01_future; start the newer"):
                 await start
     finally:
@@ -160,7 +162,7 @@ async def test_calls_that_an_older_version_computed_are_noticed_until_a_rebuild(
     await older.close()
     (doubt,) = await doubts_of_readyz(world)
     assert "an older callkpi computed calls from " in doubt and doubt.endswith("run 'callkpi rebuild'")
-    assert doubt in await maintenance.doctor(of(dsn, world.settings), lambda done, total: None)
+    assert doubt in await doctor.doctor(of(dsn, world.settings), lambda done, total: None)
     assert await rebuild(dsn, world.settings) == 1
     assert await doubts_of_readyz(world) == []
 
@@ -179,7 +181,7 @@ async def test_a_rebuild_that_was_cut_off_is_told_until_one_comes_to_its_end(
         patch.setattr(projector.Projector, "project_batch", dies)
         patch.setattr(projector.Projector, "drain", lambda _self: asyncio.sleep(0))
         with pytest.raises(KeyboardInterrupt):
-            await maintenance.refold(world.pool, projector.Projector(world.pool, world.settings, world.health), print)
+            await refold(world.pool, projector.Projector(world.pool, world.settings, world.health), print)
     (doubt,) = await doubts_of_readyz(world)
     assert "has not come to its end, figures are missing" in doubt
     await rebuild(dsn, world.settings)

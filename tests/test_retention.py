@@ -12,8 +12,7 @@ import pytest
 from callkpi import audit, config
 from callkpi.ingest import forgotten
 from callkpi.projection.batch import Projector
-from callkpi.upkeep import doctor as maintenance
-from callkpi.upkeep import retention
+from callkpi.upkeep import rebuilding, retention
 from tests.test_privacy import NOBODY, call
 from tests.world import World, sample
 
@@ -80,7 +79,7 @@ async def test_a_rebuild_leaves_sealed_calls_and_gives_the_same_tables(world: Wo
     await retention.enforce(world.pool, kept(journal_months=1), NOW, AT_ONCE)
     before = await world.tables()
 
-    await maintenance.refold(world.pool, Projector(world.pool, world.settings, world.health), NOBODY)
+    await rebuilding.refold(world.pool, Projector(world.pool, world.settings, world.health), NOBODY)
 
     assert await world.tables() == before
     assert await world.findings() == []

@@ -26,7 +26,7 @@ from callkpi.projection.batch import Projector
 from callkpi.same_call.check import notes
 from callkpi.sources.bitrix24 import row_item
 from callkpi.upkeep import erasure as privacy
-from callkpi.upkeep.doctor import refold
+from callkpi.upkeep.rebuilding import refold
 from callkpi.web.access import install
 from callkpi.web.api import Api
 from tests.connector import FAULTS, Connector, interleaved

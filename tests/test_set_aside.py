@@ -289,7 +289,7 @@ async def test_a_source_with_a_long_backlog_holds_up_no_other(world: World) -> N
 
 
 async def test_a_rebuild_takes_up_what_stands_aside(world: World) -> None:
-    from callkpi.upkeep.doctor import refold
+    from callkpi.upkeep.rebuilding import refold
 
     async with refusing(world, "54000"):
         await world.append([*call("bad", "poison"), *call("good", "sales")])

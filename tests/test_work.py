@@ -12,14 +12,14 @@ import asyncpg
 import pytest
 
 from callkpi import audit
-from callkpi.calls.fold import Contact, Settlement, fates
 from callkpi.calls.model import Direction, Fate
 from callkpi.config import Role
 from callkpi.missed import work
+from callkpi.missed.fates import Contact, Settlement, fates
 from callkpi.missed.work import Action, Claimed, Order, Work
 from callkpi.missed.worklist import KeyReused, NotMissed, NotWaiting, Request, WorkList
-from callkpi.upkeep import doctor as maintenance
 from callkpi.upkeep import erasure as privacy
+from callkpi.upkeep import rebuilding
 from tests.world import World, sample
 
 MINUTE = timedelta(minutes=1)
@@ -169,7 +169,7 @@ async def test_a_rebuild_gives_claims_notes_and_settlements_again(world: World) 
     await act(world, "b", order(Action.RESOLVE, fate=Fate.REACHED, text="met him"))
     await act(world, "h", order(Action.RESOLVE, fate=Fate.WRITTEN_OFF, text="hidden"))
     before = await world.tables()
-    await maintenance.refold(world.pool, world.projector, lambda _done, _total: None)
+    await rebuilding.refold(world.pool, world.projector, lambda _done, _total: None)
     assert await world.tables() == before
     assert await world.findings() == []
     assert [item["last_call"] for item in await world.reports.missed("acme")] == ["native/a", "native/c"]
@@ -255,5 +255,5 @@ async def test_an_erased_customer_is_in_no_note_and_stays_closed(world: World) -
         assert "7010000001" not in told, table
     assert await fate_of(world, "a") == "reached"
     before = await world.tables()
-    await maintenance.refold(world.pool, world.projector, lambda _done, _total: None)
+    await rebuilding.refold(world.pool, world.projector, lambda _done, _total: None)
     assert await world.tables() == before

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 import orjson
 
-from callkpi.calls.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, Outcome, Twin
+from callkpi.calls.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, Outcome, StreamKey, Twin
 from callkpi.database.store import to_json
 
 _TEXT_FACTS = (
@@ -121,3 +121,12 @@ def _revive(raw: dict[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
         if raw[name] is not None:
             raw[name] = datetime.fromisoformat(raw[name])
+
+
+def key_columns(keys: Sequence[StreamKey]) -> list[list[str]]:
+    return [[k.tenant for k in keys], [k.source for k in keys], [k.call_id for k in keys]]
+
+
+def pairs(customers: Iterable[tuple[str, str]]) -> list[list[str]]:
+    ordered = sorted(customers)
+    return [[tenant for tenant, _ in ordered], [customer for _, customer in ordered]]

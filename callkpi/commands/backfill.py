@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from callkpi import config
 from callkpi.bitrix24 import rest
 from callkpi.bitrix24.statistics import Intake, Passes, Taken, begin_counted, walk
+from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
 from callkpi.health import Health
@@ -23,7 +24,6 @@ from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
 from callkpi.projection import duty as rebuilding
 from callkpi.projection.batch import Projector
-from callkpi.upkeep.doctor import database
 
 Progress = Callable[[int, int], None]
 

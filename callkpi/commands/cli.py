@@ -327,15 +327,15 @@ def _roster(arguments: argparse.Namespace) -> None:
 def _send_report(arguments: argparse.Namespace) -> None:
     from callkpi import log
     from callkpi.calendar.periods import BadPeriod
+    from callkpi.commands import database
     from callkpi.delivery import by_hand
-    from callkpi.upkeep import doctor as maintenance
 
     settings = _configured(arguments)
     log.configure(settings, role="courier-command")
     tenant = _one_tenant(settings, arguments.tenant)
 
     async def send() -> None:
-        async with maintenance.database(settings, role="courier-command") as pool:
+        async with database.database(settings, role="courier-command") as pool:
             async for line in by_hand.send(
                 pool, settings, tenant, arguments.report, arguments.period,
                 dry_run=arguments.dry_run, again=arguments.again,
@@ -479,9 +479,9 @@ def _positive(text: str, what: str = "--speed", other: str = ", or max") -> floa
 
 
 def _rejected(arguments: argparse.Namespace) -> None:
-    from callkpi.upkeep import doctor as maintenance
+    from callkpi.commands import replay_rejected
 
-    understood, left, tried = _run(maintenance.replay_rejected(_configured(arguments), _progress("replayed")))
+    understood, left, tried = _run(replay_rejected.replay_rejected(_configured(arguments), _progress("replayed")))
     print(f"\n{understood} payloads understood now, {left} still not.", file=sys.stderr)
     if tried:
         print(f"{tried} calls and agents that were set aside are tried again; callkpi doctor says how it went.",
@@ -541,15 +541,13 @@ def _crm_funnel(arguments: argparse.Namespace) -> None:
 def _erase(arguments: argparse.Namespace) -> None:
     from callkpi import log
     from callkpi.calls import pseudonyms
-    from callkpi.upkeep import doctor as maintenance
+    from callkpi.commands import erase
 
     settings = _configured(arguments)
     log.configure(settings, role="erase")
     tenant = _one_tenant(settings, arguments.tenant)
     try:
-        found = _run(
-            maintenance.erase(settings, tenant, arguments.number, _progress("read"), dry_run=arguments.dry_run)
-        )
+        found = _run(erase.erase(settings, tenant, arguments.number, _progress("read"), dry_run=arguments.dry_run))
     except pseudonyms.NotErasable as error:
         raise UsageError(str(error)) from None
     print("", file=sys.stderr)
@@ -566,26 +564,26 @@ def _erase(arguments: argparse.Namespace) -> None:
 
 
 def _migrate(arguments: argparse.Namespace) -> None:
-    from callkpi.upkeep import doctor as maintenance
+    from callkpi.commands import database
 
-    applied = _run(maintenance.migrate(config.load(arguments.config)))
+    applied = _run(database.migrate(config.load(arguments.config)))
     print(f"Applied: {', '.join(applied)}" if applied else "The schema is up to date.")
 
 
 def _rebuild(arguments: argparse.Namespace) -> None:
-    from callkpi.upkeep import doctor as maintenance
+    from callkpi.commands import rebuild
 
-    calls = _run(maintenance.rebuild(_configured(arguments), _progress("projected")))
+    calls = _run(rebuild.rebuild(_configured(arguments), _progress("projected")))
     print(f"\nRebuilt {calls} calls from the journal.", file=sys.stderr)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from callkpi.upkeep import doctor as maintenance
+    from callkpi.commands import doctor, notes
 
     settings = _configured(arguments)
-    findings = _run(maintenance.doctor(settings, _progress("checked")))
+    findings = _run(doctor.doctor(settings, _progress("checked")))
     print("", file=sys.stderr)
-    for finding in [*_run(maintenance.notes(settings)), *findings]:
+    for finding in [*_run(notes.notes(settings)), *findings]:
         print(finding)
     print(f"{len(findings)} differences." if findings else "Rollups equal calls, calls equal the journal.")
     sys.exit(1 if findings else 0)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from callkpi import config
 from callkpi.bitrix24 import rest
 from callkpi.bitrix24.funnel import Funnel
+from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
 from callkpi.health import Health
-from callkpi.upkeep.doctor import database
 
 #: Beside the daemon's requests: few enough for both.
 RATE, BURST = 1.0, 10.0

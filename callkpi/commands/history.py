@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from callkpi import config
+from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
 from callkpi.health import Health
@@ -27,7 +28,6 @@ from callkpi.projection import duty as rebuilding
 from callkpi.projection.batch import Projector
 from callkpi.sources.asterisk import cdr as asterisk_cdr
 from callkpi.sources.asterisk import cel as asterisk_cel
-from callkpi.upkeep.doctor import database
 
 Progress = Callable[[int, int], None]
 GROUP_ROWS = 500

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from callkpi import config
 from callkpi.calendar import periods
 from callkpi.calendar import shifts as calendar
+from callkpi.commands.database import database
 from callkpi.commands.terminal import one_tenant
 from callkpi.daemon.processes import Failed
 from callkpi.people.names import Names
 from callkpi.summaries.assemble import summarise_period
 from callkpi.summaries.reader import Reader
 from callkpi.summaries.renderers import FORMATS
-from callkpi.upkeep.doctor import database
 
 
 @dataclass(frozen=True, slots=True)

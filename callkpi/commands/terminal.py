@@ -14,13 +14,13 @@ from callkpi import audit, config
 from callkpi.calendar import periods
 from callkpi.calendar.business import local_midnight
 from callkpi.calls.phone import mask
+from callkpi.commands.database import database
 from callkpi.config.hours import parse_day
 from callkpi.daemon.processes import Failed
 from callkpi.figures.kpis import GROUPINGS, Query, Reports
 from callkpi.figures.statistics import BadQuestion, Question, Statistics
 from callkpi.people import rosters
 from callkpi.people.names import Names
-from callkpi.upkeep.doctor import database
 from callkpi.web.api import BadQuery, moment
 
 _COLUMNS = {

@@ -62,6 +62,3 @@ JOBS = (
     Job("courier", lambda settings: settings.sends_reports, _courier),
     Job("janitor", lambda settings: settings.retention.ends, _janitor),
 )
-
-#: Everything that the daemon starts, and starts again when it dies.
-PROCESSES = ("web", "postgres", *(job.role for job in JOBS))

@@ -25,12 +25,11 @@ from callkpi.calls import facts as kpi
 from callkpi.calls.facts import Figures, Grain
 from callkpi.calls.fold import Thresholds
 from callkpi.calls.model import Direction, Outcome
-from callkpi.daemon.jobs import PROCESSES
 from callkpi.database import store
 from callkpi.delivery.message import receivers
 from callkpi.figures import hearing, live, recent
 from callkpi.figures.live import by_queue as _by_queue
-from callkpi.health import LATENCY_BOUNDS
+from callkpi.health import LATENCY_BOUNDS, PROCESSES
 from callkpi.ingest.spool import Size, Spool
 from callkpi.missed.judging import written_off_before
 from callkpi.people.names import OTHER, Bounded, Names

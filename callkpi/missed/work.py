@@ -1,8 +1,8 @@
 """What people do about missed customers: claim, note, settle by hand, release. Pure, no I/O.
 
 It is journalled like what a PBX says, in a stream of its own per customer: it survives whatever survives a call, a
-rebuild gives it again, and :func:`callkpi.calls.fold.fates` sees a settlement beside the calls. The journal's source is
-:data:`SOURCE`, which no configured source can be called, so nothing that comes through a door can pretend to be it.
+rebuild gives it again, and :func:`callkpi.missed.fates.fates` sees a settlement beside the calls. The journal's source
+is :data:`SOURCE`, which no configured source can be called, so nothing that comes through a door can pretend to be it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from callkpi.calls.fold import Settlement, in_order
+from callkpi.calls.fold import in_order
 from callkpi.calls.model import CallEvent, Fate, Kind
+from callkpi.missed.fates import Settlement
 
 SOURCE = "@callkpi"
 #: An item that is one call, because its customer hid his number.

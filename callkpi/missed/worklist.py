@@ -23,7 +23,7 @@ from callkpi.database import store
 from callkpi.missed import judging as fates
 from callkpi.missed import work
 from callkpi.missed.work import Order, Work
-from callkpi.projection.batch import write_work
+from callkpi.missed.writing import write_work
 
 #: How long a resolution waits to be seen in the numbers; the projector usually takes a tenth of a second.
 SEEN_SECONDS = 2.0

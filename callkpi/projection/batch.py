@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,30 +26,56 @@ import orjson
 import structlog
 
 from callkpi import config
-from callkpi.calls import bounds
 from callkpi.calls import facts as kpi
-from callkpi.calls.fold import Contact, FateOf, Settlement, Thresholds, fates, fold
+from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import (
     AGENT_STREAM,
     MARK_STREAM,
-    MISSED_OUTCOMES,
     RESTART_STREAM,
     Call,
     CallEvent,
     Direction,
-    Kind,
-    Outcome,
     StreamKey,
     agent_key,
 )
-from callkpi.calls.rows import call_body, event_from_row
+from callkpi.calls.rows import event_from_row, key_columns, pairs
 from callkpi.database import errors as database_errors
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.missed import work
+from callkpi.missed.writing import (
+    fate_rows,
+    is_missed,
+    item_of_call,
+    missed_record,
+    settlements,
+    write_work,
+)
 from callkpi.projection import days, isolation, timekeeping, views
 from callkpi.projection import duty as rebuilding
+from callkpi.projection.folding import (
+    _MARK_REACH,
+    MoreCalls,
+    asks_about,
+    interpreted,
+    joined,
+    marks_of,
+    members_at,
+    restarts_after,
+)
 from callkpi.projection.isolation import Attempt, Group, Unprojectable
+from callkpi.projection.rows import (
+    After,
+    Before,
+    Locked,
+    before_from_row,
+    call_columns,
+    compare,
+    contact_of_call,
+    dense,
+    spans_of,
+)
+from callkpi.projection.waits import write_waits
 from callkpi.same_call import rules as same_call
 from callkpi.same_call import unions
 from callkpi.sources import SOURCE_TYPES
@@ -71,67 +95,6 @@ _NEVER = (datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
 TURNS = 10
 #: Linked calls that are looked up at once.
 LINKS_AT_ONCE = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class _Locked:
-    key: StreamKey
-    root: str
-    first_at: datetime
-    last_at: datetime
-    started_at: datetime | None
-
-
-@dataclass(slots=True)
-class _Before:
-    """A call's row as it was."""
-
-    key: StreamKey
-    started_at: datetime
-    customer: str
-    facts: list[kpi.Fact]
-    was_missed: bool
-    contact: tuple[object, ...]
-    told: days.Told
-
-
-@dataclass(slots=True)
-class _After:
-    """A call as it is now, and the rows that it replaces."""
-
-    call: Call
-    facts: tuple[kpi.Fact, ...]
-    before: list[_Before] = field(default_factory=list)
-    keys: tuple[StreamKey, ...] = ()  #: the streams that it is folded from
-    #: Facts that are gone and facts that have come, once the rows before are known.
-    changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
-    counted: bool = True  #: for Prometheus; history is not
-    #: Of a call that other sources may tell of as well: what its own source tells, and where rows of its streams are.
-    side: same_call.Side | None = None
-    places: dict[StreamKey, datetime] = field(default_factory=dict)
-
-    @property
-    def change(self) -> days.Change:
-        """What it adds to the days."""
-        told = days.Told(self.call.source, self.call.fields, self.call.crm)
-        before = [(old.told, old.facts) for old in self.before]
-        return days.Change(self.call.tenant, before, (told, self.facts), self.changed)
-
-    @property
-    def key(self) -> StreamKey:
-        return StreamKey(self.call.tenant, self.call.source, self.call.call_id)
-
-
-#: How far marks are from the lines that depend on them.
-_MARK_REACH = timedelta(seconds=5)
-
-
-class _MoreCalls(Exception):
-    """The batch touches calls that are not locked yet; begin again with them."""
-
-    def __init__(self, keys: set[StreamKey]) -> None:
-        super().__init__()
-        self.keys = keys
 
 
 class _NoPartition(Exception):
@@ -252,7 +215,7 @@ class Projector:
         try:
             await self._try(attempt)
             return True
-        except _MoreCalls as more:
+        except MoreCalls as more:
             attempt.also |= await self._linked(more.keys) - attempt.aside.keys()
         except _NoPartition as missing:
             await self._make_partitions(missing.starts)
@@ -305,7 +268,7 @@ class Projector:
 
     async def _linked(self, keys: Iterable[StreamKey]) -> set[StreamKey]:
         """These calls, and all that they lead to by links within their source."""
-        columns = _key_columns(sorted(keys))
+        columns = key_columns(sorted(keys))
         rows = await self._pool.fetch(store.query("projector", "linked_to"), *columns, LINKS_AT_ONCE)
         reached = {StreamKey(*row) for row in rows} | set(keys)
         return {key for key in reached if key in keys or not self._is_foreign(key)}
@@ -324,7 +287,7 @@ class Projector:
             self._behind = full or len(groups) >= BATCH_GROUPS
         if not groups:
             return
-        attempt.spans, attempt.counted = _spans(groups), any(group["counted"] for group in groups)
+        attempt.spans, attempt.counted = spans_of(groups), any(group["counted"] for group in groups)
         spans = await isolation.sift(connection, attempt, some_aside=groups[0]["some_aside"])
         calls = await self._project_streams(connection, groups, spans, attempt.also)
         self._health.observe("projector_batch_seconds", time.perf_counter() - begin)
@@ -353,7 +316,7 @@ class Projector:
         await connection.execute(store.query("projector", lock))
         after = await self._fold_calls(connection, calls) if calls else []
         if not all(group["counted"] for group in groups):
-            live = _spans(group for group in groups if group["counted"]).keys()
+            live = spans_of(group for group in groups if group["counted"]).keys()
             for item in after:
                 item.counted = not live.isdisjoint(item.keys)
         united: Counter[tuple[str, kpi.Series]] = Counter()
@@ -361,12 +324,12 @@ class Projector:
             after = await self._unite(connection, after, united)
         customers = await self._lock_people(connection, after, agents, worked)
         await self._write_calls(connection, after)
-        await _write_waits(connection, after)
+        await write_waits(connection, after)
         if agents:
             await self._write_agents(connection, agents)
         if restarts:
             since = [first for first, _ in restarts.values()]
-            await connection.execute(store.query("projector", "restarted"), *_key_columns(list(restarts))[:2], since)
+            await connection.execute(store.query("projector", "restarted"), *key_columns(list(restarts))[:2], since)
         await write_work(connection, worked)
         await self._write_fates(connection, after, customers, worked)
         await self._add_rollups(connection, after)
@@ -378,11 +341,11 @@ class Projector:
     # -- calls ---------------------------------------------------------------------------------------
     async def _fold_calls(
         self, connection: asyncpg.Connection, spans: Mapping[StreamKey, tuple[datetime, datetime]]
-    ) -> list[_After]:
+    ) -> list[After]:
         locked = await self._lock(connection, spans)
         events = await self._events(connection, locked)
         kin = await self._kin(connection, locked, events)
-        parts = self._unsealed(_joined(locked, events, self._rules, kin), locked)
+        parts = self._unsealed(joined(locked, events, self._rules, kin), locked)
         alone = {key: state for key, state in locked.items() if self._rule_of(key) is None} if self._rules else locked
         before = await self._before(connection, alone)
         told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
@@ -404,7 +367,7 @@ class Projector:
             after.keys = tuple(members)
             rule = self._rule_of(root)
             if rule is None:
-                _compare(after, before, members)
+                compare(after, before, members)
             else:
                 after.side = self._side(after.call, members, told, rule)
                 starts = {key: locked[key].started_at for key in members}
@@ -421,7 +384,7 @@ class Projector:
         return result
 
     def _unsealed(
-        self, parts: dict[StreamKey, list[StreamKey]], locked: Mapping[StreamKey, _Locked]
+        self, parts: dict[StreamKey, list[StreamKey]], locked: Mapping[StreamKey, Locked]
     ) -> dict[StreamKey, list[StreamKey]]:
         horizon = self._horizon
         if horizon is None:
@@ -444,10 +407,10 @@ class Projector:
         return same_call.side_of(call, events, {*known_as, *(key.call_id for key in members)}, rule)
 
     async def _unite(
-        self, connection: asyncpg.Connection, after: Sequence[_After], united: Counter[tuple[str, kpi.Series]]
-    ) -> list[_After]:
+        self, connection: asyncpg.Connection, after: Sequence[After], united: Counter[tuple[str, kpi.Series]]
+    ) -> list[After]:
         """The calls as their sources tell them, to the calls that they are; adds to *united* what changed."""
-        by_tenant: dict[str, list[_After]] = defaultdict(list)
+        by_tenant: dict[str, list[After]] = defaultdict(list)
         for item in after:
             if item.side is not None:
                 by_tenant[item.call.tenant].append(item)
@@ -467,8 +430,8 @@ class Projector:
         return result
 
     async def _afterwards(
-        self, connection: asyncpg.Connection, tenant: str, items: Sequence[_After], decided: unions.Decided
-    ) -> list[_After]:
+        self, connection: asyncpg.Connection, tenant: str, items: Sequence[After], decided: unions.Decided
+    ) -> list[After]:
         """What to write of the unions that changed, each with the rows that it replaces."""
         of_side = {item.key: item for item in items}
         places = {key: at for item in items for key, at in item.places.items()}
@@ -480,10 +443,10 @@ class Projector:
             leads = [StreamKey(tenant, *side.key) for side in union.sides]
             told = [of_side[key] for key in leads if key in of_side]
             call = same_call.unite(union, self._rules[tenant])
-            item = _After(call, kpi.facts(call, self._limits[tenant]))
+            item = After(call, kpi.facts(call, self._limits[tenant]))
             item.keys = tuple(key for lead in leads for key in (of_side[lead].keys if lead in of_side else (lead,)))
             item.counted = any(one.counted for one in told) if told else some_counted
-            _compare(item, before, item.keys)
+            compare(item, before, item.keys)
             result.append(item)
         return result
 
@@ -501,14 +464,14 @@ class Projector:
     async def _kin(
         self,
         connection: asyncpg.Connection,
-        locked: Mapping[StreamKey, _Locked],
+        locked: Mapping[StreamKey, Locked],
         events: Mapping[StreamKey, Sequence[CallEvent]],
     ) -> list[tuple[StreamKey, StreamKey]]:
-        """Calls that are one although no id ties them. Raises _MoreCalls for one not locked that may be."""
+        """Calls that are one although no id ties them. Raises MoreCalls for one not locked that may be."""
         named = await self._named_as_kin(connection, events)
         missing = {other for others in named.values() for other in others if other not in locked}
         if missing:
-            raise _MoreCalls(missing)
+            raise MoreCalls(missing)
         result = []
         for key, others in named.items():
             source = self._settings.sources[key.source]
@@ -539,7 +502,7 @@ class Projector:
 
     def _fold(
         self, root: StreamKey, events: Sequence[CallEvent], now: datetime, members: Sequence[CallEvent]
-    ) -> _After | None:
+    ) -> After | None:
         """The call, or None where its events tell of none."""
         source = self._settings.sources.get(root.source)
         limits = self._limits.get(root.tenant) or Thresholds(config.Tenant())
@@ -547,7 +510,7 @@ class Projector:
         if not canonical:
             return None
         call = fold(root.call_id, canonical, limits, now, events)
-        return _After(call, kpi.facts(call, limits))
+        return After(call, kpi.facts(call, limits))
 
     def _unreadable(self, root: StreamKey, error: Exception) -> str:
         """Why the events of a call can't be read: this one is set aside and waits for a fix, the others go on."""
@@ -558,35 +521,35 @@ class Projector:
 
     async def _lock(
         self, connection: asyncpg.Connection, spans: Mapping[StreamKey, tuple[datetime, datetime]]
-    ) -> dict[StreamKey, _Locked]:
+    ) -> dict[StreamKey, Locked]:
         """Lock the calls, and with each the calls that it is one with, in key order."""
         wanted = set(spans)
-        roots = await connection.fetch(store.query("projector", "roots_of"), *_key_columns(sorted(wanted)))
+        roots = await connection.fetch(store.query("projector", "roots_of"), *key_columns(sorted(wanted)))
         whole = {StreamKey(row["tenant"], row["source"], row["root"]) for row in roots} | wanted
-        members = await connection.fetch(store.query("projector", "members_of"), *_key_columns(sorted(whole)))
+        members = await connection.fetch(store.query("projector", "members_of"), *key_columns(sorted(whole)))
         whole |= {StreamKey(row["tenant"], row["source"], row["call_id"]) for row in members}
         ordered = sorted(whole)
         rows = await connection.fetch(
             store.query("projector", "lock_calls"),
-            *_key_columns(ordered),
+            *key_columns(ordered),
             [spans.get(key, _NEVER)[0] for key in ordered],
             [spans.get(key, _NEVER)[1] for key in ordered],
         )
         locked = {}
         for row in rows:
             key = StreamKey(row["tenant"], row["source"], row["call_id"])
-            locked[key] = _Locked(key, row["root"], row["first_at"], row["last_at"], row["started_at"])
+            locked[key] = Locked(key, row["root"], row["first_at"], row["last_at"], row["started_at"])
         strangers = {key._replace(call_id=state.root) for key, state in locked.items()} - locked.keys()
         if strangers:
-            raise _MoreCalls(strangers)
+            raise MoreCalls(strangers)
         return locked
 
     async def _events(
-        self, connection: asyncpg.Connection, locked: Mapping[StreamKey, _Locked]
+        self, connection: asyncpg.Connection, locked: Mapping[StreamKey, Locked]
     ) -> dict[StreamKey, list[CallEvent]]:
         first = min(state.first_at for state in locked.values())
         last = max(state.last_at for state in locked.values())
-        columns = _key_columns(sorted(locked))
+        columns = key_columns(sorted(locked))
         most = isolation.MOST_EVENTS_OF_A_CALL
         rows = await connection.fetch(store.query("projector", "events_of"), *columns, first, last, most + 1)
         events: dict[StreamKey, list[CallEvent]] = defaultdict(list)
@@ -597,21 +560,21 @@ class Projector:
         return events
 
     async def _before(
-        self, connection: asyncpg.Connection, locked: Mapping[StreamKey, _Locked]
-    ) -> dict[StreamKey, _Before]:
+        self, connection: asyncpg.Connection, locked: Mapping[StreamKey, Locked]
+    ) -> dict[StreamKey, Before]:
         starts = {key: state.started_at for key, state in locked.items()}
         return await self._rows_at(connection, {key: at for key, at in starts.items() if at is not None})
 
     async def _rows_at(
         self, connection: asyncpg.Connection, places: Mapping[StreamKey, datetime]
-    ) -> dict[StreamKey, _Before]:
+    ) -> dict[StreamKey, Before]:
         if not places:
             return {}
-        starts, columns = list(places.values()), _key_columns(list(places))
+        starts, columns = list(places.values()), key_columns(list(places))
         by_fields = any(tenant.fields for tenant in self._settings.tenants.values())
         span = (min(starts), max(starts))
         rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, *span, by_fields)
-        return {before.key: before for before in map(_before_from_row, rows)}
+        return {before.key: before for before in map(before_from_row, rows)}
 
     async def _write_keys(
         self, connection: asyncpg.Connection, changed: Sequence[tuple[StreamKey, StreamKey, datetime]]
@@ -619,18 +582,18 @@ class Projector:
         if changed:
             await connection.execute(
                 store.query("projector", "write_keys"),
-                *_key_columns([key for key, _, _ in changed]),
+                *key_columns([key for key, _, _ in changed]),
                 [root.call_id for _, root, _ in changed],
                 [at if key == root else None for key, root, at in changed],
             )
 
-    async def _write_calls(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
+    async def _write_calls(self, connection: asyncpg.Connection, after: Sequence[After]) -> None:
         gone = [
             old for item in after for old in item.before
             if (old.key, old.started_at) != (item.key, item.call.started_at)
         ]  # fmt: skip
         if gone:
-            columns = _key_columns([old.key for old in gone])
+            columns = key_columns([old.key for old in gone])
             starts = [old.started_at for old in gone]
             await connection.execute(store.query("projector", "delete_calls"), *columns, min(starts), max(starts))
         months = {_month(item.call.started_at): item.call.started_at for item in after}
@@ -643,7 +606,7 @@ class Projector:
         if missing:
             raise _NoPartition(missing)
         if after:
-            await connection.execute(store.query("projector", "write_calls"), *_call_columns(after))
+            await connection.execute(store.query("projector", "write_calls"), *call_columns(after))
 
     async def _make_partitions(self, starts: Iterable[datetime]) -> None:
         for at in starts:
@@ -651,7 +614,7 @@ class Projector:
             self._months.add(_month(at))
 
     # -- rollups and counters ------------------------------------------------------------------------
-    async def _add_rollups(self, connection: asyncpg.Connection, after: Sequence[_After]) -> None:
+    async def _add_rollups(self, connection: asyncpg.Connection, after: Sequence[After]) -> None:
         totals: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
         for item in after:
             for sign, facts in ((-1, item.changed[0]), (1, item.changed[1])):
@@ -688,7 +651,7 @@ class Projector:
         )
 
     async def _add_counters(
-        self, connection: asyncpg.Connection, after: Sequence[_After], agents: Iterable[StreamKey],
+        self, connection: asyncpg.Connection, after: Sequence[After], agents: Iterable[StreamKey],
         united: Mapping[tuple[str, kpi.Series], int],
     ) -> None:  # fmt: skip
         told = united if self.counting else {}
@@ -708,7 +671,7 @@ class Projector:
             names.add((key.tenant, "agent", agent_key(key.source, key.call_id.removeprefix(AGENT_STREAM))))
         await self._add_names(connection, names)
         rows = [
-            {"tenant": tenant, **series._asdict(), "value": value, "buckets": _dense(buckets)}
+            {"tenant": tenant, **series._asdict(), "value": value, "buckets": dense(buckets)}
             for (tenant, series), (value, buckets) in sorted(totals.items())
         ]
         if rows:
@@ -725,7 +688,7 @@ class Projector:
     async def _lock_people(
         self,
         connection: asyncpg.Connection,
-        after: Sequence[_After],
+        after: Sequence[After],
         agents: Iterable[StreamKey],
         worked: Iterable[StreamKey],
     ) -> set[tuple[str, str]]:
@@ -734,12 +697,12 @@ class Projector:
         customers: set[tuple[str, str]] = set()
         for item in after:
             olds = [(old.customer, old.contact) for old in item.before]
-            new = (item.call.customer, _contact_of_call(item.call))
+            new = (item.call.customer, contact_of_call(item.call))
             if olds != [new]:
                 customers.update((item.call.tenant, c) for c in (new[0], *(old[0] for old in olds)) if c)
         items = {(key.tenant, key.call_id) for key in worked}
         customers |= {item for item in items if work.hidden_call(item[1]) is None}
-        hidden = {_item(i.call) for i in after if _is_missed(i.call) and not i.call.customer}
+        hidden = {item_of_call(i.call) for i in after if is_missed(i.call) and not i.call.customer}
         people = sorted(customers | items | hidden | {(key.tenant, key.call_id) for key in agents})
         if people:
             columns = [list(column) for column in zip(*people, strict=True)]
@@ -749,14 +712,14 @@ class Projector:
     async def _write_fates(
         self,
         connection: asyncpg.Connection,
-        after: Sequence[_After],
+        after: Sequence[After],
         customers: set[tuple[str, str]],
         worked: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> None:
         were_missed = {old.key for item in after for old in item.before if old.was_missed}
-        gone = were_missed - {item.key for item in after if _is_missed(item.call)}
+        gone = were_missed - {item.key for item in after if is_missed(item.call)}
         if gone:
-            await connection.execute(store.query("projector", "delete_missed"), *_key_columns(sorted(gone)))
+            await connection.execute(store.query("projector", "delete_missed"), *key_columns(sorted(gone)))
         rows = await self._hidden_fates(connection, after, worked)
         rows += await self._fates_of(connection, after, customers, worked)
         if rows:
@@ -764,18 +727,18 @@ class Projector:
             await connection.execute(store.query("projector", "write_missed"), *columns)
 
     async def _hidden_fates(
-        self, connection: asyncpg.Connection, after: Sequence[_After], worked: Iterable[StreamKey]
+        self, connection: asyncpg.Connection, after: Sequence[After], worked: Iterable[StreamKey]
     ) -> list[tuple[Any, ...]]:
         """Calls of hidden numbers, each for itself: nothing but a hand can settle it."""
-        rows = {_item(i.call): _missed_record(i.call) for i in after if _is_missed(i.call) and not i.call.customer}
+        rows = {item_of_call(i.call): missed_record(i.call) for i in after if is_missed(i.call) and not i.call.customer}
         asked = [(key, call) for key in worked if (call := work.hidden_call(key.call_id)) is not None]
         if asked:
             columns = [[key.tenant for key, _ in asked], *([call[n] for _, call in asked] for n in (0, 1))]
             for row in await connection.fetch(store.query("work", "missed_calls_at"), *columns):
                 item = work.item_of("", row["source"], row["call_id"])
                 rows.setdefault((row["tenant"], item), {**row, "direction": Direction.INBOUND, "answered_at": None})
-        settled = await _settlements(connection, rows)
-        return [fate for item, row in rows.items() for fate in _fate_rows([row], self._window, None, settled[item])]
+        settled = await settlements(connection, rows)
+        return [fate for item, row in rows.items() for fate in fate_rows([row], self._window, None, settled[item])]
 
     @property
     def _window(self) -> timedelta:
@@ -784,7 +747,7 @@ class Projector:
     async def _fates_of(
         self,
         connection: asyncpg.Connection,
-        after: Sequence[_After],
+        after: Sequence[After],
         customers: set[tuple[str, str]],
         worked: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> list[tuple[Any, ...]]:
@@ -794,26 +757,26 @@ class Projector:
         changed = [item.call.started_at for item in after] + [old.started_at for i in after for old in i.before]
         changed += [at for span in worked.values() for at in span]
         first, last = min(changed) - window, max(changed) + window
-        known = await connection.fetch(store.query("projector", "customers_missed"), *_pairs(customers), first)
-        missing = {(i.call.tenant, i.call.customer) for i in after if _is_missed(i.call)} & customers
+        known = await connection.fetch(store.query("projector", "customers_missed"), *pairs(customers), first)
+        missing = {(i.call.tenant, i.call.customer) for i in after if is_missed(i.call)} & customers
         concerned = {(row["tenant"], row["customer"]) for row in known} | missing
         if not concerned:
             return []
-        rows = await connection.fetch(store.query("projector", "contacts_of"), *_pairs(concerned), first, last)
+        rows = await connection.fetch(store.query("projector", "contacts_of"), *pairs(concerned), first, last)
         by_customer: dict[tuple[str, str], list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
             by_customer[row["tenant"], row["customer"]].append(row)
-        settled = await _settlements(connection, concerned)
+        settled = await settlements(connection, concerned)
         return [
             fate
             for customer, records in by_customer.items()
-            for fate in _fate_rows(records, window, max(changed), settled[customer])
+            for fate in fate_rows(records, window, max(changed), settled[customer])
         ]
 
     async def _write_agents(
         self, connection: asyncpg.Connection, agents: Mapping[StreamKey, tuple[datetime, datetime]]
     ) -> None:
-        columns = _key_columns(sorted(agents))
+        columns = key_columns(sorted(agents))
         first = min(span[0] for span in agents.values())
         last = max(span[1] for span in agents.values())
         await connection.execute(store.query("projector", "write_agent_states"), *columns, first, last)
@@ -824,7 +787,7 @@ class Projector:
     async def _put_agents(
         self,
         connection: asyncpg.Connection,
-        after: Sequence[_After],
+        after: Sequence[After],
         agents: Mapping[StreamKey, tuple[datetime, datetime]],
     ) -> None:
         """Leave the calls that agents were in, and the agents themselves, to timekeeping."""
@@ -835,313 +798,17 @@ class Projector:
                 touched.update(dict.fromkeys((item.key, *(old.key for old in item.before)), span))
         if touched:
             spans = [[span[0] for span in touched.values()], [span[1] for span in touched.values()]]
-            await connection.execute(store.query("agents", "put_pending"), *_key_columns(list(touched)), *spans)
+            await connection.execute(store.query("agents", "put_pending"), *key_columns(list(touched)), *spans)
 
 
 # -- what a call depends on besides its own events ---------------------------------------------------------
 
 
-def interpreted(
-    source: config.Source | None, events: Sequence[CallEvent], members: Sequence[CallEvent]
-) -> list[CallEvent]:
-    """What a call's events say in canonical terms, with names as the tables hold them."""
-    told = SOURCE_TYPES[source.kind].interpret(events, source, members) if source else events
-    return [bounds.as_projected(event) for event in told if event.kind is not Kind.SIGNAL]
-
-
-def asks_about(
-    settings: config.Settings, call: StreamKey, events: Sequence[CallEvent]
-) -> Sequence[tuple[str, datetime]]:
-    """Queues and moments whose members' states the reading of a call depends on; none where it can't be read."""
-    source = settings.sources.get(call.source)
-    try:
-        return SOURCE_TYPES[source.kind].asks_about(events, source) if source and events else ()
-    except Exception as error:
-        log.warning("projector.can_not_ask", source=call.source, call_id=call.call_id, error=str(error)[:200])
-        return ()
-
-
-async def members_at(
-    connection: asyncpg.Connection, call: StreamKey, asked: Sequence[tuple[str, datetime]]
-) -> list[CallEvent]:
-    """The last states of the members of these queues at these moments."""
-    if not asked:
-        return []
-    columns = [[call.tenant] * len(asked), [call.source] * len(asked), [q for q, _ in asked], [at for _, at in asked]]
-    rows = await connection.fetch(store.query("projector", "members_at"), *columns)
-    return [event_from_row(row) for row in rows]
-
-
-async def marks_of(
-    connection: asyncpg.Connection, streams: Sequence[StreamKey], since: datetime, until: datetime
-) -> dict[StreamKey, list[CallEvent]]:
-    """What these streams of marks say in a span of time, in order."""
-    result: dict[StreamKey, list[CallEvent]] = defaultdict(list)
-    columns = _key_columns(streams)
-    for row in await connection.fetch(store.query("projector", "events_of"), *columns, since, until, None):
-        result[StreamKey(row["tenant"], row["source"], row["call_id"])].append(event_from_row(row))
-    return {key: sorted(result[key], key=lambda event: event.order) for key in streams}
-
-
-async def restarts_after(
-    connection: asyncpg.Connection, settings: config.Settings, told_of: Mapping[StreamKey, Sequence[CallEvent]]
-) -> dict[StreamKey, CallEvent]:
-    """The first restart of its source after the last event of each call, for sources whose restarts end calls."""
-    last: dict[StreamKey, datetime] = {}
-    for root, events in told_of.items():
-        source = settings.sources.get(root.source)
-        if events and source is not None and SOURCE_TYPES[source.kind].ends_at_restart:
-            last[root] = max(event.at for event in events)
-    if not last:
-        return {}
-    streams = sorted({root._replace(call_id=RESTART_STREAM) for root in last})
-    marks = await marks_of(connection, streams, min(last.values()), datetime.max.replace(tzinfo=UTC))
-    result = {}
-    for root, at in last.items():
-        told = marks[root._replace(call_id=RESTART_STREAM)]
-        if (index := bisect_right(told, at, key=lambda event: event.at)) < len(told):
-            result[root] = told[index]
-    return result
-
-
 # -- plain helpers ----------------------------------------------------------------------------------------
-
-
-def _spans(groups: Iterable[asyncpg.Record]) -> dict[StreamKey, tuple[datetime, datetime]]:
-    """The calls that the groups touch, and the span of their new events."""
-    spans: dict[StreamKey, tuple[datetime, datetime]] = {}
-    for group in groups:
-        columns = (group["tenants"], group["sources"], group["call_ids"], group["first_at"], group["last_at"])
-        for tenant, source, call_id, first, last in zip(*columns, strict=True):
-            key = StreamKey(tenant, source, call_id)
-            known = spans.get(key)
-            spans[key] = (min(first, known[0]), max(last, known[1])) if known else (first, last)
-    return spans
-
-
-def _compare(after: _After, before: Mapping[StreamKey, _Before], keys: Iterable[StreamKey]) -> None:
-    """Give a call the rows that it replaces, and what changes by it."""
-    after.before = [before[key] for key in keys if key in before]
-    after.changed = kpi.changed([fact for old in after.before for fact in old.facts], after.facts)
-
-
-async def _write_waits(connection: asyncpg.Connection, after: Sequence[_After]) -> None:
-    """When callers waited, as far as it is new or no longer so."""
-    gone: set[tuple[Any, ...]] = set()
-    come: dict[tuple[Any, ...], int | None] = {}
-    for item in after:
-        if not item.changed[0] and not item.changed[1]:
-            continue
-        old = {place: wait for before in item.before for place, wait in _waits(before.key, before.facts).items()}
-        new = _waits(item.key, item.facts)
-        gone |= old.keys() - new.keys()
-        come |= {place: wait for place, wait in new.items() if place not in old or old[place] != wait}
-    if gone - come.keys():
-        columns = zip(*sorted(gone - come.keys()), strict=True)
-        await connection.execute(store.query("projector", "delete_waits"), *map(list, columns))
-    if come:
-        rows = sorted((*place, wait) for place, wait in come.items())
-        await connection.execute(store.query("projector", "write_waits"), *map(list, zip(*rows, strict=True)))
-
-
-def _waits(call: StreamKey, facts: Iterable[kpi.Fact]) -> dict[tuple[Any, ...], int | None]:
-    return {(call.tenant, at, call.source, call.call_id, queue): wait for (at, queue), wait in kpi.waits(facts).items()}
-
-
-def _joined(
-    locked: Mapping[StreamKey, _Locked],
-    events: Mapping[StreamKey, Sequence[CallEvent]],
-    rules: Mapping[str, same_call.Rule],
-    kin: Iterable[tuple[StreamKey, StreamKey]],
-) -> dict[StreamKey, list[StreamKey]]:
-    """The calls of one source that are one, under the least of their keys.
-
-    Raises _MoreCalls for one that is not locked, and Unprojectable for what is linked without end.
-    """
-    leader = {key: key._replace(call_id=state.root) for key, state in locked.items()}
-
-    def find(key: StreamKey) -> StreamKey:
-        while leader[key] != key:
-            leader[key] = leader[leader[key]]  # halves the way for the next one who comes here
-            key = leader[key]
-        return key
-
-    links = [
-        (key, key._replace(call_id=event.linked_to))
-        for key, told in events.items()
-        for event in told
-        if event.kind is Kind.LINKED and event.linked_to
-        if not (key.tenant in rules and same_call.is_foreign(event.linked_to, key.source, rules[key.tenant]))
-    ]
-    missing = {other for _, other in links if other not in locked}
-    leader |= {other: other for other in missing}
-    for one, other in (*links, *kin):
-        low, high = sorted((find(one), find(other)))
-        leader[high] = low
-    parts: dict[StreamKey, list[StreamKey]] = defaultdict(list)
-    for key in sorted(leader):
-        parts[find(key)].append(key)
-    most = isolation.MOST_STREAMS_OF_A_CALL
-    if excess := [key for members in parts.values() if len(members) > most for key in members]:
-        raise Unprojectable(dict.fromkeys(excess, f"more than {most} calls are linked to each other"))
-    if missing:
-        raise _MoreCalls(missing)
-    return parts
-
-
-def _before_from_row(row: asyncpg.Record) -> _Before:
-    return _Before(
-        key=StreamKey(row["tenant"], row["source"], row["call_id"]),
-        started_at=row["started_at"],
-        customer=row["customer"],
-        facts=[kpi.Fact.from_json(fact) for fact in orjson.loads(row["facts"])],
-        was_missed=_outcome_is_missed(row["direction"], row["outcome"]),
-        contact=_contact(
-            row["direction"],
-            row["outcome"],
-            row["line"],
-            row["queue"] or "",
-            (row["started_at"], row["answered_at"]),
-        ),
-        told=days.Told(row["source"], _mapping(row["fields"]), _mapping(row["crm"])),
-    )
-
-
-def _mapping(text: str | None) -> dict[str, str]:
-    return orjson.loads(text) if text else {}
-
-
-def _contact_of_call(call: Call) -> tuple[object, ...]:
-    times = (call.started_at, call.answered_at)
-    return _contact(call.direction, call.outcome, call.line, _last_queue(call), times)
-
-
-def _contact(direction: str, outcome: str, line: str, queue: str, times: tuple[object, ...]) -> tuple[object, ...]:
-    """What the work list knows of a call; while it stays the same nothing has to be decided again."""
-    missed = (str(outcome), line, queue) if _outcome_is_missed(direction, outcome) else ()
-    return str(direction), times, missed
-
-
-def _last_queue(call: Call) -> str:
-    return call.entries[-1].queue if call.entries else ""
-
-
-def _outcome_is_missed(direction: str, outcome: str) -> bool:
-    requested = outcome == Outcome.CALLBACK_REQUESTED
-    return requested or (direction == Direction.INBOUND and outcome in MISSED_OUTCOMES)
-
-
-def _is_missed(call: Call) -> bool:
-    return _outcome_is_missed(call.direction, call.outcome)
-
-
-def _item(call: Call) -> tuple[str, str]:
-    return call.tenant, work.item_of(call.customer, call.source, call.call_id)
-
-
-def _missed_record(call: Call) -> dict[str, Any]:
-    """A missed call as :func:`_fate_rows` reads it."""
-    return {
-        "tenant": call.tenant, "source": call.source, "call_id": call.call_id, "started_at": call.started_at,
-        "customer": call.customer, "line": call.line, "queue": _last_queue(call), "outcome": call.outcome.value,
-        "direction": call.direction.value, "answered_at": call.answered_at,
-    }  # fmt: skip
-
-
-async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey]) -> dict[StreamKey, work.Work]:
-    """Fold what was done about these items, whose locks are held, and write it down."""
-    ordered = sorted(streams)
-    if not ordered:
-        return {}
-    told: dict[StreamKey, list[CallEvent]] = defaultdict(list)
-    for row in await connection.fetch(store.query("work", "events_of"), *_key_columns(ordered)):
-        told[StreamKey(row["tenant"], row["source"], row["call_id"])].append(event_from_row(row))
-    # An item without events was erased since: it must not come back.
-    ordered = [key for key in ordered if key in told]
-    states = {key: work.fold_work(told[key]) for key in ordered}
-    await connection.execute(
-        store.query("work", "write_items"),
-        [key.tenant for key in ordered],
-        [key.call_id for key in ordered],
-        [states[key].claimed_by for key in ordered],
-        [states[key].claimed_until for key in ordered],
-        [store.to_json(work.to_json(states[key])) for key in ordered],
-    )
-    return states
-
-
-async def _settlements(
-    connection: asyncpg.Connection, items: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], list[Settlement]]:
-    """What was settled by hand, of these items."""
-    settled: dict[tuple[str, str], list[Settlement]] = defaultdict(list)
-    wanted = _pairs(items)
-    if wanted[0]:
-        for row in await connection.fetch(store.query("work", "items"), *wanted):
-            settled[row["tenant"], row["item"]] = work.settlements_from_json(orjson.loads(row["body"]))
-    return settled
-
-
-def _fate_rows(
-    records: Sequence[Mapping[str, Any]], window: timedelta, until: datetime | None, settled: Sequence[Settlement]
-) -> list[tuple[Any, ...]]:
-    """Fates of the missed calls up to *until*: later ones are not affected, and not all their calls are here."""
-    by_key = {(row["source"], row["call_id"]): row for row in records}
-    contacts = [
-        Contact(
-            key=key,
-            direction=Direction(row["direction"]),
-            started_at=row["started_at"],
-            answered_at=row["answered_at"],
-            missed=_outcome_is_missed(row["direction"], row["outcome"]),
-        )
-        for key, row in by_key.items()
-    ]
-    decided = [(by_key[fate.key], fate) for fate in fates(contacts, window, settled)]
-    return [_fate_row(row, fate) for row, fate in decided if until is None or row["started_at"] <= until]
-
-
-def _fate_row(row: Mapping[str, Any], fate: FateOf) -> tuple[Any, ...]:
-    return (
-        row["tenant"], row["source"], row["call_id"], row["started_at"], row["customer"], row["line"],
-        row["queue"] or "", row["outcome"], fate.fate.value, fate.called_back_at, fate.reached_at,
-    )  # fmt: skip
-
-
-def _key_columns(keys: Sequence[StreamKey]) -> list[list[str]]:
-    return [[k.tenant for k in keys], [k.source for k in keys], [k.call_id for k in keys]]
-
-
-def _pairs(customers: Iterable[tuple[str, str]]) -> list[list[str]]:
-    ordered = sorted(customers)
-    return [[tenant for tenant, _ in ordered], [customer for _, customer in ordered]]
-
-
-def _call_columns(after: Sequence[_After]) -> list[list[Any]]:
-    calls = [item.call for item in after]
-    return [
-        [c.tenant for c in calls],
-        [c.source for c in calls],
-        [c.call_id for c in calls],
-        [c.started_at for c in calls],
-        [c.last_event_at for c in calls],
-        [c.answered_at for c in calls],
-        [c.ended_at for c in calls],
-        [c.direction.value for c in calls],
-        [c.customer for c in calls],
-        [c.line for c in calls],
-        [c.outcome.value for c in calls],
-        [call_body(c) for c in calls],
-        [store.to_json([fact.to_json() for fact in item.facts]) for item in after],
-    ]
 
 
 def _month(at: datetime) -> tuple[int, int]:
     return at.year, at.month
-
-
-def _dense(buckets: Mapping[int, int]) -> list[int]:
-    return [buckets.get(index, 0) for index in range(max(buckets) + 1)] if buckets else []
 
 
 async def run(settings: config.Settings, dsn: str) -> None:

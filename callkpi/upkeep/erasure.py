@@ -39,8 +39,8 @@ from callkpi.calls.pseudonyms import (
 from callkpi.database import store
 from callkpi.ingest.forgotten import _replaced
 from callkpi.missed import work
+from callkpi.missed.writing import write_work
 from callkpi.projection import days
-from callkpi.projection.batch import write_work
 from callkpi.same_call import unions
 
 Progress = Callable[[int, int], None]

@@ -29,10 +29,11 @@ import asyncpg
 
 from callkpi import config
 from callkpi.calls import facts as kpi
-from callkpi.calls.fold import Contact, Thresholds, fates, fold
+from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import Call, CallEvent, Direction, Kind
 from callkpi.calls.rows import call_body, event_body
 from callkpi.database import embedded, migrations, store
+from callkpi.missed.fates import Contact, fates
 from tests.bench.exports import memory, web_process
 from tests.bench.report import Report, percentile, progress
 from tests.daemon import Daemon, daemon

@@ -1,0 +1,24 @@
+"""``callkpi rebuild``: all calls and numbers again from the journal."""
+
+from __future__ import annotations
+
+from callkpi import config
+from callkpi.commands.database import database
+from callkpi.daemon.processes import Failed
+from callkpi.database import store
+from callkpi.health import Health
+from callkpi.projection.batch import Projector
+from callkpi.upkeep.doctor import Progress
+from callkpi.upkeep.rebuilding import refold
+
+
+async def rebuild(settings: config.Settings, progress: Progress) -> int:
+    """Forget what was computed and compute it again from the journal. Returns the number of calls.
+
+    Raises Failed while anybody projects.
+    """
+    async with database(settings) as pool, pool.acquire() as lock:
+        if not await lock.fetchval(store.query("projection", "try_alone")):
+            raise Failed("a daemon, or another command, computes calls of this database; stop it first")
+        await refold(pool, Projector(pool, settings, Health()), progress)
+        return int(await pool.fetchval(store.query("reports", "count_calls")))

@@ -1,0 +1,51 @@
+"""``callkpi replay-rejected``: what could not be read, tried again after a fix."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from callkpi import config
+from callkpi.commands.database import database
+from callkpi.database import store
+from callkpi.health import Health
+from callkpi.ingest.door import Ingest, UnknownSource
+from callkpi.ingest.journal import Journal, windows_of
+from callkpi.projection import isolation
+from callkpi.sources.base import Malformed
+from callkpi.upkeep.doctor import PAGE, Progress
+
+
+async def replay_rejected(settings: config.Settings, progress: Progress) -> tuple[int, int, int]:
+    """Run rejected payloads through the sources again, and let the projector try what is set aside.
+
+    Returns how many payloads are understood now, how many are not, and how many streams are tried.
+    """
+    async with database(settings) as pool:
+        health = Health()
+        journal = Journal(pool, health, windows_of(settings))
+        writer = asyncio.create_task(journal.run())
+        ingest = Ingest(settings, pool, journal, health)
+        understood, left, last = 0, 0, 0
+        try:
+            while rows := await pool.fetch(store.query("journal", "rejected_open"), last, PAGE):
+                for row in rows:
+                    last = row["id"]
+                    if await _replay_one(ingest, row):
+                        await pool.execute(store.query("journal", "rejected_replayed"), row["id"])
+                        understood += 1
+                    else:
+                        left += 1
+                    progress(understood + left, 0)
+        finally:
+            writer.cancel()
+            await health.flush(pool)
+        return understood, left, await isolation.retry_all(pool)
+
+
+async def _replay_one(ingest: Ingest, row: Any) -> bool:
+    try:
+        receipt = await ingest.replay(row["source"], row["media_type"], row["payload"], row["received_at"])
+    except (UnknownSource, Malformed):
+        return False
+    return receipt.rejected == 0
