@@ -15,7 +15,7 @@ import pytest
 from callkpi.calls.model import CallEvent, Direction, Kind
 from callkpi.database import store
 from callkpi.projection import batch as projector
-from callkpi.projection import isolation
+from callkpi.projection import folding, isolation
 from callkpi.projection.batch import Projector
 from tests.world import World, sample
 
@@ -170,21 +170,21 @@ async def test_a_running_projector_survives_what_it_can_not_project(world: World
 
 
 async def test_events_that_can_not_be_read_cost_their_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = projector.fold
+    original = folding.fold
 
     def broken(call_id: str, *rest: object) -> object:
         if call_id.startswith("bad"):
             raise KeyError("nobody foresaw it, customer 77011234567")
         return original(call_id, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(projector, "fold", broken)
+    monkeypatch.setattr(folding, "fold", broken)
     await world.append([*call("bad-1", "sales"), *call("good", "sales"), *call("bad-2", "sales")])
     await world.project()
     assert await calls(world) == {"good"}
     found = await aside(world)
     assert found.keys() == {"bad-1", "bad-2"}
     assert "77011234567" not in "".join(found.values())
-    monkeypatch.setattr(projector, "fold", original)
+    monkeypatch.setattr(folding, "fold", original)
     await retried(world)
     assert await calls(world) == {"good", "bad-1", "bad-2"}
 

@@ -16,69 +16,50 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import asyncpg
-import orjson
 import structlog
 
 from callkpi import config
 from callkpi.calls import facts as kpi
-from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import (
     AGENT_STREAM,
     MARK_STREAM,
     RESTART_STREAM,
-    Call,
-    CallEvent,
-    Direction,
     StreamKey,
-    agent_key,
 )
-from callkpi.calls.rows import event_from_row, key_columns, pairs
+from callkpi.calls.rows import key_columns
 from callkpi.database import errors as database_errors
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.missed import work
 from callkpi.missed.writing import (
-    fate_rows,
+    Changed,
     is_missed,
     item_of_call,
-    missed_record,
-    settlements,
+    write_fates,
     write_work,
 )
-from callkpi.projection import days, isolation, timekeeping, views
+from callkpi.projection import days, isolation, rollups, timekeeping, views
 from callkpi.projection import duty as rebuilding
 from callkpi.projection.folding import (
-    _MARK_REACH,
+    NEVER,
+    Folding,
     MoreCalls,
-    asks_about,
-    interpreted,
-    joined,
-    marks_of,
-    members_at,
-    restarts_after,
 )
 from callkpi.projection.isolation import Attempt, Group, Unprojectable
 from callkpi.projection.rows import (
     After,
-    Before,
-    Locked,
-    before_from_row,
     call_columns,
-    compare,
     contact_of_call,
-    dense,
     spans_of,
 )
+from callkpi.projection.uniting import Uniting
 from callkpi.projection.waits import write_waits
 from callkpi.same_call import rules as same_call
-from callkpi.same_call import unions
-from callkpi.sources import SOURCE_TYPES
 
 log = structlog.get_logger()
 
@@ -89,8 +70,6 @@ BATCH_CALLS = 1000
 SWEEP_SECONDS = 30.0
 #: How old the times of agents may be in views; a report brings them up to date before it reads.
 SETTLE_SECONDS = 2.0
-#: A span that no event has yet, for a call that others name before it speaks itself.
-_NEVER = (datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
 #: How often one batch is begun again because more calls belong to it, or a month or a day has to be made first.
 TURNS = 10
 #: Linked calls that are looked up at once.
@@ -112,12 +91,11 @@ class Projector:
         self._pool = pool
         self._settings = settings
         self._health = health
-        self._limits = {name: Thresholds(tenant) for name, tenant in settings.tenants.items()}
+        self._folding, self._uniting = Folding(settings, health), Uniting(settings)
         self._rules = same_call.rules(settings)
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
-        self._horizon: datetime | None = None  #: calls that began before are sealed: their events may be gone
         self._behind = False  #: the last batch was full: more waits already
         self._suspects = True  #: there may be suspects; at first nobody knows
         self._most_suspects = BATCH_GROUPS
@@ -308,20 +286,19 @@ class Projector:
         others = {*agents, *worked, *marks}
         calls = {key: span for key, span in spans.items() if key not in others}
         for key in also:
-            calls.setdefault(key, _NEVER)
-        self._horizon = groups[0]["horizon"]
+            calls.setdefault(key, NEVER)
         known_days = await days.hold(connection, self._settings.tenants)
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
         lock = "lock_questions" if agents or restarts else "lock_questions_shared"
         await connection.execute(store.query("projector", lock))
-        after = await self._fold_calls(connection, calls) if calls else []
+        after = await self._folding.calls(connection, calls, groups[0]["horizon"]) if calls else []
         if not all(group["counted"] for group in groups):
             live = spans_of(group for group in groups if group["counted"]).keys()
             for item in after:
                 item.counted = not live.isdisjoint(item.keys)
         united: Counter[tuple[str, kpi.Series]] = Counter()
         if self._rules:
-            after = await self._unite(connection, after, united)
+            after = await self._uniting.calls(connection, after, united)
         customers = await self._lock_people(connection, after, agents, worked)
         await self._write_calls(connection, after)
         await write_waits(connection, after)
@@ -331,261 +308,17 @@ class Projector:
             since = [first for first, _ in restarts.values()]
             await connection.execute(store.query("projector", "restarted"), *key_columns(list(restarts))[:2], since)
         await write_work(connection, worked)
-        await self._write_fates(connection, after, customers, worked)
-        await self._add_rollups(connection, after)
+        replaced = [old for item in after for old in item.before]
+        await write_fates(connection, Changed([item.call for item in after], replaced, customers), worked, self._window)
+        await rollups.add(connection, after)
         await days.add(connection, known_days, (item.change for item in after))
-        await self._add_counters(connection, after, agents, united)
+        await self._add_names(connection, rollups.names_of(after, agents))
+        if self.counting:
+            await rollups.count(connection, rollups.grown(after, united))
         await self._put_agents(connection, after, agents)
         return len(after)
 
     # -- calls ---------------------------------------------------------------------------------------
-    async def _fold_calls(
-        self, connection: asyncpg.Connection, spans: Mapping[StreamKey, tuple[datetime, datetime]]
-    ) -> list[After]:
-        locked = await self._lock(connection, spans)
-        events = await self._events(connection, locked)
-        kin = await self._kin(connection, locked, events)
-        parts = self._unsealed(joined(locked, events, self._rules, kin), locked)
-        alone = {key: state for key, state in locked.items() if self._rule_of(key) is None} if self._rules else locked
-        before = await self._before(connection, alone)
-        told_of = {root: [e for key in members for e in events.get(key, ())] for root, members in parts.items()}
-        others = await self._ask(connection, told_of)
-        for root, restart in (await restarts_after(connection, self._settings, told_of)).items():
-            others.setdefault(root, []).append(restart)
-        now = datetime.now(UTC)
-        result, keys = [], []
-        failed: dict[StreamKey, str] = {}
-        for root, members in parts.items():
-            told = told_of[root]
-            try:
-                after = self._fold(root, told, now, others.get(root, ())) if told else None
-            except Exception as error:
-                failed |= dict.fromkeys(members, self._unreadable(root, error))
-                continue
-            if after is None:
-                continue
-            after.keys = tuple(members)
-            rule = self._rule_of(root)
-            if rule is None:
-                compare(after, before, members)
-            else:
-                after.side = self._side(after.call, members, told, rule)
-                starts = {key: locked[key].started_at for key in members}
-                after.places = {key: at for key, at in starts.items() if at is not None}
-            result.append(after)
-            keys += [(key, root, after.call.started_at) for key in members]
-        if failed:
-            raise Unprojectable(failed)
-        changed = [
-            (key, root, at) for key, root, at in keys
-            if (locked[key].root, locked[key].started_at) != (root.call_id, at if key == root else None)
-        ]  # fmt: skip
-        await self._write_keys(connection, changed)
-        return result
-
-    def _unsealed(
-        self, parts: dict[StreamKey, list[StreamKey]], locked: Mapping[StreamKey, Locked]
-    ) -> dict[StreamKey, list[StreamKey]]:
-        horizon = self._horizon
-        if horizon is None:
-            return parts
-        kept = {
-            root: members for root, members in parts.items() if all(locked[key].first_at >= horizon for key in members)
-        }
-        self._health.count("projector_sealed_calls", len(parts) - len(kept))
-        return kept
-
-    # -- one call across sources ---------------------------------------------------------------------
-    def _rule_of(self, key: StreamKey) -> same_call.Rule | None:
-        rule = self._rules.get(key.tenant)
-        return rule if rule is not None and key.source in rule.sources else None
-
-    def _side(
-        self, call: Call, members: Sequence[StreamKey], events: Sequence[CallEvent], rule: same_call.Rule
-    ) -> same_call.Side:
-        known_as = SOURCE_TYPES[self._settings.sources[call.source].kind].known_as(events)
-        return same_call.side_of(call, events, {*known_as, *(key.call_id for key in members)}, rule)
-
-    async def _unite(
-        self, connection: asyncpg.Connection, after: Sequence[After], united: Counter[tuple[str, kpi.Series]]
-    ) -> list[After]:
-        """The calls as their sources tell them, to the calls that they are; adds to *united* what changed."""
-        by_tenant: dict[str, list[After]] = defaultdict(list)
-        for item in after:
-            if item.side is not None:
-                by_tenant[item.call.tenant].append(item)
-        if not by_tenant:
-            return list(after)
-        await unions.lock(connection, by_tenant)
-        result = [item for item in after if item.side is None]
-        for tenant, items in sorted(by_tenant.items()):
-            touched: dict[same_call.Key, same_call.Side | None] = {
-                same_call.Key(*key[1:]): None for item in items for key in item.keys
-            }
-            touched |= {item.side.key: item.side for item in items if item.side is not None}
-            decided = await unions.decide(connection, tenant, self._rules[tenant], touched)
-            result += await self._afterwards(connection, tenant, items, decided)
-            united.update((tenant, kpi.Series("united", outcome=rule)) for rule in decided.united)
-            united.update((tenant, kpi.Series("split", outcome=rule)) for rule in decided.split)
-        return result
-
-    async def _afterwards(
-        self, connection: asyncpg.Connection, tenant: str, items: Sequence[After], decided: unions.Decided
-    ) -> list[After]:
-        """What to write of the unions that changed, each with the rows that it replaces."""
-        of_side = {item.key: item for item in items}
-        places = {key: at for item in items for key, at in item.places.items()}
-        places |= {StreamKey(tenant, *key): at for key, at in decided.places.items()}
-        before = await self._rows_at(connection, places)
-        some_counted = any(item.counted for item in items)
-        result = []
-        for union in decided.unions:
-            leads = [StreamKey(tenant, *side.key) for side in union.sides]
-            told = [of_side[key] for key in leads if key in of_side]
-            call = same_call.unite(union, self._rules[tenant])
-            item = After(call, kpi.facts(call, self._limits[tenant]))
-            item.keys = tuple(key for lead in leads for key in (of_side[lead].keys if lead in of_side else (lead,)))
-            item.counted = any(one.counted for one in told) if told else some_counted
-            compare(item, before, item.keys)
-            result.append(item)
-        return result
-
-    async def _ask(
-        self, connection: asyncpg.Connection, told_of: Mapping[StreamKey, Sequence[CallEvent]]
-    ) -> dict[StreamKey, list[CallEvent]]:
-        """What members of queues were doing, for the calls that depend on it; and write down that they do."""
-        asked = {root: asks_about(self._settings, root, events) for root, events in told_of.items()}
-        rows = sorted({(*root[:2], queue, at, root.call_id) for root, asks in asked.items() for queue, at in asks})
-        if not rows:
-            return {}
-        await connection.execute(store.query("projector", "write_questions"), *map(list, zip(*rows, strict=True)))
-        return {root: await members_at(connection, root, asks) for root, asks in asked.items() if asks}
-
-    async def _kin(
-        self,
-        connection: asyncpg.Connection,
-        locked: Mapping[StreamKey, Locked],
-        events: Mapping[StreamKey, Sequence[CallEvent]],
-    ) -> list[tuple[StreamKey, StreamKey]]:
-        """Calls that are one although no id ties them. Raises MoreCalls for one not locked that may be."""
-        named = await self._named_as_kin(connection, events)
-        missing = {other for others in named.values() for other in others if other not in locked}
-        if missing:
-            raise MoreCalls(missing)
-        result = []
-        for key, others in named.items():
-            source = self._settings.sources[key.source]
-            is_one = SOURCE_TYPES[source.kind].is_one
-            result += [(key, o) for o in others if is_one(events.get(key, ()), events.get(o, ()), source)]
-        return result
-
-    async def _named_as_kin(
-        self, connection: asyncpg.Connection, events: Mapping[StreamKey, Sequence[CallEvent]]
-    ) -> dict[StreamKey, list[StreamKey]]:
-        """Calls that may be of these, by what they and the marks that they depend on say."""
-        told = {key: list(mine) for key, mine in events.items() if key.source in self._settings.sources}
-        asked = [
-            (key, key._replace(call_id=stream), at)
-            for key, mine in told.items()
-            for stream, at in SOURCE_TYPES[self._settings.sources[key.source].kind].marks(mine).items()
-        ]
-        if asked:
-            streams, times = sorted({stream for _, stream, _ in asked}), [at for _, _, at in asked]
-            marks = await marks_of(connection, streams, min(times) - _MARK_REACH, max(times) + _MARK_REACH)
-            for key, stream, _ in asked:
-                told[key] += marks[stream]
-        named = {
-            key: {key._replace(call_id=o) for o in SOURCE_TYPES[self._settings.sources[key.source].kind].kin(mine)}
-            for key, mine in told.items()
-        }
-        return {key: sorted(others - {key}) for key, others in named.items() if others}
-
-    def _fold(
-        self, root: StreamKey, events: Sequence[CallEvent], now: datetime, members: Sequence[CallEvent]
-    ) -> After | None:
-        """The call, or None where its events tell of none."""
-        source = self._settings.sources.get(root.source)
-        limits = self._limits.get(root.tenant) or Thresholds(config.Tenant())
-        canonical = interpreted(source, events, members)
-        if not canonical:
-            return None
-        call = fold(root.call_id, canonical, limits, now, events)
-        return After(call, kpi.facts(call, limits))
-
-    def _unreadable(self, root: StreamKey, error: Exception) -> str:
-        """Why the events of a call can't be read: this one is set aside and waits for a fix, the others go on."""
-        reason = isolation.reason_of(error)
-        log.error("projector.call_failed", source=root.source, call_id=root.call_id, error=reason, exc_info=error)
-        self._health.count("projector_failed_calls", source=root.source)
-        return reason
-
-    async def _lock(
-        self, connection: asyncpg.Connection, spans: Mapping[StreamKey, tuple[datetime, datetime]]
-    ) -> dict[StreamKey, Locked]:
-        """Lock the calls, and with each the calls that it is one with, in key order."""
-        wanted = set(spans)
-        roots = await connection.fetch(store.query("projector", "roots_of"), *key_columns(sorted(wanted)))
-        whole = {StreamKey(row["tenant"], row["source"], row["root"]) for row in roots} | wanted
-        members = await connection.fetch(store.query("projector", "members_of"), *key_columns(sorted(whole)))
-        whole |= {StreamKey(row["tenant"], row["source"], row["call_id"]) for row in members}
-        ordered = sorted(whole)
-        rows = await connection.fetch(
-            store.query("projector", "lock_calls"),
-            *key_columns(ordered),
-            [spans.get(key, _NEVER)[0] for key in ordered],
-            [spans.get(key, _NEVER)[1] for key in ordered],
-        )
-        locked = {}
-        for row in rows:
-            key = StreamKey(row["tenant"], row["source"], row["call_id"])
-            locked[key] = Locked(key, row["root"], row["first_at"], row["last_at"], row["started_at"])
-        strangers = {key._replace(call_id=state.root) for key, state in locked.items()} - locked.keys()
-        if strangers:
-            raise MoreCalls(strangers)
-        return locked
-
-    async def _events(
-        self, connection: asyncpg.Connection, locked: Mapping[StreamKey, Locked]
-    ) -> dict[StreamKey, list[CallEvent]]:
-        first = min(state.first_at for state in locked.values())
-        last = max(state.last_at for state in locked.values())
-        columns = key_columns(sorted(locked))
-        most = isolation.MOST_EVENTS_OF_A_CALL
-        rows = await connection.fetch(store.query("projector", "events_of"), *columns, first, last, most + 1)
-        events: dict[StreamKey, list[CallEvent]] = defaultdict(list)
-        for row in rows:
-            events[StreamKey(row["tenant"], row["source"], row["call_id"])].append(event_from_row(row))
-        if excess := [key for key, told in events.items() if len(told) > most]:
-            raise Unprojectable(dict.fromkeys(excess, f"the call has more than {most} events"))
-        return events
-
-    async def _before(
-        self, connection: asyncpg.Connection, locked: Mapping[StreamKey, Locked]
-    ) -> dict[StreamKey, Before]:
-        starts = {key: state.started_at for key, state in locked.items()}
-        return await self._rows_at(connection, {key: at for key, at in starts.items() if at is not None})
-
-    async def _rows_at(
-        self, connection: asyncpg.Connection, places: Mapping[StreamKey, datetime]
-    ) -> dict[StreamKey, Before]:
-        if not places:
-            return {}
-        starts, columns = list(places.values()), key_columns(list(places))
-        by_fields = any(tenant.fields for tenant in self._settings.tenants.values())
-        span = (min(starts), max(starts))
-        rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, *span, by_fields)
-        return {before.key: before for before in map(before_from_row, rows)}
-
-    async def _write_keys(
-        self, connection: asyncpg.Connection, changed: Sequence[tuple[StreamKey, StreamKey, datetime]]
-    ) -> None:
-        if changed:
-            await connection.execute(
-                store.query("projector", "write_keys"),
-                *key_columns([key for key, _, _ in changed]),
-                [root.call_id for _, root, _ in changed],
-                [at if key == root else None for key, root, at in changed],
-            )
 
     async def _write_calls(self, connection: asyncpg.Connection, after: Sequence[After]) -> None:
         gone = [
@@ -612,70 +345,6 @@ class Projector:
         for at in starts:
             await self._pool.execute(store.query("journal", "ensure_partition"), "calls", at)
             self._months.add(_month(at))
-
-    # -- rollups and counters ------------------------------------------------------------------------
-    async def _add_rollups(self, connection: asyncpg.Connection, after: Sequence[After]) -> None:
-        totals: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
-        for item in after:
-            for sign, facts in ((-1, item.changed[0]), (1, item.changed[1])):
-                for fact in facts:
-                    totals[item.call.tenant, fact.bin].add(fact, sign)
-        ordered = sorted(totals.items())
-        changes = [
-            {"tenant": tenant, **key._asdict(), **row.to_json()}
-            for (tenant, key), row in ordered
-            if not row.is_empty or row.longest_wait_ms
-        ]
-        emptied = await self._add_differences(connection, changes)
-        for (tenant, key), row in ordered:
-            if row.lost_wait_ms > row.longest_wait_ms and (tenant, *key) not in emptied:
-                await self._lower_longest_wait(connection, tenant, key)
-
-    async def _add_differences(
-        self, connection: asyncpg.Connection, changes: Sequence[Mapping[str, Any]]
-    ) -> set[tuple[Any, ...]]:
-        """Add the differences, and remove the rows that count nothing after them: of calls that were open, and of a
-        portal's users and lines that counted until its PBX was seen behind them. Returns the keys of those rows."""
-        if not changes:
-            return set()
-        rows = await connection.fetch(store.query("projector", "add_rollups"), store.to_json(changes))
-        return await store.remove_emptied(connection, store.query("projector", "remove_emptied"), rows)
-
-    async def _lower_longest_wait(self, connection: asyncpg.Connection, tenant: str, key: kpi.Key) -> None:
-        """A correction took a wait away that may have been the longest: find the longest that is left."""
-        rows = await connection.fetch(store.query("projector", "facts_near"), tenant, key.at, key.at + kpi.INTERVAL)
-        found = (kpi.Fact.from_json(orjson.loads(row["fact"])) for row in rows)
-        longest = max((f.longest_wait_ms for f in found if f.bin == key), default=0)
-        await connection.execute(
-            store.query("projector", "set_longest_wait"), tenant, *key[:1], key.at, *key[2:], longest
-        )
-
-    async def _add_counters(
-        self, connection: asyncpg.Connection, after: Sequence[After], agents: Iterable[StreamKey],
-        united: Mapping[tuple[str, kpi.Series], int],
-    ) -> None:  # fmt: skip
-        told = united if self.counting else {}
-        totals: dict[tuple[str, kpi.Series], list[Any]] = {place: [count, {}] for place, count in told.items()}
-        names: set[tuple[str, str, str]] = set()
-        for item in after:
-            grown = kpi.growth(*item.changed) if self.counting and item.counted else {}
-            for series, (value, buckets) in grown.items():
-                total = totals.setdefault((item.call.tenant, series), [0, {}])
-                total[0] += value
-                for index, count in buckets.items():
-                    total[1][index] = total[1].get(index, 0) + count
-            for fact in item.changed[1]:
-                named = (("queue", fact.key.queue), ("agent", fact.key.agent), ("line", fact.key.line))
-                names.update((item.call.tenant, kind, name) for kind, name in named if name)
-        for key in agents:
-            names.add((key.tenant, "agent", agent_key(key.source, key.call_id.removeprefix(AGENT_STREAM))))
-        await self._add_names(connection, names)
-        rows = [
-            {"tenant": tenant, **series._asdict(), "value": value, "buckets": dense(buckets)}
-            for (tenant, series), (value, buckets) in sorted(totals.items())
-        ]
-        if rows:
-            await connection.execute(store.query("projector", "add_counters"), store.to_json(rows))
 
     async def _add_names(self, connection: asyncpg.Connection, names: set[tuple[str, str, str]]) -> None:
         new = sorted(names - self._names)
@@ -709,69 +378,9 @@ class Projector:
             await connection.execute(store.query("projector", "lock_customers"), *columns)
         return customers
 
-    async def _write_fates(
-        self,
-        connection: asyncpg.Connection,
-        after: Sequence[After],
-        customers: set[tuple[str, str]],
-        worked: Mapping[StreamKey, tuple[datetime, datetime]],
-    ) -> None:
-        were_missed = {old.key for item in after for old in item.before if old.was_missed}
-        gone = were_missed - {item.key for item in after if is_missed(item.call)}
-        if gone:
-            await connection.execute(store.query("projector", "delete_missed"), *key_columns(sorted(gone)))
-        rows = await self._hidden_fates(connection, after, worked)
-        rows += await self._fates_of(connection, after, customers, worked)
-        if rows:
-            columns = [list(column) for column in zip(*sorted(rows, key=lambda r: r[:3]), strict=True)]
-            await connection.execute(store.query("projector", "write_missed"), *columns)
-
-    async def _hidden_fates(
-        self, connection: asyncpg.Connection, after: Sequence[After], worked: Iterable[StreamKey]
-    ) -> list[tuple[Any, ...]]:
-        """Calls of hidden numbers, each for itself: nothing but a hand can settle it."""
-        rows = {item_of_call(i.call): missed_record(i.call) for i in after if is_missed(i.call) and not i.call.customer}
-        asked = [(key, call) for key in worked if (call := work.hidden_call(key.call_id)) is not None]
-        if asked:
-            columns = [[key.tenant for key, _ in asked], *([call[n] for _, call in asked] for n in (0, 1))]
-            for row in await connection.fetch(store.query("work", "missed_calls_at"), *columns):
-                item = work.item_of("", row["source"], row["call_id"])
-                rows.setdefault((row["tenant"], item), {**row, "direction": Direction.INBOUND, "answered_at": None})
-        settled = await settlements(connection, rows)
-        return [fate for item, row in rows.items() for fate in fate_rows([row], self._window, None, settled[item])]
-
     @property
     def _window(self) -> timedelta:
         return timedelta(days=max(tenant.write_off_days for tenant in self._settings.tenants.values()))
-
-    async def _fates_of(
-        self,
-        connection: asyncpg.Connection,
-        after: Sequence[After],
-        customers: set[tuple[str, str]],
-        worked: Mapping[StreamKey, tuple[datetime, datetime]],
-    ) -> list[tuple[Any, ...]]:
-        if not customers:
-            return []
-        window = self._window
-        changed = [item.call.started_at for item in after] + [old.started_at for i in after for old in i.before]
-        changed += [at for span in worked.values() for at in span]
-        first, last = min(changed) - window, max(changed) + window
-        known = await connection.fetch(store.query("projector", "customers_missed"), *pairs(customers), first)
-        missing = {(i.call.tenant, i.call.customer) for i in after if is_missed(i.call)} & customers
-        concerned = {(row["tenant"], row["customer"]) for row in known} | missing
-        if not concerned:
-            return []
-        rows = await connection.fetch(store.query("projector", "contacts_of"), *pairs(concerned), first, last)
-        by_customer: dict[tuple[str, str], list[asyncpg.Record]] = defaultdict(list)
-        for row in rows:
-            by_customer[row["tenant"], row["customer"]].append(row)
-        settled = await settlements(connection, concerned)
-        return [
-            fate
-            for customer, records in by_customer.items()
-            for fate in fate_rows(records, window, max(changed), settled[customer])
-        ]
 
     async def _write_agents(
         self, connection: asyncpg.Connection, agents: Mapping[StreamKey, tuple[datetime, datetime]]
@@ -799,12 +408,6 @@ class Projector:
         if touched:
             spans = [[span[0] for span in touched.values()], [span[1] for span in touched.values()]]
             await connection.execute(store.query("agents", "put_pending"), *key_columns(list(touched)), *spans)
-
-
-# -- what a call depends on besides its own events ---------------------------------------------------------
-
-
-# -- plain helpers ----------------------------------------------------------------------------------------
 
 
 def _month(at: datetime) -> tuple[int, int]:

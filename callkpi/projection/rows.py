@@ -12,7 +12,7 @@ import orjson
 
 from callkpi.calls import facts as kpi
 from callkpi.calls.model import Call, StreamKey
-from callkpi.calls.rows import call_body
+from callkpi.calls.rows import call_body, key_columns
 from callkpi.database import store
 from callkpi.missed.fates import outcome_is_missed
 from callkpi.missed.writing import _last_queue
@@ -141,3 +141,15 @@ def call_columns(after: Sequence[After]) -> list[list[Any]]:
 
 def dense(buckets: Mapping[int, int]) -> list[int]:
     return [buckets.get(index, 0) for index in range(max(buckets) + 1)] if buckets else []
+
+
+async def rows_at(
+    connection: asyncpg.Connection, places: Mapping[StreamKey, datetime], *, by_fields: bool
+) -> dict[StreamKey, Before]:
+    """The rows of calls at these *places*, with their custom fields where figures are split *by_fields*."""
+    if not places:
+        return {}
+    starts, columns = list(places.values()), key_columns(list(places))
+    span = (min(starts), max(starts))
+    rows = await connection.fetch(store.query("projector", "calls_at"), *columns, starts, *span, by_fields)
+    return {before.key: before for before in map(before_from_row, rows)}
