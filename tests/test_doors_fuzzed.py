@@ -57,6 +57,18 @@ def test_mutations_of_every_recording_raise_nothing_unforeseen_and_do_not_hang()
     assert result.told["events"] > INPUTS and result.told["rejected"] > INPUTS / 10 and result.told["flagged"]
 
 
+def test_an_id_of_nothing_that_a_database_holds_links_a_call_to_no_other() -> None:
+    others = json.dumps({"channel2_uniqueid": "\x00", "pickup_channel_uniqueid": "2.2"})
+    row = {
+        "eventtype": "CHAN_START", "eventtime": "2026-11-23 11:59:00", "uniqueid": "1.1", "linkedid": "1.1",
+        "channame": "PJSIP/trunk-1", "extra": others,
+    }  # fmt: skip
+    events = parsed(SourceKind.ASTERISK, json.dumps([row]).encode()).events
+    assert {(event.call_id, event.linked_to) for event in events if event.kind is Kind.LINKED} == {
+        ("1.1", "2.2"), ("2.2", "1.1"),
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 async def target(data_dir: Path) -> AsyncIterator[Daemon]:
     async with daemon(data_dir / "strangers", config=CONFIG) as running:

@@ -72,14 +72,15 @@ def parse_row(item: Mapping[str, Any], context: Context) -> Sequence[CallEvent]:
         extra = {}
     detail = {"Cel": kind, **{name: value for name in _KEPT if (value := facts.text(name))}}
     if isinstance(extra, dict):
-        detail |= {name: str(extra[name])[:255] for name in _EXTRA if extra.get(name) not in (None, "")}
+        more = {name: base.clean(str(extra[name]))[:255] for name in _EXTRA if extra.get(name) is not None}
+        detail |= {name: text for name, text in more.items() if text}
     told = CallEvent(
         tenant=context.tenant, source=context.source, call_id=call_id, kind=Kind.SIGNAL, at=at,
         event_id=facts.event_id, received_at=context.received_at, detail=detail,
     )  # fmt: skip
     # A consultation, a pick-up: channels that began as calls of their own.
     others = {detail.get(name, "") for name in ("channel2_uniqueid", "pickup_channel_uniqueid")}
-    others |= set(str(item.get(_JOINED) or "").split())
+    others |= set(base.clean(str(item.get(_JOINED) or "")).split())
     return [told, *_links(told, sorted(others - {"", call_id, detail.get("uniqueid", "")}))]
 
 
