@@ -19,8 +19,9 @@ from callkpi.calendar import periods
 from callkpi.calendar import shifts as calendar
 from callkpi.calls.model import Fate, StreamKey
 from callkpi.commands import simulator
-from callkpi.figures.behind import FIGURES, Unknown, Window, calls_behind
+from callkpi.figures.behind import Unknown, Window, calls_behind
 from callkpi.figures.kpis import Query
+from callkpi.figures.weights import FIGURES
 from callkpi.missed.work import Action, Order
 from callkpi.missed.worklist import Request, WorkList
 from callkpi.projection import isolation

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import orjson
 
 from callkpi.calls.model import Call, CallEvent, Direction, Entry, Kind, Leg, LegEnd, Outcome, StreamKey, Twin
-from callkpi.database.store import to_json
+from callkpi.database.encoding import to_json
 
 _TEXT_FACTS = (
     "customer", "line", "queue", "agent", "leg", "entry", "cause", "code", "hangup_by", "state", "reason", "linked_to",
@@ -57,7 +56,7 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
-def event_from_row(row: asyncpg.Record) -> CallEvent:
+def event_from_row(row: Mapping[str, Any]) -> CallEvent:
     body = orjson.loads(row["body"])
     if _NUL in row["body"]:
         body = _without_nul(body)

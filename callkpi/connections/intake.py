@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from callkpi.database import store
+from callkpi.database import encoding
 from callkpi.health import Health
 from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import JournalUnavailable
@@ -42,7 +42,7 @@ _TELL_SECONDS = 30.0
 
 def as_json(items: Sequence[Any]) -> bytes:
     """Payloads as one body that a source of JSON decodes."""
-    return store.to_json(list(items)).encode()
+    return encoding.to_json(list(items)).encode()
 
 
 class Intake:

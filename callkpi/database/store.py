@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import asyncpg
-import orjson
 
 from callkpi.database import resources
 
@@ -116,14 +114,6 @@ async def remove_emptied(
     if rows:
         await connection.execute(statement, [row["place"] for row in rows])
     return {tuple(row.values())[1:] for row in rows}
-
-
-def to_json(value: Any) -> str:
-    """JSON of plain data, dataclasses, enumerations and datetimes. Halves of characters become question marks."""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()
 
 
 # -- events -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from callkpi import audit, config
 from callkpi.calls.model import CallEvent, Fate, StreamKey
 from callkpi.calls.phone import mask
 from callkpi.calls.rows import event_body, event_from_row
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.missed import judging as fates
 from callkpi.missed import work
 from callkpi.missed.work import Order, Work
@@ -79,7 +79,7 @@ class WorkList:
                 return known
             answer = await self._act(connection, request, doer)
             if request.key:
-                row = (doer.name, request.key, request.digest, store.to_json(answer))
+                row = (doer.name, request.key, request.digest, encoding.to_json(answer))
                 await connection.execute(store.query("work", "remember_answer"), *row)
                 await connection.execute(store.query("work", "forget_answers"))
         if request.order.action is work.Action.RESOLVE:

@@ -14,7 +14,7 @@ import orjson
 
 from callkpi.calls.model import Call, CallEvent, Direction, StreamKey
 from callkpi.calls.rows import event_from_row, key_columns, pairs
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.missed import work
 from callkpi.missed.fates import Contact, FateOf, Settlement, fates, outcome_is_missed
 
@@ -58,7 +58,7 @@ async def write_work(connection: asyncpg.Connection, streams: Iterable[StreamKey
         [key.call_id for key in ordered],
         [states[key].claimed_by for key in ordered],
         [states[key].claimed_until for key in ordered],
-        [store.to_json(work.to_json(states[key])) for key in ordered],
+        [encoding.to_json(work.to_json(states[key])) for key in ordered],
     )
     return states
 

@@ -24,7 +24,7 @@ import structlog
 from callkpi import config
 from callkpi.calendar.business import instant
 from callkpi.calls import facts as kpi
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.health import Health
 from callkpi.looping import Loop, keep_going
 from callkpi.projection import views
@@ -206,7 +206,7 @@ async def _put_in_days(connection: asyncpg.Connection, rows: Sequence[Mapping[st
     """Add differences to the days. Returns the keys of the rows that they emptied."""
     if not rows:
         return set()
-    empty = await connection.fetch(store.query("days", "add"), store.to_json(rows))
+    empty = await connection.fetch(store.query("days", "add"), encoding.to_json(rows))
     return await store.remove_emptied(connection, store.query("days", "remove_emptied"), empty)
 
 
@@ -217,7 +217,7 @@ async def _put_in_months(
     if not rows and first >= after:
         return set()
     query = store.query("days", "add_to_months")
-    empty = await connection.fetch(query, tenant, first, after, store.to_json(rows))
+    empty = await connection.fetch(query, tenant, first, after, encoding.to_json(rows))
     return await store.remove_emptied(connection, store.query("days", "remove_emptied_months"), empty)
 
 

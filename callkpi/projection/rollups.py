@@ -11,7 +11,7 @@ import orjson
 
 from callkpi.calls import facts as kpi
 from callkpi.calls.model import AGENT_STREAM, StreamKey, agent_key
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.projection.rows import After, dense
 
 
@@ -41,7 +41,7 @@ async def _add_differences(
     portal's users and lines that counted until its PBX was seen behind them. Returns the keys of those rows."""
     if not changes:
         return set()
-    rows = await connection.fetch(store.query("projector", "add_rollups"), store.to_json(changes))
+    rows = await connection.fetch(store.query("projector", "add_rollups"), encoding.to_json(changes))
     return await store.remove_emptied(connection, store.query("projector", "remove_emptied"), rows)
 
 
@@ -75,7 +75,7 @@ def grown(after: Iterable[After], united: Mapping[tuple[str, kpi.Series], int]) 
 async def count(connection: asyncpg.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add to the counters what :func:`grown` says."""
     if rows:
-        await connection.execute(store.query("projector", "add_counters"), store.to_json(rows))
+        await connection.execute(store.query("projector", "add_counters"), encoding.to_json(rows))
 
 
 def names_of(after: Iterable[After], agents: Iterable[StreamKey]) -> set[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ import orjson
 from callkpi.calls import facts as kpi
 from callkpi.calls.model import Call, StreamKey
 from callkpi.calls.rows import call_body, key_columns
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.missed.fates import outcome_is_missed
 from callkpi.missed.writing import _last_queue
 from callkpi.projection import days
@@ -135,7 +135,7 @@ def call_columns(after: Sequence[After]) -> list[list[Any]]:
         [c.line for c in calls],
         [c.outcome.value for c in calls],
         [call_body(c) for c in calls],
-        [store.to_json([fact.to_json() for fact in item.facts]) for item in after],
+        [encoding.to_json([fact.to_json() for fact in item.facts]) for item in after],
     ]
 
 

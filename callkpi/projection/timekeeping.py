@@ -22,8 +22,8 @@ from callkpi.calls import facts as kpi
 from callkpi.calls.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Outcome, StreamKey, agent_key
 from callkpi.calls.plausible import Bounds
 from callkpi.calls.rows import legs_from_json
+from callkpi.database import encoding, store
 from callkpi.database import errors as database_errors
-from callkpi.database import store
 from callkpi.people.presence import (
     MEASURES,
     QUARTER_MS,
@@ -301,7 +301,7 @@ class _Settling:
             await self._execute("delete_quarters", *_columns(gone))
         if come:
             raw = [{**row, **{name: orjson.loads(row[name]) for name in _JSON}} for row in come]
-            await self._execute("write_quarters", store.to_json(raw))
+            await self._execute("write_quarters", encoding.to_json(raw))
         return wrapping
 
     async def differences(self, run: _Run) -> list[str]:
@@ -398,9 +398,9 @@ def _row(spans: Sequence[Span], held: Mapping[str, Held]) -> dict[str, Any]:
     totals, reasons = sums(spans)
     return {
         **{name: totals[name] for name in MEASURES},
-        "paused": store.to_json(dict(sorted(reasons.items()))),
-        "spans": store.to_json([list(span) for span in spans]),
-        "held": store.to_json({queue: list(told) for queue, told in held.items()}),
+        "paused": encoding.to_json(dict(sorted(reasons.items()))),
+        "spans": encoding.to_json([list(span) for span in spans]),
+        "held": encoding.to_json({queue: list(told) for queue, told in held.items()}),
     }
 
 
@@ -416,7 +416,7 @@ def leg_rows(row: Mapping[str, Any]) -> list[LegRow]:
             begin, end = spans[0].begin, spans[-1].end
             who = (leg.agent_source or row["source"], leg.agent)
             place = (row["tenant"], row["source"], row["call_id"], n, *who, leg.queue)
-            rows.append((*place, begin, OPEN_MS if end is None else end, store.to_json([*map(list, spans)])))
+            rows.append((*place, begin, OPEN_MS if end is None else end, encoding.to_json([*map(list, spans)])))
     return rows
 
 

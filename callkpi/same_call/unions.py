@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from callkpi.calls.rows import call_body, call_from_body
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.same_call.rules import (
     BUSY_CALLS,
     HOUR,
@@ -98,8 +98,8 @@ def _note(decided: Decided, stored: Stored | None, lead: Key, rule: str) -> None
 
 def _row(tenant: str, side: Side, body: str, union: Union, rule: str) -> tuple[Any, ...]:
     return (
-        tenant, *side.key, side.call.started_at, side.number, store.to_json(sorted(side.ids)),
-        store.to_json(sorted(side.refs)), body, *union.lead.key, rule, side.key in union.ambiguous,
+        tenant, *side.key, side.call.started_at, side.number, encoding.to_json(sorted(side.ids)),
+        encoding.to_json(sorted(side.refs)), body, *union.lead.key, rule, side.key in union.ambiguous,
     )  # fmt: skip
 
 

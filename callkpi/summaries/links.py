@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from callkpi.figures.behind import FIGURES, LONGEST
+from callkpi.figures.weights import FIGURES, LONGEST
 from callkpi.missed.judging import FATES
 from callkpi.summaries.reader import Reader
 from callkpi.summaries.summary import Summary

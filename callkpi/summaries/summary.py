@@ -22,7 +22,7 @@ import orjson
 
 from callkpi.calls.facts import Fact, Grain
 from callkpi.config import ServiceLevelFormula
-from callkpi.figures.behind import FIGURES, NOTHING, Weight, weigh
+from callkpi.figures.weights import FIGURES, NOTHING, Weight, weigh
 from callkpi.missed.judging import FATES
 
 #: What a headline counts.

@@ -36,7 +36,7 @@ from callkpi.calls.pseudonyms import (
     scrub,
     sql_pattern,
 )
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.ingest.forgotten import _replaced
 from callkpi.missed import work
 from callkpi.missed.writing import write_work
@@ -293,7 +293,7 @@ def _changed(
         told = forms[row["tenant"]]
         new = {name: item if name in _IDS else _replaced(item, told) for name, item in body.items()}
         if new != body:
-            result.append((row, store.to_json(new)))
+            result.append((row, encoding.to_json(new)))
     return result
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from callkpi.calls import facts as kpi
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.projection import days
 from callkpi.projection.batch import Projector
 from callkpi.upkeep.doctor import Progress
@@ -61,7 +61,7 @@ async def _clear(pool: asyncpg.Pool) -> datetime:
                     totals[row["tenant"], fact.bin].add(fact)
         rows = [{"tenant": tenant, **key._asdict(), **row.to_json()} for (tenant, key), row in sorted(totals.items())]
         if rows:
-            await connection.execute(store.query("projector", "add_rollups"), store.to_json(rows))
+            await connection.execute(store.query("projector", "add_rollups"), encoding.to_json(rows))
     return horizon
 
 

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from callkpi import config
-from callkpi.database import store
+from callkpi.database import encoding
 from callkpi.health import Health
 from callkpi.ingest.door import Authentic, Ingest, Receipt, Unauthorised, UnknownSource
 from callkpi.ingest.journal import JournalUnavailable, Unstorable
@@ -195,4 +195,4 @@ def _answer(receipt: Receipt, delivery: Delivery) -> web.Response:
     told: dict[str, int | str] = {"events": receipt.events, "ignored": receipt.ignored, "rejected": receipt.rejected}
     if receipt.rejected:
         told["reason"] = receipt.reason
-    return web.Response(body=store.to_json(told).encode(), headers=_JSON)
+    return web.Response(body=encoding.to_json(told).encode(), headers=_JSON)

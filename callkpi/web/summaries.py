@@ -16,9 +16,10 @@ from callkpi.calendar import periods
 from callkpi.calendar import shifts as calendar
 from callkpi.calendar.periods import BadPeriod, Period
 from callkpi.database import store
-from callkpi.figures.behind import LONGEST, Unknown, Window, calls_behind
+from callkpi.figures.behind import Unknown, Window, calls_behind
 from callkpi.figures.kpis import Query, Reports
 from callkpi.figures.onecall import read_call
+from callkpi.figures.weights import LONGEST
 from callkpi.people.names import Names
 from callkpi.summaries.assemble import summarise_period
 from callkpi.summaries.language import LANGUAGES

@@ -32,7 +32,7 @@ from callkpi.calls import facts as kpi
 from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import Call, CallEvent, Direction, Kind
 from callkpi.calls.rows import call_body, event_body
-from callkpi.database import embedded, migrations, store
+from callkpi.database import embedded, encoding, migrations, store
 from callkpi.missed.fates import Contact, fates
 from tests.bench.exports import memory, web_process
 from tests.bench.report import Report, percentile, progress
@@ -208,7 +208,7 @@ def _call_row(call: Call, facts: Sequence[kpi.Fact]) -> tuple[Any, ...]:
     return (
         TENANT, SOURCE, call.call_id, call.started_at, call.last_event_at, call.answered_at, call.ended_at,
         call.direction.value, call.customer, call.line, call.outcome.value, call_body(call),
-        store.to_json([fact.to_json() for fact in facts]),
+        encoding.to_json([fact.to_json() for fact in facts]),
     )  # fmt: skip
 
 
@@ -270,7 +270,7 @@ async def _write_rollups(connection: asyncpg.Connection, week: Week, rollups: di
         else:
             edge.append(told)
     await connection.copy_records_to_table("rollups", records=inner, columns=columns)
-    await connection.execute(store.query("projector", "add_rollups"), store.to_json(edge))
+    await connection.execute(store.query("projector", "add_rollups"), encoding.to_json(edge))
 
 
 async def prepare(dsn: str, begin: datetime) -> None:

@@ -11,8 +11,9 @@ import asyncpg
 from callkpi import audit
 from callkpi.calendar.moments import BadQuery
 from callkpi.calls.phone import mask
-from callkpi.figures.behind import FIGURES, Item, Unknown, Window, calls_behind
+from callkpi.figures.behind import Item, Unknown, Window, calls_behind
 from callkpi.figures.kpis import Reports
+from callkpi.figures.weights import FIGURES
 from callkpi.web.access import Right
 from callkpi.web.api.contract import AS_OF, WINDOW, Answer, Asked, Operation, Parameter, Seen, limit
 from callkpi.web.api.figures import FILTERS, TEAM

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from callkpi import audit, config
 from callkpi.calendar.moments import BadQuery
-from callkpi.database import store
+from callkpi.database import encoding, store
 from callkpi.figures.kpis import Reports
 from callkpi.people.names import Names
 from callkpi.web import access
@@ -204,7 +204,7 @@ async def _body(operation: Operation, request: web.Request) -> dict[str, object]
 
 
 def _json(answer: Answer, headers: dict[str, str]) -> web.Response:
-    response = web.Response(text=store.to_json(answer.body), content_type=JSON, headers=headers)
+    response = web.Response(text=encoding.to_json(answer.body), content_type=JSON, headers=headers)
     if len(response.text or "") >= _WORTH_COMPRESSING:
         response.enable_compression()
     return response

@@ -10,10 +10,10 @@ from callkpi.calls.facts import Figures
 from callkpi.calls.model import Direction, Fate, LegEnd, Outcome
 from callkpi.config import Role, ServiceLevelFormula
 from callkpi.figures import live
-from callkpi.figures.behind import FIGURES, Way
 from callkpi.figures.board import Level
 from callkpi.figures.hearing import Trouble
 from callkpi.figures.kpis import GROUPINGS
+from callkpi.figures.weights import FIGURES, Way
 from callkpi.people.presence import Times
 from callkpi.web.access import Right
 

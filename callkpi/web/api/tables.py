@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from callkpi.database import store
+from callkpi.database import encoding
 
 #: A cell that begins like this is a formula to a spreadsheet …
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -102,7 +102,7 @@ class JsonLines:
         return b""
 
     def lines(self, rows: Iterable[Row]) -> bytes:
-        return "".join(f"{store.to_json(row)}\n" for row in rows).encode()
+        return "".join(f"{encoding.to_json(row)}\n" for row in rows).encode()
 
 
 def _cell(value: Any, point: str) -> str:
