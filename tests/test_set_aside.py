@@ -288,6 +288,26 @@ async def test_a_source_with_a_long_backlog_holds_up_no_other(world: World) -> N
     assert "other" in await calls(world)
 
 
+async def test_a_source_whose_groups_fill_a_batch_holds_up_no_other(world: World) -> None:
+    for group in range(3):
+        await world.append([told(f"{group}-{n}", Kind.ENDED, BEGIN) for n in range(projector.BATCH_CALLS)])
+    await world.append([replace(event, source="pbx") for event in call("other", "sales")])
+    await world.projector.project_batch()
+    assert "other" in await calls(world)
+
+
+async def test_groups_of_the_same_calls_are_projected_together(world: World) -> None:
+    """A thousand calls with an event in each of twelve groups are folded twice, not twelve times."""
+    for minute in range(12):
+        at = BEGIN + timedelta(minutes=minute)
+        await world.append([told(f"c{n}", Kind.HELD, at) for n in range(projector.BATCH_CALLS)])
+    take = store.query("projector", "take_pending")
+    limits = (projector.BATCH_GROUPS, projector.BATCH_CALLS, False)
+    async with world.pool.acquire() as connection, connection.transaction():
+        taken = [len(await connection.fetch(take, *limits)) for _ in range(3)]
+    assert taken == [10, 2, 0]
+
+
 async def test_a_rebuild_takes_up_what_stands_aside(world: World) -> None:
     from callkpi.upkeep.rebuilding import refold
 
