@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from callkpi import config
-from callkpi.metrics.exporter import bounded_teams
+from callkpi.metrics.calls import bounded_teams
 from tests.daemon import Daemon, daemon, free_port
 from tests.test_crash import post, projected
 from tests.test_replay_equals_truth import BEGIN, END, FILES, TRUTH
