@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from callkpi.calls.facts import Figures
+from callkpi.calls.formulas import Figures
 from callkpi.config import ServiceLevelFormula
 from callkpi.summaries.summary import (
     CALLS,

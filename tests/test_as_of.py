@@ -15,7 +15,7 @@ from callkpi.calls.model import Fate
 from callkpi.figures.behind import Window, calls_behind
 from callkpi.figures.kpis import Query
 from callkpi.figures.statistics import Question, Statistics
-from callkpi.missed import judging as fates
+from callkpi.missed import judging
 from callkpi.missed.judging import FATES
 from callkpi.missed.work import Order
 from callkpi.missed.worklist import NotWaiting, Request, WorkList
@@ -63,9 +63,9 @@ async def summary_of(world: World, as_of: datetime) -> Summary:
     | st.sampled_from([7 * DAY, timedelta(0)]),
 )
 async def test_the_definition_in_sql_is_the_one_of_python(world: World, fate: Fate, age: timedelta) -> None:
-    written_off = fates.written_off_before(world.settings.tenants["acme"], AT)
+    written_off = judging.written_off_before(world.settings.tenants["acme"], AT)
     found = await world.pool.fetchval("SELECT fate_at($1, $2, $3)", fate.value, AT - age, written_off)
-    assert found == fates.judged(fate.value, AT - age, written_off)
+    assert found == judging.judged(fate.value, AT - age, written_off)
     assert found != Fate.WAITING or age <= 7 * DAY
 
 

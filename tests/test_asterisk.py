@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from callkpi import config
-from callkpi.calls import facts as kpi
+from callkpi.calls import facts, formulas
 from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import AGENT_STREAM, MARK_STREAM, Call, Direction, Kind, Outcome
 from callkpi.sources import SOURCE_TYPES
@@ -79,8 +79,8 @@ def test_hold_is_shown_apart_and_counted_once_in_the_handle_time() -> None:
     """Asterisk's TalkTime holds the time on hold as well."""
     limits = Thresholds(config.Tenant())
     for grain in ("call", "entry", "handle"):
-        figures = kpi.Figures()
-        for fact in kpi.facts(call_of(*ANSWERED), limits):
+        figures = formulas.Figures()
+        for fact in facts.facts(call_of(*ANSWERED), limits):
             if fact.key.grain == grain:
                 figures.add(fact.key.outcome, fact.measures, fact.longest_wait_ms)
         row = figures.as_row(config.ServiceLevelFormula.DEFAULT)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callkpi.calls import facts as kpi
+from callkpi.calls import facts
 from callkpi.calls.fold import Thresholds
 from callkpi.calls.model import MISSED_OUTCOMES, Call
 from callkpi.sources.base import Delivery
@@ -150,8 +150,8 @@ def places(calls: list[Call]) -> Counter[str]:
     """Offered entries by where they are."""
     result: Counter[str] = Counter()
     for call in calls:
-        for fact in kpi.facts(call, Thresholds(TENANT)):
-            if fact.key.grain == kpi.Grain.ENTRY and fact.measures.get("offered"):
+        for fact in facts.facts(call, Thresholds(TENANT)):
+            if fact.key.grain == facts.Grain.ENTRY and fact.measures.get("offered"):
                 missed = fact.key.outcome in MISSED_OUTCOMES
                 assert fact.measures.get("missed", 0) == missed
                 result["offered"] += 1

@@ -22,7 +22,7 @@ from aiohttp.test_utils import TestServer
 
 from callkpi import config
 from callkpi.calendar.business import local_midnight
-from callkpi.calls.facts import Figures
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Call, Direction, Entry, Leg
 from callkpi.calls.rows import call_body
 from callkpi.commands import demo

@@ -17,8 +17,7 @@ from callkpi.calls.phone import normalise
 from callkpi.config import ReportField
 from callkpi.ingest import forgotten
 from callkpi.projection.batch import Projector
-from callkpi.upkeep import erasure as privacy
-from callkpi.upkeep import rebuilding
+from callkpi.upkeep import erasure, rebuilding
 from tests.world import World, capture_lines, test_settings
 
 NUMBER = "+77011234567"
@@ -104,10 +103,10 @@ async def test_nothing_is_left_of_the_number_and_the_figures_stay(world: World) 
     await a_day(world)
     window = (DAY - timedelta(hours=1), DAY + timedelta(hours=2))
     before = await world.figures("queue", *window)
-    found = await privacy.look_for(world.pool, world.settings, "acme", "87011234567")
+    found = await erasure.look_for(world.pool, world.settings, "acme", "87011234567")
     assert (found.calls, found.rejected) == (2, 1)
 
-    done = await privacy.erase(world.pool, world.settings, "acme", "8 (701) 123-45-67")
+    done = await erasure.erase(world.pool, world.settings, "acme", "8 (701) 123-45-67")
 
     assert (done.calls, done.rejected) == (2, 1)
     assert await stored(world, "701123") == []
@@ -126,9 +125,9 @@ async def test_ids_that_sources_make_of_numbers_stay_and_values_of_fields_do_not
         for call_id, told in (("77011234567-1", "8 701 123-45-67"), ("77011234567-2", "7011234567"), ("3", "")):
             await world.send_json("native", *call(call_id, DAY, NUMBER, fields={"callback": told}))
         await world.project()
-        assert (await privacy.look_for(pool, world.settings, "acme", NUMBER)).ids == 2
+        assert (await erasure.look_for(pool, world.settings, "acme", NUMBER)).ids == 2
 
-        done = await privacy.erase(pool, world.settings, "acme", NUMBER)
+        done = await erasure.erase(pool, world.settings, "acme", NUMBER)
 
         assert (done.calls, done.ids) == (3, 2)
         assert await world.findings() == []
@@ -142,7 +141,7 @@ async def test_ids_that_sources_make_of_numbers_stay_and_values_of_fields_do_not
 
 async def test_a_rebuild_gives_the_same_tables(world: World) -> None:
     await a_day(world)
-    await privacy.erase(world.pool, world.settings, "acme", NUMBER)
+    await erasure.erase(world.pool, world.settings, "acme", NUMBER)
     before = await world.tables()
     await rebuilding.refold(world.pool, Projector(world.pool, world.settings, world.health), NOBODY)
     assert await world.tables() == before
@@ -150,7 +149,7 @@ async def test_a_rebuild_gives_the_same_tables(world: World) -> None:
 
 async def test_what_is_told_again_gets_the_pseudonym_and_what_is_new_does_not(world: World) -> None:
     await a_day(world)
-    done = await privacy.erase(world.pool, world.settings, "acme", NUMBER)
+    done = await erasure.erase(world.pool, world.settings, "acme", NUMBER)
     world.ingest._forgotten = forgotten.Forgotten(world.settings)
 
     await world.send_json("native", *call("late", DAY + timedelta(minutes=30), "+7 701 1234567"))
@@ -167,7 +166,7 @@ async def test_asterisks_own_facts_hold_the_number_no_more(world: World) -> None
     row = await world.pool.fetchrow("SELECT customer, count(*) FROM calls WHERE customer ~ '^.?[0-9]{7,}$' GROUP BY 1")
     before = await world.tables()
 
-    done = await privacy.erase(world.pool, world.settings, "acme", row["customer"])
+    done = await erasure.erase(world.pool, world.settings, "acme", row["customer"])
 
     assert done.calls == row["count"] and done.events > done.calls
     assert await stored(world, pseudonyms.core(row["customer"])) == []
@@ -182,7 +181,7 @@ async def test_old_numbers_become_pseudonyms_and_stay_customers(world: World) ->
     await world.send_json("native", *call("before", DAY - timedelta(days=30), NUMBER, agent="Dana"))
     await world.project()
 
-    assert await privacy.pseudonymise(world.pool, DAY.replace(day=1, hour=0), datetime(2026, 12, 1, tzinfo=UTC)) == 3
+    assert await erasure.pseudonymise(world.pool, DAY.replace(day=1, hour=0), datetime(2026, 12, 1, tzinfo=UTC)) == 3
 
     rows = {row["call_id"]: row["customer"] for row in await world.pool.fetch("SELECT call_id, customer FROM calls")}
     assert rows["missed"] == rows["back"] != rows["other"]
@@ -202,7 +201,7 @@ async def test_a_call_that_comes_while_its_number_is_erased_is_found_too(world: 
         nonlocal looks
         looks += done == total
 
-    erasing = asyncio.create_task(privacy.erase(world.pool, world.settings, "acme", NUMBER, progress))
+    erasing = asyncio.create_task(erasure.erase(world.pool, world.settings, "acme", NUMBER, progress))
     while not looks:
         await asyncio.sleep(0.01)
     await world.project()

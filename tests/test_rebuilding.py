@@ -19,7 +19,7 @@ from callkpi.commands import rebuild as commands_rebuild
 from callkpi.daemon.processes import Failed, prepare
 from callkpi.database import migrations, store
 from callkpi.metrics.exporter import Exporter
-from callkpi.projection import batch as projector
+from callkpi.projection import batch
 from callkpi.projection import duty as rebuilding
 from callkpi.upkeep.rebuilding import refold
 from callkpi.web.probes import Probes
@@ -70,7 +70,7 @@ async def test_a_projector_that_starts_during_a_rebuild_waits_for_its_end(
 ) -> None:
     await world.send_json("native", say("queued", AT, queue="sales"))
     async with rebuilding_elsewhere(dsn):
-        working = asyncio.create_task(projector.run(of(dsn, world.settings), dsn))
+        working = asyncio.create_task(batch.run(of(dsn, world.settings), dsn))
         await asyncio.sleep(1)
         assert await world.pool.fetchval("SELECT count(*) FROM calls") == 0
         assert not working.done()
@@ -178,10 +178,10 @@ async def test_a_rebuild_that_was_cut_off_is_told_until_one_comes_to_its_end(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(projector.Projector, "project_batch", dies)
-        patch.setattr(projector.Projector, "drain", lambda _self: asyncio.sleep(0))
+        patch.setattr(batch.Projector, "project_batch", dies)
+        patch.setattr(batch.Projector, "drain", lambda _self: asyncio.sleep(0))
         with pytest.raises(KeyboardInterrupt):
-            await refold(world.pool, projector.Projector(world.pool, world.settings, world.health), print)
+            await refold(world.pool, batch.Projector(world.pool, world.settings, world.health), print)
     (doubt,) = await doubts_of_readyz(world)
     assert "has not come to its end, figures are missing" in doubt
     await rebuild(dsn, world.settings)

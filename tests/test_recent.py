@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callkpi import config
-from callkpi.calendar import business as hours
-from callkpi.calls import facts as kpi
+from callkpi.calendar import business
+from callkpi.calls import facts
 from callkpi.database import store
 from callkpi.figures import recent
 from callkpi.health import Health
@@ -56,19 +56,19 @@ def local(text: str) -> datetime:
     ],
 )
 def test_when_the_opening_began(tenant: config.Tenant, now: str, opened: str | None) -> None:
-    assert hours.opened_at(tenant, local(now)) == (local(opened) if opened else None)
+    assert business.opened_at(tenant, local(now)) == (local(opened) if opened else None)
 
 
 def test_a_longer_night_works_an_hour_more() -> None:
-    assert hours.worked(NIGHT, local("2026-10-24T20:00"), local("2026-10-25T09:00")) == timedelta(hours=9)
-    assert hours.worked(NIGHT, local("2026-10-26T20:00"), local("2026-10-27T09:00")) == timedelta(hours=8)
+    assert business.worked(NIGHT, local("2026-10-24T20:00"), local("2026-10-25T09:00")) == timedelta(hours=9)
+    assert business.worked(NIGHT, local("2026-10-26T20:00"), local("2026-10-27T09:00")) == timedelta(hours=8)
 
 
 def test_business_time_passes_over_night_weekend_and_holiday() -> None:
     friday, monday = local("2026-11-27T17:30"), local("2026-11-30T09:15")
-    assert hours.worked(SHOP, friday, monday) == timedelta(minutes=30 + 4 * 60 + 15)
-    assert hours.worked_ago(SHOP, monday, timedelta(minutes=30 + 4 * 60 + 15)) == friday
-    assert hours.worked(SHOP, local("2026-11-05T17:00"), local("2026-11-07T11:00")) == timedelta(hours=2)
+    assert business.worked(SHOP, friday, monday) == timedelta(minutes=30 + 4 * 60 + 15)
+    assert business.worked_ago(SHOP, monday, timedelta(minutes=30 + 4 * 60 + 15)) == friday
+    assert business.worked(SHOP, local("2026-11-05T17:00"), local("2026-11-07T11:00")) == timedelta(hours=2)
 
 
 @given(
@@ -76,14 +76,14 @@ def test_business_time_passes_over_night_weekend_and_holiday() -> None:
     st.sampled_from([SHOP, NIGHT, ROUND_THE_CLOCK, config.Tenant()]),
 )
 def test_spans_are_the_calendar(at: datetime, tenant: config.Tenant) -> None:
-    told = list(hours.spans(tenant, at - timedelta(days=3), at + timedelta(days=3)))
+    told = list(business.spans(tenant, at - timedelta(days=3), at + timedelta(days=3)))
     assert any(begin <= at < end for begin, end in told) == config.is_open(tenant, at)
     edges = [edge for span in told for edge in span]
     assert edges == sorted(set(edges))
 
 
 def test_the_same_hour_of_weeks_before_is_by_the_clock_on_the_wall() -> None:
-    assert hours.weeks_before(SHOP, local("2026-10-27T10:00"), 1) == local("2026-10-20T10:00")
+    assert business.weeks_before(SHOP, local("2026-10-27T10:00"), 1) == local("2026-10-20T10:00")
     assert local("2026-10-27T10:00") - local("2026-10-20T10:00") != timedelta(weeks=1)
 
 
@@ -226,7 +226,7 @@ def test_a_window_covers_a_quarter_of_an_hour_at_least() -> None:
     for minute in range(60):
         now = datetime(2026, 11, 24, 10, minute, 59, tzinfo=UTC)
         begins, ends = next((b, e) for name, b, e in recent._plan(tenant, now) if name == "half_hour")
-        assert begins <= now - kpi.INTERVAL < now < ends
+        assert begins <= now - facts.INTERVAL < now < ends
 
 
 # -- what is counted while the database is away -----------------------------------------------------------

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from callkpi import config
 from callkpi.bitrix24 import rest
-from callkpi.bitrix24.statistics import Intake, Reconciler
+from callkpi.bitrix24.reconciler import Reconciler
+from callkpi.bitrix24.statistics import Intake
 from callkpi.ingest.journal import Unstorable
 from tests.portal import Portal, Row, Story, history, lossy, truth
 from tests.world import World, sample

@@ -21,11 +21,11 @@ from callkpi import config
 from callkpi.calls.model import Call, CallEvent
 from callkpi.calls.rows import call_from_body
 from callkpi.database import store
-from callkpi.projection import batch as projector
+from callkpi.projection import batch
 from callkpi.projection.batch import Projector
 from callkpi.same_call.check import notes
 from callkpi.sources.bitrix24 import row_item
-from callkpi.upkeep import erasure as privacy
+from callkpi.upkeep.erasure import erase
 from callkpi.upkeep.rebuilding import refold
 from callkpi.web.access import install
 from callkpi.web.api import Api
@@ -87,7 +87,7 @@ async def test_projectors_at_once_and_a_rebuild_give_the_same(
     both: World, monkeypatch: pytest.MonkeyPatch, case: Arrival
 ) -> None:
     events, deliveries = case
-    monkeypatch.setattr(projector, "BATCH_GROUPS", 2)
+    monkeypatch.setattr(batch, "BATCH_GROUPS", 2)
     await both.clear()
     await both.append(events)
     await both.project()
@@ -387,7 +387,7 @@ async def test_the_api_finds_the_call_by_either_id_with_the_events_of_both(pair:
 
 async def test_an_erased_number_is_gone_from_what_both_told_and_they_stay_one_call(pair: Pair) -> None:
     await pair.hear(began("A"), began("a", 1, customer="8 701 000-00-01", crm={"lead": "7"}), missed("A"), missed("a"))
-    erasure = await privacy.erase(pair.pool, pair.settings, "acme", ANA)
+    erasure = await erase(pair.pool, pair.settings, "acme", ANA)
     assert await pair.calls() == ["Aa"]
     assert await pair.findings() == []
     for table in ("journal", "calls", "same_call_sides", "missed_calls"):

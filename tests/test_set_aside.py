@@ -14,8 +14,7 @@ import pytest
 
 from callkpi.calls.model import CallEvent, Direction, Kind
 from callkpi.database import store
-from callkpi.projection import batch as projector
-from callkpi.projection import folding, isolation
+from callkpi.projection import batch, folding, isolation
 from callkpi.projection.batch import Projector
 from tests.world import World, sample
 
@@ -250,7 +249,7 @@ async def test_a_second_projector_finds_what_the_first_one_leaves(world: World) 
     for ids in streams:
         await world.append([told(i, Kind.ENDED, BEGIN) for i in ids])
     take = store.query("projector", "take_pending")
-    limits = (projector.BATCH_GROUPS, projector.BATCH_CALLS, False)
+    limits = (batch.BATCH_GROUPS, batch.BATCH_CALLS, False)
     pool = world.pool
     async with pool.acquire() as first, pool.acquire() as second, first.transaction(), second.transaction():
         taken, others = await first.fetch(take, *limits), await second.fetch(take, *limits)
@@ -290,7 +289,7 @@ async def test_a_source_with_a_long_backlog_holds_up_no_other(world: World) -> N
 
 async def test_a_source_whose_groups_fill_a_batch_holds_up_no_other(world: World) -> None:
     for group in range(3):
-        await world.append([told(f"{group}-{n}", Kind.ENDED, BEGIN) for n in range(projector.BATCH_CALLS)])
+        await world.append([told(f"{group}-{n}", Kind.ENDED, BEGIN) for n in range(batch.BATCH_CALLS)])
     await world.append([replace(event, source="pbx") for event in call("other", "sales")])
     await world.projector.project_batch()
     assert "other" in await calls(world)
@@ -300,9 +299,9 @@ async def test_groups_of_the_same_calls_are_projected_together(world: World) -> 
     """A thousand calls with an event in each of twelve groups are folded twice, not twelve times."""
     for minute in range(12):
         at = BEGIN + timedelta(minutes=minute)
-        await world.append([told(f"c{n}", Kind.HELD, at) for n in range(projector.BATCH_CALLS)])
+        await world.append([told(f"c{n}", Kind.HELD, at) for n in range(batch.BATCH_CALLS)])
     take = store.query("projector", "take_pending")
-    limits = (projector.BATCH_GROUPS, projector.BATCH_CALLS, False)
+    limits = (batch.BATCH_GROUPS, batch.BATCH_CALLS, False)
     async with world.pool.acquire() as connection, connection.transaction():
         taken = [len(await connection.fetch(take, *limits)) for _ in range(3)]
     assert taken == [10, 2, 0]

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from callkpi import config
 from callkpi.calendar import periods
-from callkpi.calendar import shifts as calendar
-from callkpi.calls.facts import Figures
+from callkpi.calendar.shifts import shifts_between
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import CallEvent
 from callkpi.commands import terminal
 from callkpi.config import Goal, GoalDirection, ReportField, ShiftPlan
@@ -374,7 +374,7 @@ async def test_each_shift_is_what_the_report_of_its_time_says_also_around_holida
         tenant = world.settings.tenants["acme"]
         of = day_around(tenant, EPOCH)
         answer = await ask(world, of, "shift", "direction")
-        shifts = {shift.key: shift for shift in calendar.shifts_between(tenant, "acme", of.begin, of.end)}
+        shifts = {shift.key: shift for shift in shifts_between(tenant, "acme", of.begin, of.end)}
         assert not [key for key in shifts if key.endswith(holiday)]
         for key, shift in shifts.items():
             told = {row["key"]["direction"]: row["figures"] for row in answer["rows"] if row["key"]["shift"] == key}

@@ -15,8 +15,7 @@ import orjson
 import pytest
 
 from callkpi import config
-from callkpi.calendar import periods
-from callkpi.calendar import shifts as calendar
+from callkpi.calendar import periods, shifts
 from callkpi.calls.model import Fate, StreamKey
 from callkpi.commands import simulator
 from callkpi.figures.behind import Unknown, Window, calls_behind
@@ -163,7 +162,7 @@ def call(
 
 async def shift(world: World, id: str, day: str, as_of: datetime) -> Summary:
     own = world.settings.tenants["acme"]
-    found = calendar.shift_of(own, "acme", id, date.fromisoformat(day))
+    found = shifts.shift_of(own, "acme", id, date.fromisoformat(day))
     assert found is not None
     return await summarise(world.pool, world.settings, world.reports.names, found, as_of)
 

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from callkpi.calendar import slots
 from callkpi.calendar.business import instant
 from callkpi.calendar.slots import Kept, Span, parts
-from callkpi.calls import facts as kpi
-from callkpi.calls.facts import Grain
+from callkpi.calls.facts import MEASURES, Fact, Grain
 from callkpi.calls.model import CallEvent, Direction, Kind
 from callkpi.figures import sums
 from callkpi.projection import days
@@ -52,7 +51,7 @@ async def of_calls(world: World, grain: Grain, begin: datetime, end: datetime, b
     found: Sums = {}
     for row in await world.pool.fetch("SELECT source, facts, body FROM calls"):
         campaign = orjson.loads(row["body"])["fields"].get("campaign", "")
-        for fact in map(kpi.Fact.from_json, orjson.loads(row["facts"])):
+        for fact in map(Fact.from_json, orjson.loads(row["facts"])):
             if fact.key.grain == grain and begin <= fact.key.at < end:
                 place = {**fact.key._asdict(), "source": row["source"], "value": campaign}
                 told = found.setdefault((*(place[name] for name in by), fact.key.outcome), Counter())
@@ -68,7 +67,7 @@ async def as_read(world: World, asked: sums.Asked, begin: datetime, end: datetim
         rows = await sums.read(connection, world.settings.tenants["acme"], asked, sums.whole(begin, end))
     for row in rows:
         told = found.setdefault((*(row[name] for name in asked.by), row["outcome"]), Counter())
-        told.update({name: row[name] for name in kpi.MEASURES})
+        told.update({name: row[name] for name in MEASURES})
         told["longest"] = max(told["longest"], row["longest_wait_ms"])
     return {key: +told for key, told in found.items() if told["contacts"]}
 

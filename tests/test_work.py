@@ -18,8 +18,7 @@ from callkpi.missed import work
 from callkpi.missed.fates import Contact, Settlement, fates
 from callkpi.missed.work import Action, Claimed, Order, Work
 from callkpi.missed.worklist import KeyReused, NotMissed, NotWaiting, Request, WorkList
-from callkpi.upkeep import erasure as privacy
-from callkpi.upkeep import rebuilding
+from callkpi.upkeep import erasure, rebuilding
 from tests.world import World, sample
 
 MINUTE = timedelta(minutes=1)
@@ -248,7 +247,7 @@ async def test_an_erased_customer_is_in_no_note_and_stays_closed(world: World) -
     await act(world, "a", order(Action.NOTE, text="8 701 000-00-01 is busy"))
     await act(world, "a", order(Action.RESOLVE, fate=Fate.REACHED, text="by mobile"), key="k")
     await act(world, "other", order(Action.NOTE, text="asks for +77010000001"))
-    await privacy.erase(world.pool, world.settings, "acme", "+77010000001")
+    await erasure.erase(world.pool, world.settings, "acme", "+77010000001")
     for table in ("journal", "work_items", "idempotency", "audit"):
         rows = await world.pool.fetch(f"SELECT t::text AS row FROM {table} t")
         told = " ".join(row["row"] for row in rows).replace(" ", "").replace("-", "")

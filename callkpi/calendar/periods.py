@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from callkpi.calendar import shifts as calendar
+from callkpi.calendar import shifts
 from callkpi.calendar.business import instant
 from callkpi.calendar.shifts import Shift
 from callkpi.config import Tenant
@@ -148,20 +148,20 @@ class _Maker:
 def _shift(config: Tenant, tenant: str, text: str, now: datetime) -> Period:
     """``shift``, ``shift:night``, ``shift:night@2026-11-23``, ``shift:night@current``."""
     id, _, day = text.partition(":")[2].partition("@")
-    ids = calendar.shift_ids(config)
+    ids = shifts.shift_ids(config)
     if id and id not in ids:
         raise BadPeriod(f"period: {id[:40]!r} is no shift of {tenant}{guess(id, ids)}; there are {', '.join(ids)}")
     found: Shift | None
     if day == "current":
-        going = [shift for shift in calendar.running(config, tenant, now) if id in ("", shift.id)]
+        going = [shift for shift in shifts.running(config, tenant, now) if id in ("", shift.id)]
         found, missing = (going[-1] if going else None), "no such shift goes on now"
     elif day in ("", "last"):
-        found, missing = calendar.last_ended(config, tenant, now, id), "no such shift has ended yet"
+        found, missing = shifts.last_ended(config, tenant, now, id), "no such shift has ended yet"
     else:
         on = _day(day)
         if on is None or not id:
             raise BadPeriod(f"period: {text[:40]!r}; write shift:{id or ids[0]}@2026-11-23, or @current, or @last")
-        found, missing = calendar.shift_of(config, tenant, id, on), f"there is no shift {id} on {day}"
+        found, missing = shifts.shift_of(config, tenant, id, on), f"there is no shift {id} on {day}"
     if found is None:
         raise BadPeriod(f"period: {text[:40]!r}: {missing}")
     return of_shift(found)
@@ -192,9 +192,9 @@ def comparable(config: Tenant, period: Period, against: str = "previous") -> Per
 
 def _before_shift(config: Tenant, shift: Shift, against: str) -> Period | None:
     if against == "previous":
-        found = calendar.previous(config, shift)
+        found = shifts.previous(config, shift)
     else:
-        found = calendar.neighbour(config, shift, -7 if against == "week" else -_YEAR_OF_WEEKS.days)
+        found = shifts.neighbour(config, shift, -7 if against == "week" else -_YEAR_OF_WEEKS.days)
     return of_shift(found) if found is not None else None
 
 

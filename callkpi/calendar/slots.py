@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from callkpi.calendar import periods
 from callkpi.calendar.business import instant
 from callkpi.calendar.shifts import Shift
-from callkpi.calls import facts as kpi
+from callkpi.calls import facts
 from callkpi.config import WEEKDAYS
 
 #: Splits of time by the clock, within days.
@@ -132,7 +132,7 @@ def _pieces(
                 begin = until
         return
     while begin < end:
-        until = min(kpi.quarter(begin) + kpi.INTERVAL, end)
+        until = min(facts.quarter(begin) + facts.INTERVAL, end)
         yield begin, until
         begin = until
 
@@ -281,9 +281,9 @@ def _add_days(found: Parts, first: date, after: date, slot: int, months_until: d
 def _add_edges(found: Parts, span: Span, *, quarters: bool) -> None:
     if span.begin >= span.end:
         return
-    first = kpi.quarter(span.begin)
-    first = first if first == span.begin else first + kpi.INTERVAL
-    last = kpi.quarter(span.end)
+    first = facts.quarter(span.begin)
+    first = first if first == span.begin else first + facts.INTERVAL
+    last = facts.quarter(span.end)
     if not quarters or first >= last:
         found.calls.add(span.begin, span.end, span.slot)
         return

@@ -22,7 +22,7 @@ from callkpi.database import store
 from callkpi.health import Health
 from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
-from callkpi.projection import duty as rebuilding
+from callkpi.projection import duty
 from callkpi.projection.batch import Projector
 
 Progress = Callable[[int, int], None]
@@ -58,7 +58,7 @@ async def backfill(
                 client = rest.Client(http, source.rest_url, rate, burst=max(2 * rate, 1.0))
                 result = await _read(client, intake, passes, span, progress)
             # Without a daemon nobody else would: 'callkpi report' shows these calls at once.
-            await rebuilding.drained(pool, Projector(pool, settings, health).drain)
+            await duty.drained(pool, Projector(pool, settings, health).drain)
             return result
         except rest.PortalError as error:
             raise Failed(f"{name}: {error}; start the same command again to go on") from None

@@ -262,7 +262,7 @@ def _repair_commands(commands: Any) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     from callkpi import log
-    from callkpi.daemon import processes as daemon
+    from callkpi.daemon import processes
 
     settings = config.load(arguments.config)
     if arguments.processes is not None:
@@ -278,7 +278,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         with contextlib.suppress(OSError):  # A disk that is full of logs does not end the daemon.
             print(told, flush=True)
 
-    _run(daemon.serve(settings, ready))
+    _run(processes.serve(settings, ready))
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -290,10 +290,9 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _child(arguments: argparse.Namespace) -> None:
-    from callkpi.daemon import processes as daemon
 
-    with asyncio.Runner(loop_factory=daemon.new_event_loop) as runner:
-        runner.run(daemon.child(arguments.role, daemon.settings_of_parent(), arguments.lifeline))
+    with asyncio.Runner(loop_factory=processes.new_event_loop) as runner:
+        runner.run(processes.child(arguments.role, processes.settings_of_parent(), arguments.lifeline))
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -349,16 +348,16 @@ def _send_report(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from callkpi.commands import summary as command
+    from callkpi.commands import summary
 
     ending = arguments.output.suffix.lstrip(".") if arguments.output else ""
     form = arguments.format or (ending if ending in ("txt", "html", "pdf", "xlsx", "csv", "json") else "txt")
     if form in ("pdf", "xlsx") and arguments.output is None:
         raise UsageError(f"--output: a file is needed for {form}")
-    asked = command.Asked(
+    asked = summary.Asked(
         arguments.tenant, arguments.period, arguments.against, arguments.lang or "en", form, numbers=arguments.numbers
     )
-    body = _run(command.summary(_configured(arguments), asked))
+    body = _run(summary.summary(_configured(arguments), asked))
     if arguments.output is None:
         print(body.decode("utf-8-sig"), end="")
         return
@@ -530,11 +529,11 @@ def _load_history(settings: config.Settings, arguments: argparse.Namespace) -> N
 
 def _crm_funnel(arguments: argparse.Namespace) -> None:
     from callkpi import log
-    from callkpi.commands import crm_preview as preview
+    from callkpi.commands import crm_preview
 
     settings = _configured(arguments)
     log.configure(settings, role="crm-funnel")
-    for line in _run(preview.preview(settings, arguments.source)):
+    for line in _run(crm_preview.preview(settings, arguments.source)):
         print(line)
 
 
@@ -593,11 +592,10 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _run(work: Any) -> Any:
-    from callkpi.daemon import processes as daemon
 
     try:
         return asyncio.run(work)
-    except daemon.Failed as error:
+    except processes.Failed as error:
         _fail(str(error))
 
 
@@ -616,11 +614,10 @@ def _configured(arguments: argparse.Namespace) -> config.Settings:
 
 def _one_tenant(settings: config.Settings, name: str) -> str:
     from callkpi.commands import terminal
-    from callkpi.daemon import processes as daemon
 
     try:
         return terminal.one_tenant(settings, name)
-    except daemon.Failed as error:
+    except processes.Failed as error:
         _fail(str(error))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from callkpi import config, log
 from callkpi.commands import simulator
 from callkpi.config.words import is_zone
-from callkpi.daemon import processes as daemon
+from callkpi.daemon import processes
 from callkpi.database import embedded
 
 _CONFIG = """# Written by 'callkpi demo' at each start.
@@ -67,7 +67,7 @@ Stop with Ctrl-C.
 
 
 async def run(speed: float, seed: int) -> None:
-    """Serve and simulate until SIGTERM or SIGINT. Raises daemon.Failed."""
+    """Serve and simulate until SIGTERM or SIGINT. Raises processes.Failed."""
     base = config.load(env={k: v for k, v in os.environ.items() if k in ("CALLKPI_LISTEN", "CALLKPI_DATA_DIR")})
     directory = base.data_dir / "demo"
     token = secrets.token_hex(16)
@@ -88,7 +88,7 @@ async def run(speed: float, seed: int) -> None:
         simulating.append(asyncio.create_task(simulator.run(shift, url, tokens, 1.0, stop)))
 
     try:
-        await daemon.serve(settings, ready)
+        await processes.serve(settings, ready)
     finally:
         stop.set()
         for task in simulating:
@@ -101,12 +101,12 @@ def _prepare(directory: Path, listen: str, token: str) -> Path:
     """A fresh directory with the demo's configuration; yesterday's simulated calls are of no use."""
     data_dir = directory / "data"
     if embedded.is_running(data_dir / "postgres"):
-        raise daemon.Failed(f"another demo runs in {directory}; stop it first")
+        raise processes.Failed(f"another demo runs in {directory}; stop it first")
     shutil.rmtree(data_dir, ignore_errors=True)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise daemon.Failed(f"can't make {data_dir}: {error.strerror}; set CALLKPI_DATA_DIR") from None
+        raise processes.Failed(f"can't make {data_dir}: {error.strerror}; set CALLKPI_DATA_DIR") from None
     path = directory / "callkpi.toml"
     path.touch(mode=0o600)
     queues = "".join(

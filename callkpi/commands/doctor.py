@@ -9,7 +9,7 @@ import asyncpg
 from callkpi import config
 from callkpi.commands.database import database
 from callkpi.database import store
-from callkpi.projection import duty as rebuilding
+from callkpi.projection import duty
 from callkpi.upkeep.doctor import Progress, check
 
 _SETTLE_TRIES = 30
@@ -19,7 +19,7 @@ async def doctor(settings: config.Settings, progress: Progress) -> list[str]:
     """Differences between rollups and calls, and between calls and the journal; none is how it must be."""
     async with database(settings, role="doctor") as pool:
         await _settled(pool)
-        return [*await rebuilding.doubts(pool), *await check(pool, settings, progress)]
+        return [*await duty.doubts(pool), *await check(pool, settings, progress)]
 
 
 async def _settled(pool: asyncpg.Pool) -> None:

@@ -24,7 +24,7 @@ from callkpi.database import store
 from callkpi.health import Health
 from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
-from callkpi.projection import duty as rebuilding
+from callkpi.projection import duty
 from callkpi.projection.batch import Projector
 from callkpi.sources.asterisk import cdr as asterisk_cdr
 from callkpi.sources.asterisk import cel as asterisk_cel
@@ -64,7 +64,7 @@ async def load(settings: config.Settings, name: str, path: Path, progress: Progr
                 told = await ingest.take_fetched(name, some, datetime.now(UTC), is_voice=False, counted=False)
                 result = Result(begin + len(some), result.events + told.events, result.rejected + told.rejected)
                 progress(result.rows, len(rows))
-            await rebuilding.drained(pool, Projector(pool, settings, health).drain)
+            await duty.drained(pool, Projector(pool, settings, health).drain)
             return result
         except (*store.FAILURES, JournalUnavailable) as error:
             told_away = f"the database went away ({type(error).__name__}); start the same command again"

@@ -7,7 +7,7 @@ from typing import Any
 from callkpi import config
 from callkpi.commands.database import database
 from callkpi.database import store
-from callkpi.same_call import check as same_call_check
+from callkpi.same_call import check
 
 
 async def notes(settings: config.Settings) -> list[str]:
@@ -15,7 +15,7 @@ async def notes(settings: config.Settings) -> list[str]:
     told = config.doubled(settings)
     async with database(settings, role="doctor") as pool:
         rows = {row["source"]: row for row in await pool.fetch(store.query("reconcile", "sources"))}
-        told += await same_call_check.notes(pool, settings)
+        told += await check.notes(pool, settings)
         funnels = {row["source"]: row for row in await pool.fetch(store.query("crm", "funnels"))}
     portals = [_note(name, rows.get(name)) for name in settings.portals]
     written = [_funnel_note(name, source, funnels.get(name)) for name, source in settings.funnels.items()]

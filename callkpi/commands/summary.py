@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from callkpi import config
-from callkpi.calendar import periods
-from callkpi.calendar import shifts as calendar
+from callkpi.calendar import periods, shifts
 from callkpi.commands.database import database
 from callkpi.commands.terminal import one_tenant
 from callkpi.daemon.processes import Failed
@@ -34,7 +33,7 @@ async def summary(settings: config.Settings, asked: Asked) -> bytes:
     name, now = one_tenant(settings, asked.tenant), datetime.now(UTC)
     own = settings.tenants[name]
     shift, _, _ = asked.period.partition("@")
-    text = f"shift:{asked.period}" if shift in calendar.shift_ids(own) else asked.period
+    text = f"shift:{asked.period}" if shift in shifts.shift_ids(own) else asked.period
     try:
         period = periods.parse(own, name, text, now)
         async with database(settings) as pool:

@@ -26,15 +26,15 @@ class Job:
 
 
 def _projector() -> Run:
-    from callkpi.projection import batch as projector
+    from callkpi.projection import batch
 
-    return projector.run
+    return batch.run
 
 
 def _reconciler() -> Run:
-    from callkpi.bitrix24 import statistics as reconcile
+    from callkpi.bitrix24 import reconciler
 
-    return reconcile.run
+    return reconciler.run
 
 
 def _connector() -> Run:

@@ -31,8 +31,7 @@ from callkpi.daemon.jobs import JOBS
 from callkpi.database import embedded, migrations, store
 from callkpi.health import Health
 from callkpi.ingest.spool import check_place
-from callkpi.projection import duty as rebuilding
-from callkpi.projection import views
+from callkpi.projection import duty, views
 
 logger = structlog.get_logger()
 
@@ -180,7 +179,7 @@ async def _publish(dsn: str, settings: config.Settings) -> None:
     connection = await store.connect(dsn, role="views")
     try:
         await views.publish(connection, settings)
-        for doubt in await rebuilding.doubts(connection):
+        for doubt in await duty.doubts(connection):
             logger.error("daemon.figures_in_doubt", doubt=doubt)
     finally:
         await connection.close()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from callkpi import config
-from callkpi.calendar import periods
-from callkpi.calendar import shifts as calendar
+from callkpi.calendar import periods, shifts
 from callkpi.calendar.periods import Period
 
 
@@ -15,9 +14,7 @@ def ended(own: config.Tenant, tenant: str, report: config.Report, since: datetim
     kind, _, shift = report.period.partition(":")
     if kind == "shift":
         found = [
-            periods.of_shift(each)
-            for each in calendar.shifts_between(own, tenant, since, now)
-            if shift in ("", each.id)
+            periods.of_shift(each) for each in shifts.shifts_between(own, tenant, since, now) if shift in ("", each.id)
         ]
     else:
         found = _whole(own, tenant, kind, since, now)

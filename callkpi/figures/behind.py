@@ -23,7 +23,7 @@ from callkpi.config import ServiceLevelFormula
 from callkpi.database import store
 from callkpi.figures.kpis import Query, is_meant
 from callkpi.figures.weights import _OF_OUTCOMES, FIGURES, NOTHING, Way, Weight, _weigh, weigh
-from callkpi.missed import judging as fates
+from callkpi.missed import judging
 from callkpi.missed.judging import FATES
 from callkpi.missed.work import HIDDEN
 from callkpi.people.names import Names
@@ -249,12 +249,12 @@ async def _behind_fate(pool: asyncpg.Pool, asked: _Asked, figure: str) -> Behind
     if not query.only.keys() <= {"queue", "line", "direction"}:
         raise Unknown(f"{figure}: missed customers have a queue and a line; filter by nothing else")
     rows = await missed_in(pool, query.tenant, query.begin, query.end)
-    written_off = fates.written_off_before(asked.settings.tenants[query.tenant], query.now)
+    written_off = judging.written_off_before(asked.settings.tenants[query.tenant], query.now)
     items = []
     for row in rows:
         place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
-        fate = fates.judged(row["fate"], row["started_at"], written_off)
-        counted = fates.counts(fate, called_back=row["called_back_at"] is not None)
+        fate = judging.judged(row["fate"], row["started_at"], written_off)
+        counted = judging.counts(fate, called_back=row["called_back_at"] is not None)
         if asked.means(place) and counted[figure]:
             items.append(
                 Item(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from callkpi import config
-from callkpi.calls.facts import Figures
+from callkpi.calls.formulas import Figures
 from callkpi.figures import hearing, live
 from callkpi.people.names import Names
 

@@ -13,14 +13,14 @@ import asyncpg
 import orjson
 
 from callkpi import config
-from callkpi.calls import facts as kpi
-from callkpi.calls.facts import Figures, Grain
+from callkpi.calls import facts
+from callkpi.calls.facts import Grain
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Direction, agent_id, agent_key
 from callkpi.calls.phone import mask
 from callkpi.database import store
 from callkpi.figures import sums
-from callkpi.missed import judging as fates
-from callkpi.missed import work
+from callkpi.missed import judging, work
 from callkpi.missed.judging import FATES
 from callkpi.people import presence
 from callkpi.people.names import Names
@@ -181,15 +181,15 @@ class Reports:
         for group in groups.values():
             group.extra.update(dict.fromkeys(FATES, 0))
         window = sums.whole(query.begin, query.end)
-        written_off = fates.written_off_before(self._settings.tenants[query.tenant], query.now)
+        written_off = judging.written_off_before(self._settings.tenants[query.tenant], query.now)
         for row in await sums.fates(db, query.tenant, {query.by, *query.only}, window, written_off):
             place = {"queue": row["queue"], "line": row["line"], "direction": Direction.INBOUND.value}
             value = self.names.show(query.tenant, query.by, place[query.by])
             if value in groups and self._is_meant(query, place):
-                groups[value].extra.update(fates.counts_of(row))
+                groups[value].extra.update(judging.counts_of(row))
 
     async def _add_pauses(self, db: asyncpg.Connection, query: Query, groups: dict[str, _Group]) -> None:
-        begin = kpi.quarter(query.begin)
+        begin = facts.quarter(query.begin)
         rows = await db.fetch(store.query("reports", "agent_rows"), query.tenant, begin, query.end)
         for row in rows:
             key = agent_key(row["source"], row["agent"])
@@ -247,7 +247,7 @@ class Reports:
         """The work list as of *now*: customers nobody has spoken to since we missed them, oldest first."""
         await self.names.refresh(self._db)
         now = now or datetime.now(UTC)
-        written_off = fates.written_off_before(self._settings.tenants[tenant], now)
+        written_off = judging.written_off_before(self._settings.tenants[tenant], now)
         rows = await self._db.fetch(store.query("reports", "open_missed"), tenant, written_off, limit)
         items = [self._missed_item(tenant, row, now) for row in rows]
         keys = [_work_item(item) for item in items]

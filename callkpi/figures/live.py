@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from callkpi import config
-from callkpi.calls.facts import Figures
 from callkpi.calls.fold import Thresholds
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import AgentState, Call, Direction, agent_key
 from callkpi.calls.rows import call_from_body
 from callkpi.people.names import Names

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from callkpi import config
-from callkpi.calendar import business as hours
-from callkpi.calls import facts as kpi
+from callkpi.calendar import business
+from callkpi.calls import facts
 from callkpi.missed.judging import written_off_before
 
 #: Windows by how many quarters of an hour they have, the one that runs included.
@@ -63,23 +63,23 @@ def _columns(planned: Sequence[_Plan]) -> list[list[Any]]:
 
 
 def _plan(tenant: config.Tenant, at: datetime) -> Iterator[tuple[str, datetime, datetime]]:
-    opened = hours.opened_at(tenant, at)
-    ends = kpi.quarter(at) + kpi.INTERVAL
+    opened = business.opened_at(tenant, at)
+    ends = facts.quarter(at) + facts.INTERVAL
     for name, quarters in WINDOWS.items():
-        yield name, _begins(opened, ends - quarters * kpi.INTERVAL), ends
-    begins = _begins(opened, ends - WINDOWS["hour"] * kpi.INTERVAL)
+        yield name, _begins(opened, ends - quarters * facts.INTERVAL), ends
+    begins = _begins(opened, ends - WINDOWS["hour"] * facts.INTERVAL)
     for week in range(1, USUAL_WEEKS + 1):
         # A day on which it was closed, a holiday say, does not show what is usual.
-        if opened is not None and config.is_open(tenant, hours.weeks_before(tenant, at, week)):
-            yield f"week{week}", hours.weeks_before(tenant, begins, week), hours.weeks_before(tenant, ends, week)
+        if opened is not None and config.is_open(tenant, business.weeks_before(tenant, at, week)):
+            yield f"week{week}", business.weeks_before(tenant, begins, week), business.weeks_before(tenant, ends, week)
 
 
 def _begins(opened: datetime | None, wanted: datetime) -> datetime:
-    return wanted if opened is None else max(wanted, kpi.quarter(opened))
+    return wanted if opened is None else max(wanted, facts.quarter(opened))
 
 
 def _untried_since(tenant: config.Tenant, at: datetime) -> datetime:
-    return max(written_off_before(tenant, at), hours.worked_ago(tenant, at, WORKING_DAY))
+    return max(written_off_before(tenant, at), business.worked_ago(tenant, at, WORKING_DAY))
 
 
 # -- families ---------------------------------------------------------------------------------------------

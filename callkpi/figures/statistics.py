@@ -15,10 +15,10 @@ from typing import Any
 import asyncpg
 
 from callkpi import config
-from callkpi.calendar import periods, slots
-from callkpi.calendar import shifts as calendar
+from callkpi.calendar import periods, shifts, slots
 from callkpi.calendar.periods import Period
-from callkpi.calls.facts import Figures, Grain
+from callkpi.calls.facts import Grain
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Direction
 from callkpi.config.teams import team_names
 from callkpi.config.words import guess
@@ -210,9 +210,9 @@ class Statistics:
         table = _Table()
         begin, until = period.begin, period.until
         if "shift" in question.units:
-            found = calendar.shifts_between(tenant, question.tenant, begin, until) if begin < until else []
+            found = shifts.shifts_between(tenant, question.tenant, begin, until) if begin < until else []
             layers = []
-            for id in calendar.shift_ids(tenant):
+            for id in shifts.shift_ids(tenant):
                 own = [shift for shift in found if shift.id == id and (question.tells_teams or not shift.team)]
                 if own:
                     limits = _with_shift(only, own[0])
@@ -381,7 +381,7 @@ def team_of(names: Names, tenant: str, agent: str) -> str:
     return names.team(tenant, agent)
 
 
-def _with_shift(only: Mapping[str, tuple[str, ...]], shift: calendar.Shift | None) -> dict[str, tuple[str, ...]]:
+def _with_shift(only: Mapping[str, tuple[str, ...]], shift: shifts.Shift | None) -> dict[str, tuple[str, ...]]:
     """Filters, and what the shift is about; a filter that is there stays."""
     return {**shift.limits, **only} if shift is not None else dict(only)
 
@@ -391,7 +391,7 @@ def _limits_of(question: Question, key: Sequence[str] | None, tenant: config.Ten
     if key is None or "shift" not in question.units:
         return question.period.shift.limits if question.period.shift is not None else {}
     plan = tenant.shifts.get(key[question.by.index("shift")].partition("@")[0])
-    return calendar.limits(tenant, plan) if plan is not None else {}
+    return shifts.limits(tenant, plan) if plan is not None else {}
 
 
 def _grain(question: Question, only: Mapping[str, Any]) -> Grain:

@@ -8,7 +8,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from callkpi.calls.facts import Fact, Figures
+from callkpi.calls.facts import Fact
+from callkpi.calls.formulas import Figures
 from callkpi.config import ServiceLevelFormula
 from callkpi.missed.judging import FATES
 

@@ -9,9 +9,9 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 from callkpi import config
-from callkpi.calls import facts as kpi
-from callkpi.calls.facts import Figures
+from callkpi.calls import facts
 from callkpi.calls.fold import Thresholds
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Direction, Outcome
 from callkpi.figures import live
 from callkpi.metrics.families import Snapshot, gauge
@@ -115,7 +115,7 @@ def counter_families(snapshot: Snapshot, settings: config.Settings, labels: Boun
         family.add_metric(key, value)
     yield family
     for metric, (name, text, wanted) in _HISTOGRAMS.items():
-        yield _histogram(name, text, wanted, totals[metric], buckets[metric], kpi.HISTOGRAMS[metric][2])
+        yield _histogram(name, text, wanted, totals[metric], buckets[metric], facts.HISTOGRAMS[metric][2])
 
 
 def _label(row: Any, name: str, labels: Bounded) -> str:

@@ -13,7 +13,7 @@ from callkpi import __version__, config, looping
 from callkpi.delivery.message import receivers
 from callkpi.health import LATENCY_BOUNDS, PROCESSES
 from callkpi.ingest.spool import Size
-from callkpi.metrics import recent as metrics_recent
+from callkpi.metrics import recent
 from callkpi.metrics.families import Snapshot, gauge
 
 
@@ -38,7 +38,7 @@ def own_families(settings: config.Settings, at: datetime, *, is_up: bool, is_lat
     yield gauge("callkpi_scrape_late",
                  "1 where the numbers could not be read in time although the database answers", (),
                  {(): int(is_late)})  # fmt: skip
-    yield from metrics_recent.business_families(settings.tenants, at)
+    yield from recent.business_families(settings.tenants, at)
 
 
 def spool_families(size: Size | None) -> Iterator[Metric]:

@@ -20,11 +20,11 @@ from prometheus_client.exposition import choose_encoder
 
 from callkpi import config
 from callkpi.calendar.business import local_midnight
-from callkpi.calls import facts as kpi
+from callkpi.calls import facts
 from callkpi.calls.facts import Grain
 from callkpi.database import store
 from callkpi.figures import live, recent
-from callkpi.figures.live import by_queue as _by_queue
+from callkpi.figures.live import by_queue
 from callkpi.ingest.spool import Size, Spool
 from callkpi.metrics import recent as metrics_recent
 from callkpi.metrics.calls import (
@@ -124,8 +124,8 @@ class Exporter:
                 day = (local_midnight(settings, now), now)
                 times[tenant] = await timekeeping.people(connection, tenant, day, shown, settings.ringing_counts)
                 for window, begin in _windows(settings, now).items():
-                    told = await rows("reports", "rollup_rows", tenant, Grain.ENTRY, begin, now + kpi.INTERVAL)
-                    windows[tenant, window] = _by_queue(told)
+                    told = await rows("reports", "rollup_rows", tenant, Grain.ENTRY, begin, now + facts.INTERVAL)
+                    windows[tenant, window] = by_queue(told)
             return Snapshot(
                 at=now,
                 counters=await rows("reports", "counters"),
@@ -162,7 +162,7 @@ class _Page:
 
 def _windows(tenant: config.Tenant, now: datetime) -> dict[str, datetime]:
     """Windows of the exact gauges: the call centre's day so far, and the last hour in whole quarters."""
-    return {"day": local_midnight(tenant, now), "hour": kpi.quarter(now) - 3 * kpi.INTERVAL}
+    return {"day": local_midnight(tenant, now), "hour": facts.quarter(now) - 3 * facts.INTERVAL}
 
 
 # -- families ---------------------------------------------------------------------------------------------

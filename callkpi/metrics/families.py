@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import asyncpg
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from callkpi.calls.facts import Figures
+from callkpi.calls.formulas import Figures
 from callkpi.figures import recent
 from callkpi.ingest.spool import Size
 from callkpi.people.presence import Times

@@ -11,8 +11,9 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from callkpi import config
-from callkpi.calendar import business as hours
-from callkpi.calls.facts import Figures, Grain
+from callkpi.calendar import business
+from callkpi.calls.facts import Grain
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Outcome
 from callkpi.figures.recent import LEAST_WEEKS, USUAL_WEEKS, WINDOWS, Recent
 from callkpi.metrics.families import gauge
@@ -40,7 +41,7 @@ def families(recent: Recent, settings: config.Settings, labels: Bounded) -> Iter
 def business_families(tenants: Mapping[str, config.Tenant], at: datetime) -> Iterator[Metric]:
     """What the calendar says. Needs no database."""
     is_open = {(name,): int(config.is_open(tenant, at)) for name, tenant in tenants.items()}
-    since = {(name,): at - (hours.opened_at(tenant, at) or at) for name, tenant in tenants.items()}
+    since = {(name,): at - (business.opened_at(tenant, at) or at) for name, tenant in tenants.items()}
     yield gauge("callkpi_business_open", "1 while the call centre is open by its configuration", ("tenant",), is_open)
     yield gauge("callkpi_business_open_seconds", "Seconds since it opened, at most a week; 0 while it is closed",
                 ("tenant",), {key: value.total_seconds() for key, value in since.items()})  # fmt: skip
@@ -102,7 +103,7 @@ def _untried_families(recent: Recent, settings: config.Settings, labels: Bounded
     oldest: dict[tuple[str, ...], float] = {}
     for row in recent.untried:
         key = (row["tenant"], labels.label(row["tenant"], "queue", row["queue"]))
-        age = hours.worked(settings.tenants[row["tenant"]], row["oldest"], recent.at).total_seconds()
+        age = business.worked(settings.tenants[row["tenant"]], row["oldest"], recent.at).total_seconds()
         customers[key] += row["customers"]
         oldest[key] = max(age, oldest.get(key, 0.0))
     place = ("tenant", "queue")

@@ -20,8 +20,7 @@ from callkpi.calls.model import CallEvent, Fate, StreamKey
 from callkpi.calls.phone import mask
 from callkpi.calls.rows import event_body, event_from_row
 from callkpi.database import encoding, store
-from callkpi.missed import judging as fates
-from callkpi.missed import work
+from callkpi.missed import judging, work
 from callkpi.missed.work import Order, Work
 from callkpi.missed.writing import write_work
 
@@ -115,10 +114,10 @@ class WorkList:
         await connection.execute(store.query("projector", "lock_customers"), [tenant], [item])
         # Not before it is this request's turn: an hour of another's claim may have ended meanwhile.
         now = datetime.now(UTC)
-        written_off = fates.written_off_before(self._settings.tenants[tenant], now)
+        written_off = judging.written_off_before(self._settings.tenants[tenant], now)
         place = (tenant, call["customer"], request.source, request.call_id)
         if not await connection.fetchval(store.query("work", "still_waits"), *place, written_off):
-            raise NotWaiting(fates.judged(call["fate"], call["started_at"], written_off))
+            raise NotWaiting(judging.judged(call["fate"], call["started_at"], written_off))
         stream = StreamKey(tenant, work.SOURCE, item)
         before = await _states(connection, stream)
         if _is_settled(before, call["started_at"]):

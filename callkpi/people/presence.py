@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from callkpi import config
-from callkpi.calls import facts as kpi
+from callkpi.calls import formulas
 from callkpi.calls.model import AgentState, Leg
 
 QUARTER_MS = 900_000
@@ -447,12 +447,12 @@ class Times:
             available += self._ringing_ms
         elif self.ringing is config.RingingCounts.WORK:
             work += self._ringing_ms
-        return kpi.occupancy(work, available)
+        return formulas.occupancy(work, available)
 
     @property
     def utilisation(self) -> float | None:
         work = self._work_ms + (self._ringing_ms if self.ringing is config.RingingCounts.WORK else 0)
-        return kpi.utilisation(work, self.ms.get("logged_in_ms", 0))
+        return formulas.utilisation(work, self.ms.get("logged_in_ms", 0))
 
     def __add__(self, other: Times) -> Times:
         return Times(

@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 
 from callkpi import config
-from callkpi.calendar import shifts as calendar
+from callkpi.calendar import shifts
 from callkpi.calendar.business import instant, instants
 from callkpi.config.hours import parse_day
 from callkpi.config.words import guess
@@ -123,7 +123,7 @@ def _times(row: Mapping[str, str], tenant: config.Tenant) -> tuple[datetime, dat
         if hours is None:
             raise ValueError(f'hours: {row["hours"]!r} must be like "20:00-08:00"')
         return instants(tenant.zone, day, *hours)
-    shift = calendar.shift_of(tenant, "", row.get("shift", ""), day)
+    shift = shifts.shift_of(tenant, "", row.get("shift", ""), day)
     if shift is None:
         raise ValueError(f"shift: there is no {row.get('shift', '')!r} on {day}")
     return shift.begin, shift.end

@@ -24,7 +24,7 @@ import asyncpg
 import structlog
 
 from callkpi import config
-from callkpi.calls import facts as kpi
+from callkpi.calls import counters
 from callkpi.calls.model import (
     AGENT_STREAM,
     MARK_STREAM,
@@ -43,8 +43,7 @@ from callkpi.missed.writing import (
     write_fates,
     write_work,
 )
-from callkpi.projection import days, isolation, rollups, timekeeping, views
-from callkpi.projection import duty as rebuilding
+from callkpi.projection import days, duty, isolation, rollups, timekeeping, views
 from callkpi.projection.folding import (
     NEVER,
     Folding,
@@ -59,7 +58,7 @@ from callkpi.projection.rows import (
 )
 from callkpi.projection.uniting import Uniting
 from callkpi.projection.waits import write_waits
-from callkpi.same_call import rules as same_call
+from callkpi.same_call import rules
 
 log = structlog.get_logger()
 
@@ -92,7 +91,7 @@ class Projector:
         self._settings = settings
         self._health = health
         self._folding, self._uniting = Folding(settings, health), Uniting(settings)
-        self._rules = same_call.rules(settings)
+        self._rules = rules.rules(settings)
         self._months: set[tuple[int, int]] = set()
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
@@ -253,7 +252,7 @@ class Projector:
 
     def _is_foreign(self, key: StreamKey) -> bool:
         rule = self._rules.get(key.tenant)
-        return rule is not None and same_call.is_foreign(key.call_id, key.source, rule)
+        return rule is not None and rules.is_foreign(key.call_id, key.source, rule)
 
     async def _batch(self, connection: asyncpg.Connection, attempt: Attempt) -> None:
         begin = time.perf_counter()
@@ -296,7 +295,7 @@ class Projector:
             live = spans_of(group for group in groups if group["counted"]).keys()
             for item in after:
                 item.counted = not live.isdisjoint(item.keys)
-        united: Counter[tuple[str, kpi.Series]] = Counter()
+        united: Counter[tuple[str, counters.Series]] = Counter()
         if self._rules:
             after = await self._uniting.calls(connection, after, united)
         customers = await self._lock_people(connection, after, agents, worked)
@@ -427,6 +426,6 @@ async def run(settings: config.Settings, dsn: str) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(health.run(pool))
-            group.create_task(rebuilding.beside(dsn, project))
+            group.create_task(duty.beside(dsn, project))
     finally:
         await pool.close()

@@ -23,7 +23,7 @@ import structlog
 
 from callkpi import config
 from callkpi.calendar.business import instant
-from callkpi.calls import facts as kpi
+from callkpi.calls.facts import MEASURES, Fact, Row, quarter
 from callkpi.database import encoding, store
 from callkpi.health import Health
 from callkpi.looping import Loop, keep_going
@@ -108,11 +108,11 @@ class Change:
     """What one call was and is."""
 
     tenant: str
-    before: Sequence[tuple[Told, Sequence[kpi.Fact]]]
-    after: tuple[Told, Sequence[kpi.Fact]]
-    changed: tuple[Sequence[kpi.Fact], Sequence[kpi.Fact]]  #: facts that are gone and that have come
+    before: Sequence[tuple[Told, Sequence[Fact]]]
+    after: tuple[Told, Sequence[Fact]]
+    changed: tuple[Sequence[Fact], Sequence[Fact]]  #: facts that are gone and that have come
 
-    def facts(self, span: Span) -> Iterator[tuple[int, Told, kpi.Fact]]:
+    def facts(self, span: Span) -> Iterator[tuple[int, Told, Fact]]:
         """Facts to take away (-1) and to add (1)."""
         told, come = self.after
         same = _labels(span, told)
@@ -167,14 +167,14 @@ async def begin(pool: asyncpg.Pool, settings: config.Settings, tenants: Iterable
 
 async def add(connection: asyncpg.Connection, known: Mapping[str, Span], changes: Iterable[Change]) -> None:
     """Add what calls were and are to the days, and to the months that hold them, in key order."""
-    totals: dict[tuple[str, Key], kpi.Row] = defaultdict(kpi.Row)
-    months: dict[tuple[str, MonthKey], kpi.Row] = defaultdict(kpi.Row)
+    totals: dict[tuple[str, Key], Row] = defaultdict(Row)
+    months: dict[tuple[str, MonthKey], Row] = defaultdict(Row)
     for change in changes:
         span = known.get(change.tenant)
         if span is None:
             continue
         for sign, told, fact in change.facts(span):
-            day = day_of(span.zone, kpi.quarter(fact.key.at))
+            day = day_of(span.zone, quarter(fact.key.at))
             if day >= span.since:
                 for key in _keys(span, told, fact, day):
                     totals[change.tenant, key].add(fact, sign)
@@ -189,10 +189,8 @@ async def add(connection: asyncpg.Connection, known: Mapping[str, Span], changes
     await _add_to_months(connection, sorted(months.items()))
 
 
-async def _add_to_months(
-    connection: asyncpg.Connection, ordered: Sequence[tuple[tuple[str, MonthKey], kpi.Row]]
-) -> None:
-    none = dict.fromkeys(kpi.MEASURES, 0)
+async def _add_to_months(connection: asyncpg.Connection, ordered: Sequence[tuple[tuple[str, MonthKey], Row]]) -> None:
+    none = dict.fromkeys(MEASURES, 0)
     rows = [
         {**none, **_row(tenant, key, row)} for (tenant, key), row in ordered if not row.is_empty or row.longest_wait_ms
     ]
@@ -221,14 +219,14 @@ async def _put_in_months(
     return await store.remove_emptied(connection, store.query("days", "remove_emptied_months"), empty)
 
 
-def _keys(span: Span, told: Told, fact: kpi.Fact, day: date) -> Iterator[Key]:
+def _keys(span: Span, told: Told, fact: Fact, day: date) -> Iterator[Key]:
     grain, _, *place = fact.key
     yield Key("", grain, day, told.source, "", *place)
     for field in span.fields:
         yield Key(field, grain, day, told.source, told.value(field), *place)
 
 
-def _row(tenant: str, key: Key | MonthKey, row: kpi.Row) -> dict[str, Any]:
+def _row(tenant: str, key: Key | MonthKey, row: Row) -> dict[str, Any]:
     sums = {name: value for name, value in row.measures.items() if value}
     return {"tenant": tenant, **key._asdict(), **sums, "longest_wait_ms": row.longest_wait_ms}
 
@@ -292,7 +290,7 @@ async def _fill_some(pool: asyncpg.Pool, tenant: str) -> bool:
             if _first_whole_day(span, row["first_call"], row["first_rollup"]) is None:
                 await connection.execute(store.query("days", "complete_since"), tenant, date.min)
             return False
-        first = min(span.since - _DAY, day_of(span.zone, kpi.quarter(row["last_call"])) + _CALL_DAYS)
+        first = min(span.since - _DAY, day_of(span.zone, quarter(row["last_call"])) + _CALL_DAYS)
         first = max(first, _first_whole_day(span, row["first_call"], row["first_rollup"]) or first)
         if first >= span.since:
             return False
@@ -305,9 +303,9 @@ async def _fill_some(pool: asyncpg.Pool, tenant: str) -> bool:
 
 def _first_whole_day(span: Span, first_call: datetime | None, first_rollup: datetime | None) -> date | None:
     """The first day all of whose calls are kept; None where every call is: no quarter of an hour is older."""
-    if first_rollup is None or (first_call is not None and kpi.quarter(first_call) <= first_rollup):
+    if first_rollup is None or (first_call is not None and quarter(first_call) <= first_rollup):
         return None
-    return date.max if first_call is None else day_of(span.zone, kpi.quarter(first_call)) + _CALL_DAYS + _DAY
+    return date.max if first_call is None else day_of(span.zone, quarter(first_call)) + _CALL_DAYS + _DAY
 
 
 # -- months ----------------------------------------------------------------------------------------------
@@ -317,7 +315,7 @@ async def sum_up(pool: asyncpg.Pool, now: datetime) -> int:
     """Add the days that are over to their months. Returns how many days that were."""
     summed = 0
     for tenant, known in (await spans(pool)).items():
-        until = day_of(known.zone, kpi.quarter(now - _SETTLED))
+        until = day_of(known.zone, quarter(now - _SETTLED))
         span: Span | None = known
         while span is not None and span.months_until < until:
             first, span = await _sum_some(pool, tenant, until)
@@ -364,7 +362,7 @@ async def fill_since(connection: asyncpg.Connection, horizon: datetime) -> None:
 
 
 def _day_within(span: Span, horizon: datetime) -> date:
-    return day_of(span.zone, kpi.quarter(horizon))
+    return day_of(span.zone, quarter(horizon))
 
 
 async def _add_calls(connection: asyncpg.Connection, tenant: str, day: date, sign: int) -> None:
@@ -372,7 +370,7 @@ async def _add_calls(connection: asyncpg.Connection, tenant: str, day: date, sig
     rows = await connection.fetch(store.query("days", "sums"), tenant, day)
     changes = [
         {"tenant": tenant, **{name: row[name] for name in Key._fields},
-         **{name: sign * row[name] for name in kpi.MEASURES}, "longest_wait_ms": row["longest_wait_ms"]}
+         **{name: sign * row[name] for name in MEASURES}, "longest_wait_ms": row["longest_wait_ms"]}
         for row in rows
     ]  # fmt: skip
     await _put_in_days(connection, changes)

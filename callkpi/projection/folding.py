@@ -11,8 +11,7 @@ import asyncpg
 import structlog
 
 from callkpi import config
-from callkpi.calls import bounds
-from callkpi.calls import facts as kpi
+from callkpi.calls import bounds, facts
 from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import RESTART_STREAM, Call, CallEvent, Kind, StreamKey
 from callkpi.calls.rows import event_from_row, key_columns
@@ -287,7 +286,7 @@ class Folding:
         if not canonical:
             return None
         call = fold(root.call_id, canonical, limits, now, events)
-        return After(call, kpi.facts(call, limits))
+        return After(call, facts.facts(call, limits))
 
     def _unreadable(self, root: StreamKey, error: Exception) -> str:
         """Why the events of a call can't be read: this one is set aside and waits for a fix, the others go on."""

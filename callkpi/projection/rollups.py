@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 import orjson
 
-from callkpi.calls import facts as kpi
+from callkpi.calls import counters
+from callkpi.calls.facts import INTERVAL, Fact, Key, Row
 from callkpi.calls.model import AGENT_STREAM, StreamKey, agent_key
 from callkpi.database import encoding, store
 from callkpi.projection.rows import After, dense
@@ -17,7 +18,7 @@ from callkpi.projection.rows import After, dense
 
 async def add(connection: asyncpg.Connection, after: Sequence[After]) -> None:
     """Add to the rollups what these calls change of them."""
-    totals: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
+    totals: dict[tuple[str, Key], Row] = defaultdict(Row)
     for item in after:
         for sign, facts in ((-1, item.changed[0]), (1, item.changed[1])):
             for fact in facts:
@@ -45,10 +46,10 @@ async def _add_differences(
     return await store.remove_emptied(connection, store.query("projector", "remove_emptied"), rows)
 
 
-async def _lower_longest_wait(connection: asyncpg.Connection, tenant: str, key: kpi.Key) -> None:
+async def _lower_longest_wait(connection: asyncpg.Connection, tenant: str, key: Key) -> None:
     """A correction took a wait away that may have been the longest: find the longest that is left."""
-    rows = await connection.fetch(store.query("projector", "facts_near"), tenant, key.at, key.at + kpi.INTERVAL)
-    found = (kpi.Fact.from_json(orjson.loads(row["fact"])) for row in rows)
+    rows = await connection.fetch(store.query("projector", "facts_near"), tenant, key.at, key.at + INTERVAL)
+    found = (Fact.from_json(orjson.loads(row["fact"])) for row in rows)
     longest = max((f.longest_wait_ms for f in found if f.bin == key), default=0)
     await connection.execute(store.query("projector", "set_longest_wait"), tenant, *key[:1], key.at, *key[2:], longest)
 
@@ -56,11 +57,11 @@ async def _lower_longest_wait(connection: asyncpg.Connection, tenant: str, key: 
 # -- counters ---------------------------------------------------------------------------------------------
 
 
-def grown(after: Iterable[After], united: Mapping[tuple[str, kpi.Series], int]) -> list[dict[str, Any]]:
+def grown(after: Iterable[After], united: Mapping[tuple[str, counters.Series], int]) -> list[dict[str, Any]]:
     """What the counters of Prometheus grow by, as rows: *united* and what changed of calls that are counted."""
-    totals: dict[tuple[str, kpi.Series], list[Any]] = {place: [count, {}] for place, count in united.items()}
+    totals: dict[tuple[str, counters.Series], list[Any]] = {place: [count, {}] for place, count in united.items()}
     for item in after:
-        growth = kpi.growth(*item.changed) if item.counted else {}
+        growth = counters.growth(*item.changed) if item.counted else {}
         for series, (value, buckets) in growth.items():
             total = totals.setdefault((item.call.tenant, series), [0, {}])
             total[0] += value

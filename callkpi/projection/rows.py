@@ -17,7 +17,7 @@ from callkpi.database import encoding, store
 from callkpi.missed.fates import outcome_is_missed
 from callkpi.missed.writing import _last_queue
 from callkpi.projection import days
-from callkpi.same_call import rules as same_call
+from callkpi.same_call import rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class After:
     changed: tuple[list[kpi.Fact], list[kpi.Fact]] = ([], [])
     counted: bool = True  #: for Prometheus; history is not
     #: Of a call that other sources may tell of as well: what its own source tells, and where rows of its streams are.
-    side: same_call.Side | None = None
+    side: rules.Side | None = None
     places: dict[StreamKey, datetime] = field(default_factory=dict)
 
     @property

@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from callkpi import config
-from callkpi.calls import facts as kpi
+from callkpi.calls.facts import INTERVAL, quarter
 from callkpi.calls.model import AGENT_STREAM, IMPLAUSIBLE_TIME, Outcome, StreamKey, agent_key
 from callkpi.calls.plausible import Bounds
 from callkpi.calls.rows import legs_from_json
@@ -52,7 +52,7 @@ OPEN_MS = 9_000_000_000_000_000
 #: Rows of table agent_pending in one transaction: a batch of the projector each.
 ROUND = 100
 #: Quarters that are written ahead: the present one and the next.
-AHEAD = 2 * kpi.INTERVAL
+AHEAD = 2 * INTERVAL
 #: Quarters that are written further ahead than that stay: the clocks of two machines differ.
 CLOCKS_DIFFER = timedelta(hours=1)
 _REACH_MS = WRAP_REACH // timedelta(milliseconds=1)
@@ -173,7 +173,7 @@ class _Settling:
             return 0
         present = []
         if known is not None and horizon > known:
-            present = [Id(*row) for row in await self._fetch("present_at", known - kpi.INTERVAL, to_ms(known))]
+            present = [Id(*row) for row in await self._fetch("present_at", known - INTERVAL, to_ms(known))]
         change = _Change(_calls(pending), _agents(pending), present)
         span = (known or horizon, horizon)
         if apart:
@@ -225,7 +225,7 @@ class _Settling:
 
     async def _horizon(self, now: datetime, known: datetime | None) -> datetime:
         """Up to when quarters are written. A clock that was ahead takes nothing with it when it comes back."""
-        wanted = kpi.quarter(now) + AHEAD
+        wanted = quarter(now) + AHEAD
         if known is None or known <= wanted:
             return wanted
         if known - wanted <= CLOCKS_DIFFER:
@@ -500,9 +500,9 @@ async def people(
     begin, end = window
     if end <= begin:
         return {}
-    first = kpi.quarter(begin) + (kpi.INTERVAL if kpi.quarter(begin) < begin else timedelta(0))
-    inner = (first, max(kpi.quarter(end), first))
-    edges = sorted({kpi.quarter(at) for at in (begin, end) if kpi.quarter(at) < at})
+    first = quarter(begin) + (INTERVAL if quarter(begin) < begin else timedelta(0))
+    inner = (first, max(quarter(end), first))
+    edges = sorted({quarter(at) for at in (begin, end) if quarter(at) < at})
     totals: dict[_Of, Counter[str]] = {}
     reasons: dict[_Of, Counter[str]] = defaultdict(Counter)
     layers: dict[datetime, dict[_Of, list[Span]]] = defaultdict(dict)
@@ -547,7 +547,7 @@ async def stretches_between(
 ) -> dict[str, Stretches]:
     """What every agent did in the quarters of [begin, end), by key."""
     found: dict[str, Stretches] = {}
-    for row in await db.fetch(store.query("agents", "spans_between"), tenant, kpi.quarter(begin), end):
+    for row in await db.fetch(store.query("agents", "spans_between"), tenant, quarter(begin), end):
         of = found.setdefault(agent_key(row["source"], row["agent"]), Stretches([], []))
         at = to_ms(row["at"])
         for since, until, base, phone, _ in orjson.loads(row["spans"]):

@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 
 from callkpi import config
-from callkpi.calendar import shifts as calendar
+from callkpi.calendar import shifts
 from callkpi.database import store
 from callkpi.people.names import Names
 
@@ -61,7 +61,7 @@ async def publish_shifts(connection: asyncpg.Connection, settings: config.Settin
     rows = [
         (name, shift.id, shift.name, shift.day, shift.begin, shift.end, list(shift.queues), shift.team)
         for name, tenant in settings.tenants.items()
-        for shift in calendar.shifts_between(tenant, name, now - SHIFTS_BEFORE, now + SHIFTS_AFTER)
+        for shift in shifts.shifts_between(tenant, name, now - SHIFTS_BEFORE, now + SHIFTS_AFTER)
     ]
     async with connection.transaction():
         await connection.execute(store.query("views", "lock"))

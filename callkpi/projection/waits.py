@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from callkpi.calls import facts as kpi
+from callkpi.calls.facts import Fact, waits
 from callkpi.calls.model import StreamKey
 from callkpi.database import store
 from callkpi.projection.rows import After
@@ -32,5 +32,5 @@ async def write_waits(connection: asyncpg.Connection, after: Sequence[After]) ->
         await connection.execute(store.query("projector", "write_waits"), *map(list, zip(*rows, strict=True)))
 
 
-def _waits(call: StreamKey, facts: Iterable[kpi.Fact]) -> dict[tuple[Any, ...], int | None]:
-    return {(call.tenant, at, call.source, call.call_id, queue): wait for (at, queue), wait in kpi.waits(facts).items()}
+def _waits(call: StreamKey, facts: Iterable[Fact]) -> dict[tuple[Any, ...], int | None]:
+    return {(call.tenant, at, call.source, call.call_id, queue): wait for (at, queue), wait in waits(facts).items()}

@@ -11,13 +11,13 @@ from typing import Any
 import asyncpg
 
 from callkpi import config
-from callkpi.calendar import business as hours
-from callkpi.calendar import periods, slots
+from callkpi.calendar import business, periods, slots
 from callkpi.calendar.periods import Period
 from callkpi.calendar.shifts import Shift
 from callkpi.calendar.steps import steps
-from callkpi.calls.facts import Figures, Grain
+from callkpi.calls.facts import Grain
 from callkpi.calls.fold import Thresholds
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Call, Direction, Fate, Outcome
 from callkpi.calls.rows import call_from_body
 from callkpi.config.teams import team_names
@@ -520,7 +520,7 @@ class _Assembly:
 
     def _silences(self, heard: Iterable[Mapping[str, Any]]) -> Iterator[Note]:
         begin, end = self.period.begin, self.told_until
-        open_spans = list(hours.spans(self.own, begin, end)) if begin < end else []
+        open_spans = list(business.spans(self.own, begin, end)) if begin < end else []
         for silence in silences.silences(heard, self._silence_limits, (begin, end), open_spans):
             doubt = Doubt.NEVER_SPOKE if silence.is_whole else Doubt.SILENT
             yield Note(doubt=doubt, source=silence.source, begin=silence.begin, end=silence.end)

@@ -16,7 +16,8 @@ import asyncpg
 from callkpi import config
 from callkpi.calendar import slots
 from callkpi.calendar.steps import steps
-from callkpi.calls.facts import Fact, Figures, Grain
+from callkpi.calls.facts import Fact, Grain
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Call, Outcome
 from callkpi.config import ServiceLevelFormula
 from callkpi.database import store

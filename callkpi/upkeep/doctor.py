@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from callkpi import config
-from callkpi.calls import facts as kpi
+from callkpi.calls import facts
 from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import StreamKey
 from callkpi.calls.rows import call_body, event_from_row
@@ -57,18 +57,18 @@ _LONGEST_CALL = timedelta(days=2)
 
 async def _check_rollups(connection: asyncpg.Connection, kept: datetime | None) -> list[str]:
     since = datetime.min.replace(tzinfo=UTC) if kept is None else kept + _LONGEST_CALL
-    expected: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
+    expected: dict[tuple[str, facts.Key], facts.Row] = defaultdict(facts.Row)
     async for row in connection.cursor(store.query("reports", "all_facts"), prefetch=PAGE):
         for raw in json.loads(row["facts"]):
-            fact = kpi.Fact.from_json(raw)
+            fact = facts.Fact.from_json(raw)
             if fact.key.at >= since:
                 expected[row["tenant"], fact.bin].add(fact)
     findings = []
     async for row in connection.cursor(store.query("reports", "all_rollups"), prefetch=PAGE):
         if row["at"] < since:
             continue
-        key = (row["tenant"], kpi.Key(*(row[name] for name in kpi.Key._fields)))
-        wanted = expected.pop(key, kpi.Row()).to_json()
+        key = (row["tenant"], facts.Key(*(row[name] for name in facts.Key._fields)))
+        wanted = expected.pop(key, facts.Row()).to_json()
         wrong = [name for name, value in wanted.items() if _differs(row[name], value)]
         if wrong:
             findings.append(f"rollup {_place(key)}: {wrong[0]} is {row[wrong[0]]}, its calls give {wanted[wrong[0]]}")
@@ -92,7 +92,7 @@ def _differs(stored: Any, wanted: Any) -> bool:
     return [*stored, *[0] * (length - len(stored))] != [*wanted, *[0] * (length - len(wanted))]
 
 
-def _place(key: tuple[str, kpi.Key]) -> str:
+def _place(key: tuple[str, facts.Key]) -> str:
     return " ".join(str(part) for part in (key[0], *key[1]) if part)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from callkpi.calls import facts as kpi
+from callkpi.calls import facts
 from callkpi.database import encoding, store
 from callkpi.projection import days
 from callkpi.projection.batch import Projector
@@ -54,9 +54,9 @@ async def _clear(pool: asyncpg.Pool) -> datetime:
         await days.forget_since(connection, horizon)
         await connection.execute(store.query("retention", "clear_since"), horizon)
         await days.fill_since(connection, horizon)
-        totals: dict[tuple[str, kpi.Key], kpi.Row] = defaultdict(kpi.Row)
+        totals: dict[tuple[str, facts.Key], facts.Row] = defaultdict(facts.Row)
         for row in await connection.fetch(store.query("retention", "facts_of_sealed"), horizon):
-            for fact in map(kpi.Fact.from_json, json.loads(row["facts"])):
+            for fact in map(facts.Fact.from_json, json.loads(row["facts"])):
                 if fact.key.at >= horizon:
                     totals[row["tenant"], fact.bin].add(fact)
         rows = [{"tenant": tenant, **key._asdict(), **row.to_json()} for (tenant, key), row in sorted(totals.items())]

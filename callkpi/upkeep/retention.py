@@ -24,7 +24,7 @@ from callkpi import config
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.looping import Loop, keep_going
-from callkpi.upkeep import erasure as privacy
+from callkpi.upkeep import erasure
 
 log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ async def _drop(pool: asyncpg.Pool, table: str, before: datetime, archive_dir: s
     names = [row["name"] for row in await pool.fetch(store.query("retention", "partitions"), table)]
     dropped = []
     for name in names:
-        if privacy.month_of(name)[1] <= before:
+        if erasure.month_of(name)[1] <= before:
             if archive_dir:
                 await _archive(pool, name, Path(archive_dir))
             await pool.execute(store.query("retention", "drop_partition"), table, name)
@@ -195,8 +195,8 @@ async def _pseudonymise(
         return 0
     done = 0
     for row in await pool.fetch(store.query("retention", "partitions"), "calls"):
-        begin, end = privacy.month_of(row["name"])
+        begin, end = erasure.month_of(row["name"])
         if end <= wanted and end > known.get("numbers", datetime.min.replace(tzinfo=UTC)):
-            done += await privacy.pseudonymise(pool, begin, end)
+            done += await erasure.pseudonymise(pool, begin, end)
             await pool.execute(store.query("retention", "set_horizon"), "numbers", end)
     return done

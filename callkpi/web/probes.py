@@ -17,7 +17,7 @@ from callkpi.database import migrations, store
 from callkpi.figures import hearing
 from callkpi.ingest.spool import Spool
 from callkpi.metrics.exporter import Exporter
-from callkpi.projection import duty as rebuilding
+from callkpi.projection import duty
 from callkpi.web.access import PAGE_HEADERS, refuse_metrics
 
 log = structlog.get_logger()
@@ -87,7 +87,7 @@ class Probes:
                 failing = await connection.fetch(store.query("work_failures", "now"))
                 sources = await connection.fetch(store.query("board", "sources_now"), list(self._settings.sources))
                 aside = await connection.fetchval(store.query("set_aside", "total"))
-                doubts = await rebuilding.doubts(connection)
+                doubts = await duty.doubts(connection)
         except store.FAILURES as error:
             return web.json_response({"ready": False, "database": type(error).__name__}, status=503)
         checks = {

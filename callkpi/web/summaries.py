@@ -12,8 +12,7 @@ import asyncpg
 from aiohttp import hdrs, web
 
 from callkpi import audit, config
-from callkpi.calendar import periods
-from callkpi.calendar import shifts as calendar
+from callkpi.calendar import periods, shifts
 from callkpi.calendar.periods import BadPeriod, Period
 from callkpi.database import store
 from callkpi.figures.behind import Unknown, Window, calls_behind
@@ -26,8 +25,7 @@ from callkpi.summaries.language import LANGUAGES
 from callkpi.summaries.reader import Reader
 from callkpi.summaries.renderers import FORMATS, html
 from callkpi.summaries.teams import of_handles
-from callkpi.web import access
-from callkpi.web import summary_pages as report_pages
+from callkpi.web import access, summary_pages
 from callkpi.web.access import ANSWER_HEADERS, PAGE_HEADERS, Right
 from callkpi.web.api import BadQuery, moment, tenant_of
 from callkpi.web.language import language_of
@@ -128,14 +126,14 @@ class ReportPages:
         )
         reports = Reports(self._pool, self._settings, self._names)
         listed = []
-        for shift in reversed(calendar.shifts_between(own, tenant, now - _LISTED, now)):
+        for shift in reversed(shifts.shifts_between(own, tenant, now - _LISTED, now)):
             if shift.team and not page.reader.agents:
                 continue
             period = periods.parse(own, tenant, f"shift:{shift.key}", now)
             answer = await reports.figures(Query(tenant, shift.begin, shift.end, "direction", shift.limits, now))
             listed.append((period, of_handles(answer["total"]) if shift.team else answer["total"]))
         others = {word: periods.parse(own, tenant, word, now) for word in _OTHERS}
-        return _html(report_pages.overview(page, listed, others, self._tenants(request)))
+        return _html(summary_pages.overview(page, listed, others, self._tenants(request)))
 
     async def shift(self, request: web.Request) -> web.StreamResponse:
         tenant, place = self._tenant(request), request.match_info
@@ -159,7 +157,7 @@ class ReportPages:
             await self._record(request, tenant, audit.Action.READ_NUMBERS, text, len(summary.callbacks))
         ending = request.match_info["ending"].lstrip(".")
         if not ending or ending == "html":
-            navigation = page.navigation(*report_pages.around(page, period.text, *_neighbours(own, period, now)))
+            navigation = page.navigation(*summary_pages.around(page, period.text, *_neighbours(own, period, now)))
             async with self._rendering:
                 return _html(await asyncio.to_thread(html.page, summary, page.code, page.reader, navigation))
         form = FORMATS[ending]
@@ -197,8 +195,8 @@ class ReportPages:
         window = Window(begin, end)
         behind = await calls_behind(self._pool, self._settings, self._names, tenant, window, figure, only, as_of)
         if page.reader.numbers and (shown := len(behind.items) + len(behind.others)):
-            await self._record(request, tenant, audit.Action.READ_NUMBERS, figure, min(shown, 2 * report_pages.MOST))
-        return _html(report_pages.calls(page, behind, begin, end, only))
+            await self._record(request, tenant, audit.Action.READ_NUMBERS, figure, min(shown, 2 * summary_pages.MOST))
+        return _html(summary_pages.calls(page, behind, begin, end, only))
 
     async def call(self, request: web.Request) -> web.Response:
         """One call with its events."""
@@ -220,7 +218,7 @@ class ReportPages:
             return self._names.show(tenant, kind, name)
 
         await self._names.refresh(self._pool)
-        return _html(report_pages.call(page, *found, shown, raw=raw))
+        return _html(summary_pages.call(page, *found, shown, raw=raw))
 
     async def _record(self, request: web.Request, tenant: str, action: audit.Action, subject: str, count: int) -> None:
         details: Mapping[str, object] = {"count": count, "path": request.path}
@@ -231,9 +229,9 @@ def _neighbours(own: config.Tenant, period: Period, now: datetime) -> tuple[str,
     """The period before and the one after, as :func:`periods.parse` reads them; "" where there is none."""
     if period.shift is not None:
         shift = period.shift
-        before = calendar.previous(own, shift)
+        before = shifts.previous(own, shift)
         days = range(1, max((now.astimezone(own.zone).date() - shift.day).days, 0) + 1)
-        following = (calendar.neighbour(own, shift, number) for number in days[: calendar.REACH_DAYS])
+        following = (shifts.neighbour(own, shift, number) for number in days[: shifts.REACH_DAYS])
         after = next((each for each in following if each is not None and each.begin <= now), None)
         return f"shift:{before.key}" if before else "", f"shift:{after.key}" if after else ""
     if period.kind not in ("day", "week", "month", "quarter", "year"):
@@ -256,4 +254,4 @@ def _refused(
     if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
         return problem(status, title, detail, headers=dict(headers))
     root = "/".join([".."] * (request.rel_url.raw_path.count("/") - 1)) or "."
-    return _html(report_pages.refused(language_of(request, LANGUAGES), root, title, detail), status, headers)
+    return _html(summary_pages.refused(language_of(request, LANGUAGES), root, title, detail), status, headers)

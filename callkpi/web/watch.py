@@ -14,8 +14,9 @@ import structlog
 
 from callkpi import config
 from callkpi.calendar.business import local_midnight
-from callkpi.calls import facts as kpi
-from callkpi.calls.facts import Figures, Grain
+from callkpi.calls import facts
+from callkpi.calls.facts import Grain
+from callkpi.calls.formulas import Figures
 from callkpi.database import store
 from callkpi.figures import board
 from callkpi.figures.kpis import Query, Reports
@@ -98,7 +99,7 @@ class Watch:
                 return await connection.fetch(store.query(file, name), *arguments)
 
             await self._names.refresh(connection)
-            window = (local_midnight(own, now), now + kpi.INTERVAL)
+            window = (local_midnight(own, now), now + facts.INTERVAL)
             written_off = written_off_before(own, now)
             sources = [name for name, source in self._settings.sources.items() if source.tenant == tenant]
             return board.Reading(

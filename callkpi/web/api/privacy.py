@@ -11,7 +11,7 @@ import asyncpg
 from callkpi import audit, config
 from callkpi.calls import pseudonyms
 from callkpi.calls.phone import mask
-from callkpi.upkeep import erasure as privacy
+from callkpi.upkeep import erasure
 from callkpi.web.access import Right
 from callkpi.web.api.contract import TENANT, Answer, Asked, Operation, Schema, Seen
 from callkpi.web.api.schemas import ref
@@ -34,7 +34,7 @@ _BODY: Schema = {
 def operations(pool: asyncpg.Pool, settings: config.Settings) -> Sequence[Operation]:
     async def erase(asked: Asked) -> Answer:
         number, dry_run = asked.body["number"], asked.body.get("dry_run", True)
-        work = privacy.look_for if dry_run else privacy.erase
+        work = erasure.look_for if dry_run else erasure.erase
         if not dry_run:
             await audit.record(pool, asked.reader, audit.Action.ERASE, asked.tenant, mask(number))
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callkpi.audit import Action
-from callkpi.calls.facts import Figures
+from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Direction, Fate, LegEnd, Outcome
 from callkpi.config import Role, ServiceLevelFormula
 from callkpi.figures import live
