@@ -21,7 +21,7 @@ from aiohttp.test_utils import TestServer
 from openapi_spec_validator import validate
 
 from callkpi import config
-from callkpi.commands import terminal
+from callkpi.commands import audit
 from callkpi.config import Role, Token
 from callkpi.web import access, problems
 from callkpi.web.api import Api, calls
@@ -473,7 +473,7 @@ async def test_the_audit_is_printed(world: World, dsn: str, capsys: pytest.Captu
         (("", ""), ["read_numbers", "+770•••0002", "calls=1", "2 customers", "calls=10"]),
         (("", "2026-01-01"), ["Nothing was read or changed."]),
     ):
-        await terminal.audited(settings, terminal.AuditQuery(wanted, "manager", None, 10, as_json=False))
+        await audit.audited(settings, audit.AuditQuery(wanted, "manager", None, 10, as_json=False))
         printed = capsys.readouterr().out
         places = [printed.index(words) for words in told]
         assert places == sorted(places) and NUMBER not in printed

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Fate
-from callkpi.commands import database
+from callkpi.commands import cli, database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
 from callkpi.missed.fates import Contact, fates
@@ -174,13 +174,9 @@ def callkpi(*arguments: str, target: Daemon | None = None) -> subprocess.Complet
     )  # fmt: skip
 
 
-COMMANDS = ["serve", "demo", "report", "missed", "check-config", "example-config", "replay", "replay-rejected",
-            "migrate", "rebuild", "doctor"]  # fmt: skip
-
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    done = callkpi(command, "--help")
+    done = callkpi(*command.split(), "--help")
     assert done.returncode == 0
     assert f"example: callkpi {command}" in " ".join(done.stdout.split())
 
@@ -197,6 +193,43 @@ def test_an_error_of_the_command_line_is_one_line_and_status_2(arguments: list[s
     done = callkpi(*arguments)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_command_that_is_not_there_gets_a_guess() -> None:
+    done = callkpi("servee")
+    text = "callkpi: there is no command 'servee' (did you mean 'serve'?); see 'callkpi --help'\n"
+    assert (done.returncode, done.stderr) == (2, text)
+
+
+def test_an_option_of_another_command_is_refused() -> None:
+    """--dry-run is of 'report send': 'report' would else print figures as if it had been understood."""
+    done = callkpi("report", "--dry-run")
+    text = "callkpi report: unrecognized arguments: --dry-run; see 'callkpi report --help'\n"
+    assert (done.returncode, done.stderr) == (2, text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [(["--compare", "never"], "--compare"), (["--only", "mood=good"], "--only"), (["--by", "mood"], "--by")],
+)
+def test_what_is_wrong_with_a_question_is_told_under_the_option_that_asked_it(
+    arguments: list[str], option: str, tmp_path: Path, dsn: str
+) -> None:
+    file = tmp_path / "callkpi.toml"
+    file.write_text(f'[database]\nurl = "{dsn}"\n[tenants.acme]\n')
+    done = callkpi("report", *arguments, "--config", str(file))
+    assert done.returncode == 2 and done.stderr.startswith(f"callkpi: {option}: "), done.stderr
+
+
+def test_the_help_lists_each_command_and_none_of_the_daemons_own() -> None:
+    told = callkpi("--help").stdout
+    assert all(f"  {name} " in told for name in cli.COMMANDS) and "_child" not in told
+
+
+def test_a_shell_can_complete_commands_and_options() -> None:
+    done = callkpi("completion", "bash")
+    assert done.returncode == 0 and "replay-rejected" in done.stdout and "--dry-run" in done.stdout
+    assert subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("arguments", [["erase", "+77011234567"], ["report", "send", "--dry-run"]])

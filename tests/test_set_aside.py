@@ -249,7 +249,7 @@ async def test_a_second_projector_finds_what_the_first_one_leaves(world: World) 
     for ids in streams:
         await world.append([told(i, Kind.ENDED, BEGIN) for i in ids])
     take = store.query("projector", "take_pending")
-    limits = (batch.BATCH_GROUPS, batch.BATCH_CALLS, False)
+    limits = (batch.BATCH_GROUPS, batch.BATCH_CALLS, False, True)
     pool = world.pool
     async with pool.acquire() as first, pool.acquire() as second, first.transaction(), second.transaction():
         taken, others = await first.fetch(take, *limits), await second.fetch(take, *limits)
@@ -295,13 +295,25 @@ async def test_a_source_whose_groups_fill_a_batch_holds_up_no_other(world: World
     assert "other" in await calls(world)
 
 
+async def test_small_groups_do_not_wait_for_the_end_of_a_batch_of_big_ones(world: World) -> None:
+    """Batches with and without big groups take turns."""
+    for group in range(20):
+        await world.append([told(f"{group}-{n}", Kind.ENDED, BEGIN) for n in range(500)])
+    done = []
+    for number in range(4):
+        await world.append([replace(event, source="pbx") for event in call(f"other-{number}", "sales")])
+        done.append(await world.projector.project_batch())
+        assert f"other-{number}" in await calls(world)
+    assert done == [3, 1, 3, 1]
+
+
 async def test_groups_of_the_same_calls_are_projected_together(world: World) -> None:
     """A thousand calls with an event in each of twelve groups are folded twice, not twelve times."""
     for minute in range(12):
         at = BEGIN + timedelta(minutes=minute)
         await world.append([told(f"c{n}", Kind.HELD, at) for n in range(batch.BATCH_CALLS)])
     take = store.query("projector", "take_pending")
-    limits = (batch.BATCH_GROUPS, batch.BATCH_CALLS, False)
+    limits = (batch.BATCH_GROUPS, batch.BATCH_CALLS, False, True)
     async with world.pool.acquire() as connection, connection.transaction():
         taken = [len(await connection.fetch(take, *limits)) for _ in range(3)]
     assert taken == [10, 2, 0]

@@ -21,7 +21,7 @@ from callkpi.calendar import periods
 from callkpi.calendar.shifts import shifts_between
 from callkpi.calls.formulas import Figures
 from callkpi.calls.model import CallEvent
-from callkpi.commands import terminal
+from callkpi.commands import report
 from callkpi.config import Goal, GoalDirection, ReportField, ShiftPlan
 from callkpi.daemon.processes import Failed
 from callkpi.figures.statistics import BadQuestion, Question, Statistics
@@ -328,8 +328,8 @@ async def test_the_terminal_prints_a_period_beside_the_one_before(
         await world.send_json("native", *call(3, "2026-10-06T10:00", answered=False))
         await world.project()
         settings = dataclasses.replace(world.settings, database=config.Database(url=dsn))
-        asked = terminal.Asked("month:2026-10", ("", ""), "queue", (), "previous")
-        await terminal.statistics(settings, "", asked, as_json=False)
+        asked = report.Asked("month:2026-10", ("", ""), "queue", (), "previous")
+        await report.statistics(settings, "", asked, as_json=False)
         printed = capsys.readouterr().out
         assert "acme, 2026-10 (2026-10-01 00:00 to 2026-11-01 00:00 +05); counts queue entries" in printed
         assert "compared with 2026-09 (2026-09-01 00:00 to 2026-10-01 00:00 +05)" in printed
@@ -337,7 +337,7 @@ async def test_the_terminal_prints_a_period_beside_the_one_before(
         assert sales.split()[1:8] == ["2", "(+100", "%)", "1", "(+0", "%)", "1"]
         assert "goal of total: answered at least 4: 1, missed" in printed
         with pytest.raises(Failed, match=r"--period: .2026-1. is no month"):
-            await terminal.statistics(settings, "", dataclasses.replace(asked, period="month:2026-1"), as_json=True)
+            await report.statistics(settings, "", dataclasses.replace(asked, period="month:2026-1"), as_json=True)
 
 
 async def test_a_period_that_has_not_begun_has_no_figures_and_no_change(world: World) -> None:

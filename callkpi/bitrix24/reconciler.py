@@ -17,7 +17,17 @@ from callkpi import config
 from callkpi.bitrix24 import names as portal_names
 from callkpi.bitrix24 import rest
 from callkpi.bitrix24.funnel import Funnel
-from callkpi.bitrix24.statistics import AWAY, OVERLAP_ROWS, Intake, Pass, Passes, Taken, begin_counted, walk
+from callkpi.bitrix24.statistics import (
+    AWAY,
+    OVERLAP_ROWS,
+    WEBHOOK_PATIENCE,
+    Intake,
+    Pass,
+    Passes,
+    Taken,
+    begin_counted,
+    walk,
+)
 from callkpi.calendar.business import local_midnight
 from callkpi.database import store
 from callkpi.health import Health
@@ -244,9 +254,6 @@ async def _alone(dsn: str, name: str, workers: Sequence[Worker]) -> None:
         with contextlib.suppress(*AWAY):
             await lock.close(timeout=5)
 
-
-#: A webhook that is later than this after its call's end is counted as lost.
-WEBHOOK_PATIENCE = timedelta(minutes=15)
 
 #: A pass that was left longer ago is begun anew: what it has read is too old.
 RESUME_WITHIN = timedelta(hours=6)

@@ -24,7 +24,6 @@ import structlog
 
 from callkpi import config
 from callkpi.bitrix24 import rest
-from callkpi.bitrix24.reconciler import WEBHOOK_PATIENCE
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.ingest.door import Ingest
@@ -254,3 +253,6 @@ async def begin_counted(client: rest.Client, passes: Passes, name: str, begin: d
 
 
 # -- the daemon's part -----------------------------------------------------------------------------------
+
+#: A webhook that is later than this after its call's end is counted as lost.
+WEBHOOK_PATIENCE = timedelta(minutes=15)

@@ -7,15 +7,21 @@ both together stay below what the portal allows.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from callkpi import config
+from callkpi import config, log
 from callkpi.bitrix24 import rest
 from callkpi.bitrix24.statistics import Intake, Passes, Taken, begin_counted, walk
+from callkpi.calendar.moments import BadQuery, moment
+from callkpi.commands import history
+from callkpi.commands.common import UsageError, configured, positive, progress, run, takes_config
 from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
@@ -24,6 +30,52 @@ from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
 from callkpi.projection import duty
 from callkpi.projection.batch import Projector
+
+EXAMPLE = "callkpi backfill --source portal --from 2026-09-01 --to 2026-10-01"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url or FILE")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="of Asterisk: CEL or CDR (.csv, also gzipped), whole")
+    parser.add_argument("--from", dest="begin", default="", metavar="TIME", help="calls that began from here on")
+    parser.add_argument("--to", dest="end", default="", metavar="TIME", help="and before this (default: now)")
+    parser.add_argument(
+        "--rate", default="1", metavar="N", help="requests per second, 50 calls each, beside the daemon's (default 1)"
+    )
+    takes_config(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    settings = configured(arguments)
+    log.configure(settings, role="backfill")
+    if arguments.file is not None:
+        loaded = run(history.load(settings, arguments.source, arguments.file, progress("read")))
+        print(f"\nRead {loaded.rows} rows: {loaded.events} events, {loaded.rejected} rejected.", file=sys.stderr)
+        return
+    span, rate = _span(settings, arguments), positive(arguments.rate, "--rate")
+    if rate > 10:
+        raise UsageError(f"--rate: {rate:g} is more than any portal allows; at most 10")
+    result = run(backfill(settings, arguments.source, span, rate, progress("read")))
+    if result.resumed_after:
+        print(f"\nWent on behind the {result.resumed_after} rows of the last time.", end="", file=sys.stderr)
+    taken = result.taken
+    text = f"\nRead {taken.rows} rows: {taken.new} new, {taken.corrected} corrected, {taken.rejected} rejected."
+    print(text, file=sys.stderr)
+
+
+def _span(settings: config.Settings, arguments: argparse.Namespace) -> tuple[datetime, datetime | None]:
+    if not arguments.begin:
+        raise UsageError("--from: is required; write e.g. --from 2026-09-01, or --file FILE")
+    source = settings.sources.get(arguments.source)
+    zone = settings.tenants[source.tenant] if source else config.Tenant()
+    try:
+        begin, end = moment(arguments.begin, "--from", zone), moment(arguments.end, "--to", zone)
+    except BadQuery as error:
+        raise UsageError(str(error)) from None
+    if begin is None or begin >= (end or datetime.now(UTC)):
+        raise UsageError(f"--from: {arguments.begin!r} is not before --to")
+    return begin, end
+
 
 Progress = Callable[[int, int], None]
 

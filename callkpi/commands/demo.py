@@ -6,6 +6,7 @@ The simulator is a client like any other: it posts to the webhook doors and writ
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -15,10 +16,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from callkpi import config, log
-from callkpi.commands import simulator
+from callkpi.commands import common, simulator
+from callkpi.commands.common import UsageError
 from callkpi.config.words import is_zone
 from callkpi.daemon import processes
 from callkpi.database import embedded
+
+EXAMPLE = "callkpi demo"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--speed", type=float, default=1.0, metavar="N", help="simulated seconds per second (default 1)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another number is another shift")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    if not 0.1 <= arguments.speed <= 100:
+        raise UsageError(f"--speed: {arguments.speed:g} must be 0.1 to 100")
+    common.run(run(arguments.speed, arguments.seed))
+
 
 _CONFIG = """# Written by 'callkpi demo' at each start.
 [server]

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import sys
 
 import asyncpg
 
 from callkpi import config
+from callkpi.commands.common import configured, progress, run, takes_config
 from callkpi.commands.database import database
+from callkpi.commands.notes import notes
 from callkpi.database import store
 from callkpi.projection import duty
 from callkpi.upkeep.doctor import Progress, check
+
+EXAMPLE = "callkpi doctor"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    takes_config(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    settings = configured(arguments)
+    findings = run(doctor(settings, progress("checked")))
+    print("", file=sys.stderr)
+    for finding in [*run(notes(settings)), *findings]:
+        print(finding)
+    print(f"{len(findings)} differences." if findings else "Rollups equal calls, calls equal the journal.")
+    sys.exit(1 if findings else 0)
+
 
 _SETTLE_TRIES = 30
 

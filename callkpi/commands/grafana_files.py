@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from pathlib import Path
 
+from callkpi.commands.common import UsageError
 from callkpi.database import resources
+
+EXAMPLE = "callkpi grafana-files /etc/callkpi-grafana"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="made if it is not there; files of ours are replaced"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    try:
+        files = write(arguments.directory)
+    except OSError as error:
+        raise UsageError(f"{arguments.directory}: can't be written: {error.strerror}") from None
+    print(
+        f"{len(files)} files in {arguments.directory}. Give Grafana its provisioning/datasources and "
+        "provisioning/dashboards; datasources/callkpi.yaml says which variables and secrets it needs."
+    )
+
 
 #: Where the provider looks in a container of docker-compose.yml.
 _IN_CONTAINER = "/var/lib/grafana/dashboards/callkpi"

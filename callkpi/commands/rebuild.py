@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
+
 from callkpi import config
+from callkpi.commands.common import configured, progress, run, takes_config
 from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
@@ -10,6 +14,17 @@ from callkpi.health import Health
 from callkpi.projection.batch import Projector
 from callkpi.upkeep.doctor import Progress
 from callkpi.upkeep.rebuilding import refold
+
+EXAMPLE = "callkpi rebuild"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    takes_config(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    calls = run(rebuild(configured(arguments), progress("projected")))
+    print(f"\nRebuilt {calls} calls from the journal.", file=sys.stderr)
 
 
 async def rebuild(settings: config.Settings, progress: Progress) -> int:

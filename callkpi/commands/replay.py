@@ -8,11 +8,13 @@ harmless, because a delivery repeated is the same events.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gzip
 import json
 import random
 import re
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,45 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import aiohttp
+
+from callkpi import config
+from callkpi.commands.common import UsageError, positive, progress, run, takes_config
+
+EXAMPLE = "callkpi replay events.jsonl.gz --source pbx --url http://127.0.0.1:8090 --token SECRET --speed max"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", type=Path, help="JSON Lines, an Asterisk queue_log, or a table of calls (.csv); .gz too"
+    )
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml")
+    parser.add_argument("--url", default="http://127.0.0.1:8090", help="address of the daemon")
+    parser.add_argument("--speed", default="max", help="1 as recorded, 60 sixty times faster, max without waiting")
+    parser.add_argument("--token", default="", help="the source's token; else read from the configuration")
+    takes_config(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    speed = None if arguments.speed == "max" else positive(arguments.speed, "--speed", ", or max")
+    if not arguments.file.is_file():
+        raise UsageError(f"{arguments.file}: no such file")
+    token = arguments.token or _token_of(arguments)
+    target = Target(url=arguments.url.rstrip("/"), source=arguments.source, token=token)
+    try:
+        result = run(replay(arguments.file, target, speed, progress("sent")))
+    except ReplayError as error:
+        raise UsageError(str(error)) from None
+    text = f"\nSent in {result.requests} requests: {result.events} events, {result.rejected} rejected."
+    print(text, file=sys.stderr)
+
+
+def _token_of(arguments: argparse.Namespace) -> str:
+    try:
+        source = config.load(arguments.config).sources.get(arguments.source)
+    except config.ConfigError:
+        return ""
+    return source.token if source else ""
+
 
 CHUNK_LINES = 500
 CHUNK_BYTES = 256 * 1024

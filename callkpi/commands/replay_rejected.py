@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import sys
 from typing import Any
 
 from callkpi import config
+from callkpi.commands.common import configured, progress, run, takes_config
 from callkpi.commands.database import database
 from callkpi.database import store
 from callkpi.health import Health
@@ -14,6 +17,20 @@ from callkpi.ingest.journal import Journal, windows_of
 from callkpi.projection import isolation
 from callkpi.sources.base import Malformed
 from callkpi.upkeep.doctor import PAGE, Progress
+
+EXAMPLE = "callkpi replay-rejected"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    takes_config(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    understood, left, tried = run(replay_rejected(configured(arguments), progress("replayed")))
+    print(f"\n{understood} payloads understood now, {left} still not.", file=sys.stderr)
+    if tried:
+        text = f"{tried} calls and agents that were set aside are tried again; callkpi doctor says how it went."
+        print(text, file=sys.stderr)
 
 
 async def replay_rejected(settings: config.Settings, progress: Progress) -> tuple[int, int, int]:

@@ -96,6 +96,7 @@ class Projector:
         self._names: set[tuple[str, str, str]] = set()
         self._uncommitted_names: set[tuple[str, str, str]] = set()
         self._behind = False  #: the last batch was full: more waits already
+        self._big_before = False  #: the last batch may have had big groups: the next one is of small ones
         self._suspects = True  #: there may be suspects; at first nobody knows
         self._most_suspects = BATCH_GROUPS
         self._patience = isolation.Patience()
@@ -172,7 +173,12 @@ class Projector:
 
         Returns how many groups were done; 0 when nothing waits.
         """
-        groups = await self._project(Attempt(most_groups=BATCH_GROUPS))
+        groups = 0
+        if self._big_before:
+            groups = await self._project(Attempt(most_groups=BATCH_GROUPS, with_big=False))
+        self._big_before = not groups
+        if not groups:
+            groups = await self._project(Attempt(most_groups=BATCH_GROUPS))
         if self._suspects:
             groups += await self._project(Attempt(suspects=True, most_groups=self._most_suspects))
         return groups
@@ -256,7 +262,7 @@ class Projector:
 
     async def _batch(self, connection: asyncpg.Connection, attempt: Attempt) -> None:
         begin = time.perf_counter()
-        limits = (attempt.most_groups, BATCH_CALLS, attempt.suspects)
+        limits = (attempt.most_groups, BATCH_CALLS, attempt.suspects, attempt.with_big)
         groups = await connection.fetch(store.query("projector", "take_pending"), *limits)
         attempt.groups = [Group(group["id"], len(group["call_ids"])) for group in groups]
         if not attempt.suspects:

@@ -64,6 +64,7 @@ class Attempt:
 
     suspects: bool = False
     most_groups: int = 1
+    with_big: bool = True  #: also groups of many streams, for whose end the others would wait
     groups: list[Group] = field(default_factory=list)
     spans: dict[StreamKey, Span] = field(default_factory=dict)
     counted: bool = True  #: whether any of its groups counts for Prometheus

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import hdrs, web
 
 from callkpi import config
+from callkpi.web.limits import Limits
 from callkpi.web.problems import Problem
 
 #: Wrong tries that an address has, and how many more a second: enough for fingers, not for guessing.
@@ -32,8 +33,6 @@ class Tries:
 
     def __init__(self, server: config.Server) -> None:
         self._trusted = [ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies]
-        from callkpi.web.api.limits import Limits  # the API's own modules need this one
-
         self._limits = Limits(TRIES_PER_SECOND, TRIES)
         self._proven: OrderedDict[tuple[str, str, bytes], None] = OrderedDict()
 

@@ -3,11 +3,14 @@
 
 -- migrate: apply
 
--- As before, but the oldest group of each source is always among those that are taken: a source whose every group fills
--- a batch would else be alone in it, as long as it has any. And of big groups a call counts once, in however many of
--- them it is: a hundred events of each of a thousand calls are folded a few times, not once with each group. What a
--- batch reads stays bounded: at most ten times as many streams, each time that a group names them.
-CREATE OR REPLACE FUNCTION take_pending(most_groups integer, most_streams integer, of_suspects boolean)
+-- Groups are taken as before, with three differences. Big ones, of an import or a huge delivery, are taken only with
+-- *with_big*: what is small does not have to wait for the end of a batch that takes seconds, if batches with and without
+-- take turns. The oldest group of each source is always among those that are taken: a source whose every group fills a
+-- batch would else be alone in it, as long as it has any. And of big groups a call counts once, in however many of them
+-- it is: a hundred events of each of a thousand calls are folded a few times, not once with each group. What a batch
+-- reads stays bounded: at most ten times as many streams, each time that a group names them.
+DROP FUNCTION take_pending(integer, integer, boolean);
+CREATE FUNCTION take_pending(most_groups integer, most_streams integer, of_suspects boolean, with_big boolean)
 RETURNS SETOF pending
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
@@ -35,7 +38,8 @@ BEGIN
             CONTINUE WHEN NOT FOUND;
             EXIT WHEN EXISTS (SELECT unnest(others) EXCEPT SELECT unnest(seen));
         END IF;
-        SELECT * INTO taken FROM pending WHERE id = candidate.id FOR UPDATE SKIP LOCKED;
+        SELECT * INTO taken FROM pending
+            WHERE id = candidate.id AND (with_big OR cardinality(call_ids) <= big) FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
         groups := groups + 1;
         named := named + cardinality(taken.call_ids);
@@ -53,7 +57,8 @@ END $$;
 
 -- migrate: rollback
 
-CREATE OR REPLACE FUNCTION take_pending(most_groups integer, most_streams integer, of_suspects boolean)
+DROP FUNCTION take_pending(integer, integer, boolean, boolean);
+CREATE FUNCTION take_pending(most_groups integer, most_streams integer, of_suspects boolean)
 RETURNS SETOF pending
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE

@@ -1,7 +1,8 @@
 -- name: take_pending
--- Take the oldest groups that no other projector holds, up to $1 groups and until they have $2 streams; $3: suspects.
+-- Take the oldest groups that no other projector holds, up to $1 groups and until they have $2 streams; $3: suspects; $4: also
+-- big groups.
 -- They come back by rollback if this projector dies.
-DELETE FROM pending p USING take_pending($1::integer, $2::integer, $3::boolean) AS taken WHERE p.id = taken.id
+DELETE FROM pending p USING take_pending($1::integer, $2::integer, $3::boolean, $4::boolean) AS taken WHERE p.id = taken.id
 RETURNING taken.*, (SELECT before FROM horizons WHERE what = 'journal') AS horizon,
     EXISTS (SELECT FROM set_aside WHERE part = 'calls') AS some_aside;
 

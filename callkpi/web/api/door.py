@@ -31,7 +31,7 @@ from callkpi.web.api import (
     statistics,
 )  # fmt: skip
 from callkpi.web.api.contract import HEADERS, JSON, Answer, Asked, Operation, check_body, read_values, tenant_of
-from callkpi.web.api.limits import Limits, Taken
+from callkpi.web.limits import Limits, Taken
 from callkpi.web.problems import Problem, problem
 from callkpi.web.tries import TRIES_OF
 from callkpi.web.watch import Watch

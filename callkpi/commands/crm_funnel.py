@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import argparse
 from datetime import UTC, datetime
 
-from callkpi import config
+from callkpi import config, log
 from callkpi.bitrix24 import rest
 from callkpi.bitrix24.funnel import Funnel
+from callkpi.commands.common import configured, run, takes_config
 from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
 from callkpi.health import Health
+
+EXAMPLE = "callkpi crm-funnel --source portal --dry-run"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", required=True, help="name of the source in callkpi.toml; it needs rest_url")
+    parser.add_argument("--dry-run", action="store_true", required=True, help="nothing is sent; the daemon writes")
+    takes_config(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    settings = configured(arguments)
+    log.configure(settings, role="crm-funnel")
+    for line in run(preview(settings, arguments.source)):
+        print(line)
+
 
 #: Beside the daemon's requests: few enough for both.
 RATE, BURST = 1.0, 10.0

@@ -1,0 +1,20 @@
+"""``callkpi migrate``: the schema of the database brought up to date."""
+
+from __future__ import annotations
+
+import argparse
+
+from callkpi import config
+from callkpi.commands.common import run, takes_config
+from callkpi.commands.database import migrate
+
+EXAMPLE = "callkpi migrate"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    takes_config(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    applied = run(migrate(config.load(arguments.config)))
+    print(f"Applied: {', '.join(applied)}" if applied else "The schema is up to date.")

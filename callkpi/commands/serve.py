@@ -1,0 +1,35 @@
+"""``callkpi serve``: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+
+from callkpi import config, log
+from callkpi.commands.common import UsageError, run, takes_config
+from callkpi.daemon import processes
+
+EXAMPLE = "callkpi serve --config callkpi.toml"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    takes_config(parser)
+    parser.add_argument("--processes", type=int, metavar="N", help="web processes that share the port")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    settings = config.load(arguments.config)
+    if arguments.processes is not None:
+        if arguments.processes < 1:
+            raise UsageError(f"--processes: {arguments.processes} must be at least 1")
+        settings = config.with_processes(settings, arguments.processes)
+    log.configure(settings)
+
+    def ready() -> None:
+        text = f"callkpi listens on http://{settings.server.listen}  (board: /board, metrics: /metrics, ready: /readyz)"
+        if not settings.sources:
+            text += "\nNo source is configured yet: 'callkpi example-config > callkpi.toml' shows how."
+        with contextlib.suppress(OSError):  # A disk that is full of logs does not end the daemon.
+            print(text, flush=True)
+
+    run(processes.serve(settings, ready))
