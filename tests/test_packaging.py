@@ -46,12 +46,13 @@ def test_the_wheel_has_sql_and_grafana_inside_and_works_from_any_directory(tmp_p
     board = {f"callkpi/web/board{rest}" for rest in (".html", ".js", ".css", "_texts.json")}
     assert board <= names
     code = (
-        "from callkpi import migrations, store; print(migrations.newest(), len(store.query('journal', 'append')) > 0)"
+        "from callkpi.database import migrations, store\n"
+        "print(migrations.newest(), len(store.query('journal', 'append')) > 0)"
     )
-    told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r}); {code}", cwd=tmp_path)
+    told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r})\n{code}", cwd=tmp_path)
     assert told.stdout.split()[1:] == ["True"], told.stderr
-    code = "from pathlib import Path; from callkpi import grafana_files; print(len(grafana_files.write(Path('g'))))"
-    told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r}); {code}", cwd=tmp_path)
+    code = "from pathlib import Path; from callkpi.commands import grafana_files; print(len(grafana_files.write(Path('g'))))"
+    told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r})\n{code}", cwd=tmp_path)
     assert int(told.stdout) == len(list((tmp_path / "g").rglob("*.*"))) > 15, told.stderr
 
 

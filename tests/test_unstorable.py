@@ -16,12 +16,12 @@ import pytest
 
 from callkpi.calls.model import CallEvent, Kind
 from callkpi.health import Health
+from callkpi.ingest import forgotten
 from callkpi.ingest import journal as journal_module
 from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal, JournalUnavailable, Unstorable, windows_of
 from callkpi.ingest.spool import Spool
 from callkpi.sources.base import Delivery
-from callkpi.upkeep import erasure
 from tests.world import TOKENS, World, test_settings
 
 MIB = 1024 * 1024
@@ -93,7 +93,7 @@ async def test_a_server_that_is_frozen_keeps_nobody_waiting_for_longer_than_it_m
     dsn: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers nothing, not even that a statement was cancelled: the delivery goes to the spool all the same."""
-    for module, name in ((journal_module, "APPEND_SECONDS"), (erasure, "READ_SECONDS")):
+    for module, name in ((journal_module, "APPEND_SECONDS"), (forgotten, "READ_SECONDS")):
         monkeypatch.setattr(module, name, 0.3)
     async with unwell(dsn, tmp_path) as (_, ingest, spool):
         await ingest.take("native", delivery("before"))
