@@ -51,7 +51,10 @@ def test_the_wheel_has_sql_and_grafana_inside_and_works_from_any_directory(tmp_p
     )
     told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r})\n{code}", cwd=tmp_path)
     assert told.stdout.split()[1:] == ["True"], told.stderr
-    code = "from pathlib import Path\nfrom callkpi.commands import grafana_files\nprint(len(grafana_files.write(Path('g'))))"
+    code = (
+        "from pathlib import Path\nfrom callkpi.commands import grafana_files\n"
+        "print(len(grafana_files.write(Path('g'))))"
+    )
     told = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(unpacked)!r})\n{code}", cwd=tmp_path)
     assert int(told.stdout) == len(list((tmp_path / "g").rglob("*.*"))) > 15, told.stderr
 
