@@ -14,7 +14,7 @@ from callkpi.calls.model import AGENT_STREAM, MARK_STREAM, RESTART_STREAM, Call,
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context
 
-ASTERISK = SOURCE_TYPES[config.SourceKind.ASTERISK]
+ASTERISK = SOURCE_TYPES["asterisk"]
 TENANT = config.Tenant(region="KZ")
 LEFT = {
     Outcome.ABANDONED: "abandon",
@@ -45,7 +45,7 @@ class Figures:
 
 def read(told: Iterable[Any], now: datetime, **settings: Any) -> tuple[list[Call], list[CallEvent]]:
     """The calls and the states of agents that AMI events or lines of queue_log tell of, without a store."""
-    source = config.Source(kind=config.SourceKind.ASTERISK, tenant="acme", token="x", **settings)
+    source = config.new_source(kind="asterisk", tenant="acme", token="x", **settings)
     parsed = ASTERISK.parse(list(told), Context("pbx", "acme", source, now))
     assert parsed.rejected == []
     streams: dict[str, list[CallEvent]] = defaultdict(list)

@@ -17,8 +17,8 @@ from tests.world import World
 
 T0 = 1_790_000_000.0
 NOW = datetime.fromtimestamp(T0 + 600, UTC)
-ASTERISK = SOURCE_TYPES[config.SourceKind.ASTERISK]
-SOURCE = config.Source(kind=config.SourceKind.ASTERISK, tenant="acme", token="x")
+ASTERISK = SOURCE_TYPES["asterisk"]
+SOURCE = config.new_source(kind="asterisk", tenant="acme", token="x")
 CALLER = {"Uniqueid": "1.1", "Linkedid": "1.1", "Channel": "PJSIP/trunk-00000001", "CallerIDNum": "+77011234567"}
 AGENT = {"MemberName": "Dana", "Interface": "PJSIP/1003", "DestUniqueid": "1.2", "DestChannel": "PJSIP/1003-00000002"}
 
@@ -36,7 +36,7 @@ def queue(event: str, at: float, name: str = "sales", **headers: str) -> dict[st
 
 
 def calls_of(*stream: dict[str, str] | str, **settings: Any) -> dict[str, Call]:
-    source = config.Source(kind=config.SourceKind.ASTERISK, tenant="acme", token="x", **settings)
+    source = config.new_source(kind="asterisk", tenant="acme", token="x", **settings)
     parsed = ASTERISK.parse(list(stream), Context("pbx", "acme", source, NOW))
     assert parsed.rejected == []
     by_call: dict[str, list[Any]] = {}

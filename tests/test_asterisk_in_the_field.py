@@ -124,11 +124,11 @@ def test_channels_that_did_not_fit_fail_the_call() -> None:
     assert (it.outcome, it.missed) == (Outcome.FAILED, True)
 
 
-ASTERISK = SOURCE_TYPES[config.SourceKind.ASTERISK]
+ASTERISK = SOURCE_TYPES["asterisk"]
 
 
 def parse(*items: Any, **settings: Any) -> Any:
-    source = config.Source(kind=config.SourceKind.ASTERISK, tenant="acme", token="x", timezone="UTC", **settings)
+    source = config.new_source(kind="asterisk", tenant="acme", token="x", timezone="UTC", **settings)
     return ASTERISK.parse(list(items), Context("pbx", "acme", source, NOW))
 
 
@@ -391,8 +391,8 @@ def test_of_phones_dialled_at_once_those_whose_colleague_was_faster_let_nothing_
 
 
 def freeswitch(*records: dict[str, str]) -> Call:
-    source = config.Source(kind=config.SourceKind.FREESWITCH, tenant="acme", token="x")
-    reader = SOURCE_TYPES[config.SourceKind.FREESWITCH]
+    source = config.new_source(kind="freeswitch", tenant="acme", token="x")
+    reader = SOURCE_TYPES["freeswitch"]
     payloads = [{"variables": variables, "callflow": [{"caller_profile": {
         "caller_id_number": "77015550160", "destination_number": "600", "uuid": variables["uuid"]}}]}
         for variables in records]  # fmt: skip

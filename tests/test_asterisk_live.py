@@ -475,7 +475,7 @@ async def test_several_asterisks_are_kept_at_once(world: World, dsn: str) -> Non
 def test_settings_say_what_to_write() -> None:
     def problems(**keys: Any) -> str:
         found: list[str] = []
-        source = config.Source(kind=config.SourceKind.ASTERISK, **keys)
+        source = config.new_source(kind="asterisk", **keys)
         check(config.Settings(sources={"pbx": source}), found)
         return "\n".join(found)
 

@@ -24,8 +24,8 @@ from tests.world import TOKENS, World, test_settings
 
 MIB = 1024 * 1024
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
-NATIVE = SOURCE_TYPES[config.SourceKind.NATIVE]
-ASTERISK = SOURCE_TYPES[config.SourceKind.ASTERISK]
+NATIVE = SOURCE_TYPES["native"]
+ASTERISK = SOURCE_TYPES["asterisk"]
 
 
 def event(number: int, **facts: Any) -> dict[str, Any]:
@@ -117,22 +117,22 @@ def table() -> tuple[SourceType, bytes, config.Source]:
         for n in range(3000)
     ]
     body = "\n".join([";".join(columns), *rows]).encode("cp1251")
-    return CSV, body, config.Source(kind=config.SourceKind.CSV, token="x", columns=columns, timezone="Asia/Almaty")
+    return CSV, body, config.new_source(kind="csv", token="x", columns=columns, timezone="Asia/Almaty")
 
 
 def queue_log() -> tuple[SourceType, bytes, config.Source]:
     told = [f"{int(AT.timestamp()) + n}|c{n}|sales|NONE|ENTERQUEUE||77010000001|1" for n in range(3000)]
-    return ASTERISK, "\n".join(told).encode(), config.Source(kind=config.SourceKind.ASTERISK, token="x")
+    return ASTERISK, "\n".join(told).encode(), config.new_source(kind="asterisk", token="x")
 
 
 def timeless() -> tuple[SourceType, bytes, config.Source]:
     told = [{"Event": "QueueMemberPause", "Queue": "q", "MemberName": f"m{n}", "Paused": "1"} for n in range(3000)]
-    return ASTERISK, lines(told), config.Source(kind=config.SourceKind.ASTERISK, token="x")
+    return ASTERISK, lines(told), config.new_source(kind="asterisk", token="x")
 
 
 def native() -> tuple[SourceType, bytes, config.Source]:
     told = [event(n) if n % 7 else {"call_id": "x"} for n in range(3000)]
-    return NATIVE, array(told), config.Source(kind=config.SourceKind.NATIVE, token="x")
+    return NATIVE, array(told), config.new_source(kind="native", token="x")
 
 
 @pytest.mark.parametrize("made", [table, queue_log, timeless, native], ids=lambda made: made.__name__)
@@ -288,6 +288,6 @@ async def test_a_small_delivery_is_not_cut() -> None:
     body = array([event(1), event(2)])
     assert len(body) < SMALL_BYTES
     delivery = Delivery(body, "application/json", "", AT)
-    settings = config.Source(kind=config.SourceKind.NATIVE, token="x")
+    settings = config.new_source(kind="native", token="x")
     read = Reader(NATIVE, delivery, Context("s", "acme", settings, AT)).read()
     assert read is not None and read.part.body is body

@@ -22,15 +22,15 @@ from callkpi.calls.model import Call, CallEvent, Direction, LegEnd, Outcome
 from callkpi.ingest.door import Unauthorised
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Delivery, Malformed, authenticated
-from callkpi.sources.bitrix24 import OUTCOMES, row_digest, row_item
+from callkpi.sources.bitrix24.kind import OUTCOMES, row_digest, row_item
 from callkpi.sources.forms import parse_form
 from tests.portal import OUTCOMES as PORTAL_OUTCOMES
 from tests.portal import history
 from tests.world import PORTAL_TOKEN, World
 
 NOW = datetime(2026, 9, 21, 15, 0, tzinfo=UTC)
-BITRIX = SOURCE_TYPES[config.SourceKind.BITRIX24]
-SOURCE = config.Source(kind=config.SourceKind.BITRIX24, tenant="acme", application_tokens=("one", PORTAL_TOKEN))
+BITRIX = SOURCE_TYPES["bitrix24"]
+SOURCE = config.new_source(kind="bitrix24", tenant="acme", application_tokens=("one", PORTAL_TOKEN))
 STARTED = "2026-09-21T17:15:22+03:00"
 TS = int(datetime(2026, 9, 21, 14, 15, 22, tzinfo=UTC).timestamp())
 
@@ -243,7 +243,7 @@ def test_the_application_token_is_one_of_a_set(token: str, welcome: bool) -> Non
 
 
 def test_without_a_configured_token_nobody_gets_in() -> None:
-    assert not authenticated(BITRIX, config.Source(kind=config.SourceKind.BITRIX24), "")
+    assert not authenticated(BITRIX, config.new_source(kind="bitrix24"), "")
 
 
 async def test_a_nul_in_a_field_does_not_stop_the_projector(world: World) -> None:

@@ -320,7 +320,7 @@ def told_of(state: dict[str, Any]) -> list[tuple[str, str, str, float | None]]:
 
 
 def source(kind: str = "native", **given: Any) -> config.Source:
-    return config.Source(kind=config.SourceKind(kind), tenant="acme", **given)
+    return config.new_source(kind=kind, tenant="acme", **given)
 
 
 def test_what_one_source_tells_does_not_hide_that_another_is_silent() -> None:

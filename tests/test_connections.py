@@ -228,7 +228,7 @@ def test_who_is_refused_does_not_knock_at_once_again() -> None:
 
 
 def test_a_source_of_a_connection_needs_no_token() -> None:
-    source = config.Source(kind=config.SourceKind.ASTERISK, ami_address="pbx:5038", ami_user="u", ami_secret="s3cret")
+    source = config.new_source(kind="asterisk", ami_address="pbx:5038", ami_user="u", ami_secret="s3cret")
     settings = config.Settings(sources={"pbx": source})
     assert list(settings.connected) == ["pbx"]
     assert "s3cret" in config.secrets_of(settings)

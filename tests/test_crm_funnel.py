@@ -15,6 +15,7 @@ from callkpi import config
 from callkpi.bitrix24 import rest
 from callkpi.bitrix24.funnel import Funnel
 from callkpi.commands.notes import notes
+from callkpi.sources.bitrix24.settings import FunnelItems, FunnelLanguage, FunnelSettings
 from tests.portal import SECRET, Portal
 from tests.world import World, sample
 from tests.world import test_settings as make_settings
@@ -27,7 +28,7 @@ WRITING = ("add", "update", "delete")
 
 def settings_of(portal: Portal, tenant: dict[str, Any] | None = None, **funnel: Any) -> config.Settings:
     plain = make_settings(**(tenant or {}))
-    told = config.Funnel(**{"enabled": True, "dry_run": False, **funnel})
+    told = FunnelSettings(**{"enabled": True, "dry_run": False, **funnel})
     source = replace(plain.sources["portal"], rest_url=portal.url, funnel=told)
     return replace(plain, sources={**plain.sources, "portal": source})
 
@@ -160,7 +161,7 @@ async def test_calls_from_before_the_lookback_get_no_item(world: World, portal: 
 
 
 async def test_offered_calls_are_items_too(world: World, portal: Portal) -> None:
-    async with funnel_of(world, portal, items=config.FunnelItems.OFFERED, numbers=config.NumbersShown.FULL) as funnel:
+    async with funnel_of(world, portal, items=FunnelItems.OFFERED, numbers=config.NumbersShown.FULL) as funnel:
         await call(world, "talked", DANA, minutes(30), cause="answered", talk=60)
         await call(world, "short", IVAN, minutes(29), cause="answered", talk=3)
         await miss(world, "m1", ARU, minutes(28))
@@ -207,7 +208,7 @@ async def test_the_pipeline_is_made_once_with_its_own_stages(world: World, porta
 async def test_the_names_are_russian_and_the_longer_pipeline_keeps_the_order_of_kinds(
     world: World, portal: Portal
 ) -> None:
-    async with funnel_of(world, portal, items=config.FunnelItems.OFFERED, language=config.Language.RU) as funnel:
+    async with funnel_of(world, portal, items=FunnelItems.OFFERED, language=FunnelLanguage.RU) as funnel:
         await funnel.round(NOW)
     assert [(code, kind) for code, _, kind in stages(portal)] == [
         ("NEW", "process"), ("KPI_QUEUED", "process"), ("KPI_ANSWERED", "process"), ("KPI_MISSED", "process"),

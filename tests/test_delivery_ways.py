@@ -331,7 +331,7 @@ async def test_a_portals_answers(
     server: Server, status: int, answer: dict[str, Any], kind: type[Exception] | None
 ) -> None:
     server.answer = lambda path: web.json_response(answer, status=status)
-    source = config.Source(kind=config.SourceKind.BITRIX24, rest_url=f"{server.url}/rest/1/secret/")
+    source = config.new_source(kind="bitrix24", rest_url=f"{server.url}/rest/1/secret/")
     async with session() as http:
         way = bitrix24.Bitrix24Way(http, config.Settings(sources={"portal": source}))
         to = Receiver("bitrix24", "portal/chat42")

@@ -28,8 +28,8 @@ from tests.esl_server import Floor
 from tests.freeswitch_model import CALLS, CUSTOMER, LINE, START, Switch, played
 from tests.sources.cases import TENANT, describe
 
-SOURCE = config.Source(kind=config.SourceKind.FREESWITCH, tenant="acme", token="t", esl_address="pbx:8021")
-FREESWITCH = SOURCE_TYPES[config.SourceKind.FREESWITCH]
+SOURCE = config.new_source(kind="freeswitch", tenant="acme", token="t", esl_address="pbx:8021")
+FREESWITCH = SOURCE_TYPES["freeswitch"]
 CONTEXT = Context("fs", "acme", SOURCE, START + timedelta(hours=1))
 
 #: What each call is: how it ended, the customer's wait, and every stay and leg.

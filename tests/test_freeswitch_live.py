@@ -30,8 +30,8 @@ from tests.world import World, sample
 
 
 def settings(server: EslServer, password: str = PASSWORD) -> config.Settings:
-    source = config.Source(
-        kind=config.SourceKind.FREESWITCH, tenant="acme", token="t", esl_address=f"127.0.0.1:{server.port}",
+    source = config.new_source(
+        kind="freeswitch", tenant="acme", token="t", esl_address=f"127.0.0.1:{server.port}",
         esl_password=password,
     )  # fmt: skip
     return config.Settings(tenants={"acme": config.Tenant(timezone="Asia/Almaty", region="KZ")}, sources={"fs": source})

@@ -13,12 +13,12 @@ from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-CONTEXT = Context("native", "acme", config.Source(kind=config.SourceKind.NATIVE, token="x"), NOW)
+CONTEXT = Context("native", "acme", config.new_source(kind="native", token="x"), NOW)
 GOOD: dict[str, Any] = {"call_id": "c1", "kind": "ended", "at": "2026-11-23T10:00:00+05:00"}
 
 
 def parse(*items: Any) -> tuple[list[CallEvent], list[str]]:
-    parsed = SOURCE_TYPES[config.SourceKind.NATIVE].parse(list(items), CONTEXT)
+    parsed = SOURCE_TYPES["native"].parse(list(items), CONTEXT)
     return parsed.events, [reason for _, reason in parsed.rejected]
 
 

@@ -131,11 +131,11 @@ async def test_an_hour_without_a_connection_is_no_silence(world: World, dsn: str
 
 async def test_a_day_that_goes_on_names_at_once_who_is_not_heard_now(world: World) -> None:
     """A PBX that was never reached, one that was lost a moment ago, a portal that does not answer, who fell silent."""
-    kinds, given = config.SourceKind, world.settings.sources["native"]
-    pbx = config.Source(kind=kinds.ASTERISK, tenant="acme", ami_address="pbx:5038")
+    given = world.settings.sources["native"]
+    pbx = config.new_source(kind="asterisk", tenant="acme", ami_address="pbx:5038")
     sources = {
         "native": given, "quiet": given, "new": pbx, "lost": pbx,
-        "portal": config.Source(kind=kinds.BITRIX24, tenant="acme", rest_url="https://p/rest/1/s/", silent_minutes=0),
+        "portal": config.new_source(kind="bitrix24", tenant="acme", rest_url="https://p/rest/1/s/", silent_minutes=0),
     }  # fmt: skip
     settings = replace(world.settings, sources=sources)
     at = datetime.now(UTC)

@@ -131,7 +131,8 @@ def test_settings_that_can_not_be_are_refused_with_what_to_write() -> None:
 
 
 def test_the_example_file_has_the_keys() -> None:
-    assert all(key in config.example() for key in ("longest_call_hours = 24.0", "first_day =", "clock_tolerance_min"))
+    keys = ("longest_call_hours = 24.0", "first_day =", "clock_tolerance_min")
+    assert all(key in config.whole_example() for key in keys)
 
 
 @pytest.mark.parametrize("seconds", [57 * 31_557_600, 24 * 3600 + 1])

@@ -233,7 +233,7 @@ async def test_the_doctor_sees_time_that_nobody_told(world: World) -> None:
 # -- who is who -------------------------------------------------------------------------------------------
 
 DANA = config.Person(name="Dana A.", ids=("native:58", "second:7", "1003"), team="sales")
-SECOND = config.Source(kind=config.SourceKind.NATIVE, tenant="acme", token="other-secret")
+SECOND = config.new_source(kind="native", tenant="acme", token="other-secret")
 
 
 def two_sources(**tenant: Any) -> config.Settings:
@@ -273,8 +273,8 @@ async def test_equal_ids_of_two_sources_are_two_people_until_somebody_says_other
 
 
 async def test_a_portal_names_its_own_users_and_nobody_else(world: World) -> None:
-    use(world, replace(two_sources(), sources={**two_sources().sources, "portal": config.Source(
-        kind=config.SourceKind.BITRIX24, tenant="acme", rest_url="https://a.bitrix24.kz/rest/1/s3cret/")}))  # fmt: skip
+    use(world, replace(two_sources(), sources={**two_sources().sources, "portal": config.new_source(
+        kind="bitrix24", tenant="acme", rest_url="https://a.bitrix24.kz/rest/1/s3cret/")}))  # fmt: skip
     names = [("agent", "58", "Ivan"), ("member", "58", "4"), ("department", "4", "Sales")]
     await world.pool.execute(
         store.query("reconcile", "write_names"), "acme", "portal", *map(list, zip(*names, strict=True))

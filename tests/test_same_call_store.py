@@ -24,7 +24,7 @@ from callkpi.database import store
 from callkpi.projection import batch
 from callkpi.projection.batch import Projector
 from callkpi.same_call.check import notes
-from callkpi.sources.bitrix24 import row_item
+from callkpi.sources.bitrix24.kind import row_item
 from callkpi.upkeep.erasure import erase
 from callkpi.upkeep.rebuilding import refold
 from callkpi.web.access import install

@@ -26,8 +26,8 @@ from callkpi.sources import SOURCE_TYPES, base
 BEGIN = datetime(2026, 11, 23, 4, tzinfo=UTC)
 HOURS = 6
 SOURCES = {
-    "pbx": config.Source(kind=config.SourceKind.ASTERISK, token="secret"),
-    "portal": config.Source(kind=config.SourceKind.BITRIX24, application_tokens=("demo",)),
+    "pbx": config.new_source(kind="asterisk", token="secret"),
+    "portal": config.new_source(kind="bitrix24", application_tokens=("demo",)),
 }
 NAMES = {agent.user_id: agent.name for agent in TEAM}
 

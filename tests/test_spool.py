@@ -18,7 +18,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from callkpi import config
 from callkpi.daemon import processes as daemon_module
 from callkpi.database import embedded
 from callkpi.ingest.spool import Spool, Spooled, SpoolFull
@@ -106,7 +105,7 @@ async def test_one_delivery_that_breaks_its_parser_holds_up_nobody(
     tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is kept as rejected, with its reason, and the ones behind it reach the journal."""
-    native = SOURCE_TYPES[config.SourceKind.NATIVE]
+    native = SOURCE_TYPES["native"]
     parse = native.parse
 
     def broken(payload: Any, context: Context) -> Parsed:

@@ -11,13 +11,12 @@ import pytest
 
 from callkpi import config
 from callkpi.commands.replay import _Recording
-from callkpi.config import SourceKind
 from callkpi.config.source_checks import source_problems
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Malformed
 from tests.sources.cases import CASES, TENANT
 
-THREECX = SOURCE_TYPES[SourceKind.THREECX]
+THREECX = SOURCE_TYPES["threecx"]
 
 
 def test_the_template_sends_what_the_door_reads() -> None:
@@ -49,7 +48,7 @@ def test_what_is_neither_of_the_two_is_refused_with_what_is_expected() -> None:
 
 
 def test_the_order_of_the_fields_is_checked() -> None:
-    source = config.Source(kind=SourceKind.THREECX, tenant="acme", token="t", cdr_fields=("callid", "callid"))
+    source = config.new_source(kind="threecx", tenant="acme", token="t", cdr_fields=("callid", "callid"))
     problems = list(source_problems("sources.pbx", "pbx", source, {"acme": TENANT}))
     assert any("time-start" in problem for problem in problems)
     assert any("'callid' is there twice" in problem for problem in problems)
@@ -57,7 +56,7 @@ def test_the_order_of_the_fields_is_checked() -> None:
 
 def test_the_event_socket_needs_an_address_and_a_password_that_is_never_shown() -> None:
     def problems(**keys: str) -> list[str]:
-        source = config.Source(kind=SourceKind.FREESWITCH, tenant="acme", token="t", **keys)  # type: ignore[arg-type]
+        source = config.new_source(kind="freeswitch", tenant="acme", token="t", **keys)  # type: ignore[arg-type]
         return list(source_problems("sources.pbx", "pbx", source, {"acme": TENANT}))
 
     assert problems(esl_address="pbx:8021", esl_password="secret-of-it") == []
@@ -65,7 +64,5 @@ def test_the_event_socket_needs_an_address_and_a_password_that_is_never_shown() 
         told = problems(**keys)
         assert len(told) == 1 and "HOST:PORT" in told[0] and "secret-of-it" not in told[0]
     assert "esl_password: is required" in problems(esl_address="pbx:8021")[0]
-    source = config.Source(
-        kind=SourceKind.FREESWITCH, tenant="acme", esl_address="pbx:8021", esl_password="secret-of-it"
-    )
+    source = config.new_source(kind="freeswitch", tenant="acme", esl_address="pbx:8021", esl_password="secret-of-it")
     assert "secret-of-it" in config.secrets_of(config.Settings(sources={"pbx": source}))

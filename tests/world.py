@@ -67,14 +67,13 @@ END $$
 
 def test_settings(**tenant: Any) -> config.Settings:
     own = {"timezone": "Asia/Almaty", "region": "KZ", "expire_after_hours": 4.0, **tenant}
-    kinds = config.SourceKind
     return config.Settings(
         tenants={"acme": config.Tenant(**own)},
         sources={
-            "pbx": config.Source(kind=kinds.ASTERISK, tenant="acme", token=TOKENS["pbx"]),
-            "qlog": config.Source(kind=kinds.ASTERISK, tenant="acme", token=TOKENS["qlog"]),
-            "native": config.Source(kind=kinds.NATIVE, tenant="acme", token=TOKENS["native"]),
-            "portal": config.Source(kind=kinds.BITRIX24, tenant="acme", application_tokens=(PORTAL_TOKEN,)),
+            "pbx": config.new_source(kind="asterisk", tenant="acme", token=TOKENS["pbx"]),
+            "qlog": config.new_source(kind="asterisk", tenant="acme", token=TOKENS["qlog"]),
+            "native": config.new_source(kind="native", tenant="acme", token=TOKENS["native"]),
+            "portal": config.new_source(kind="bitrix24", tenant="acme", application_tokens=(PORTAL_TOKEN,)),
         },
     )
 

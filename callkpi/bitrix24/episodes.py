@@ -14,6 +14,7 @@ from itertools import groupby
 
 from callkpi import config
 from callkpi.calls.model import Call, Fate, Outcome
+from callkpi.sources.bitrix24.settings import FunnelItems, FunnelLanguage, FunnelSettings
 
 
 class Stage(StrEnum):
@@ -46,9 +47,9 @@ FINAL = frozenset({Stage.WON, Stage.LOSE, Stage.NOT_TALKED})
 _ORDER: Mapping[Stage, int] = {stage: number for number, stage in enumerate(Stage)}
 
 #: Stages of each kind of pipeline in the order in which the portal shows them: process, success, failure.
-STAGES: Mapping[config.FunnelItems, Sequence[Stage]] = {
-    config.FunnelItems.MISSED: (Stage.NEW, Stage.CALLED_BACK, Stage.WON, Stage.LOSE),
-    config.FunnelItems.OFFERED: tuple(Stage),
+STAGES: Mapping[FunnelItems, Sequence[Stage]] = {
+    FunnelItems.MISSED: (Stage.NEW, Stage.CALLED_BACK, Stage.WON, Stage.LOSE),
+    FunnelItems.OFFERED: tuple(Stage),
 }
 
 
@@ -81,7 +82,7 @@ class Episode:
     def reached(self) -> Miss | None:
         return next((miss for miss in self.misses if miss.reached_at is not None), None)
 
-    def stage(self, now: datetime, write_off: timedelta, items: config.FunnelItems) -> Stage:
+    def stage(self, now: datetime, write_off: timedelta, items: FunnelItems) -> Stage:
         """Like the work list: one miss that still waits keeps its customer on it."""
         if self.reached is not None:
             return Stage.WON
@@ -89,7 +90,7 @@ class Episode:
             return Stage.LOSE
         if any(miss.called_back_at is not None for miss in self.misses):
             return Stage.CALLED_BACK
-        return Stage.NEW if items is config.FunnelItems.MISSED else Stage.MISSED
+        return Stage.NEW if items is FunnelItems.MISSED else Stage.MISSED
 
 
 def episodes(misses: Iterable[Miss], write_off: timedelta) -> Iterator[Episode]:
@@ -154,28 +155,28 @@ def move(seen: Stage | None, wanted: Stage) -> Move:
 # -- words ----------------------------------------------------------------------------------------------
 
 
-_STAGE_NAMES: Mapping[config.Language, Mapping[Stage, str]] = {
-    config.Language.EN: {
+_STAGE_NAMES: Mapping[FunnelLanguage, Mapping[Stage, str]] = {
+    FunnelLanguage.EN: {
         Stage.NEW: "Offered", Stage.QUEUED: "In the queue", Stage.ANSWERED: "Answered", Stage.MISSED: "Missed",
         Stage.CALLED_BACK: "Called back, not reached yet", Stage.WON: "Talked", Stage.LOSE: "Written off",
         Stage.NOT_TALKED: "Answered, not talked",
     },
-    config.Language.RU: {
+    FunnelLanguage.RU: {
         Stage.NEW: "Поступил", Stage.QUEUED: "В очереди", Stage.ANSWERED: "Принят", Stage.MISSED: "Пропущен",
         Stage.CALLED_BACK: "Перезвонили, не дозвонились", Stage.WON: "Поговорили", Stage.LOSE: "Списан",
         Stage.NOT_TALKED: "Принят, разговора не было",
     },
 }  # fmt: skip
-_NEW_MISSED = {config.Language.EN: "New missed call", config.Language.RU: "Новый пропущенный"}
-_WORDS: Mapping[config.Language, Mapping[str, str]] = {
-    config.Language.EN: {
+_NEW_MISSED = {FunnelLanguage.EN: "New missed call", FunnelLanguage.RU: "Новый пропущенный"}
+_WORDS: Mapping[FunnelLanguage, Mapping[str, str]] = {
+    FunnelLanguage.EN: {
         "missed": "Missed call", "call": "Call", "hidden": "hidden number", "first": "first {at}",
         "last": "last {at}", "calls": "{n} missed calls", "one": "1 missed call", "queue": "queue {name}",
         "line": "line {name}", "called_back": "called back {at}", "reached": "reached {at}",
         "self_served": "called again, answered {at}", "written_off": "written off", "answered": "answered {at}",
         "talk": "talked {n} s", "corrected": "not missed after all",
     },
-    config.Language.RU: {
+    FunnelLanguage.RU: {
         "missed": "Пропущенный", "call": "Звонок", "hidden": "скрытый номер", "first": "первый {at}",
         "last": "последний {at}", "calls": "пропущенных: {n}", "one": "пропущенных: 1", "queue": "очередь {name}",
         "line": "линия {name}", "called_back": "перезвонили {at}", "reached": "дозвонились {at}",
@@ -189,11 +190,11 @@ _WORDS: Mapping[config.Language, Mapping[str, str]] = {
 class Words:
     """Texts of one pipeline, in its language and its tenant's zone."""
 
-    settings: config.Funnel
+    settings: FunnelSettings
     tenant: config.Tenant
 
     def stage(self, stage: Stage) -> str:
-        if stage is Stage.NEW and self.settings.items is config.FunnelItems.MISSED:
+        if stage is Stage.NEW and self.settings.items is FunnelItems.MISSED:
             return _NEW_MISSED[self.settings.language]
         return _STAGE_NAMES[self.settings.language][stage]
 

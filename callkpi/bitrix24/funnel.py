@@ -26,6 +26,7 @@ from callkpi.bitrix24.wanted import Reader, Wanted
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.looping import Loop, keep_going
+from callkpi.sources.bitrix24.settings import portal
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class Funnel:
         self, pool: asyncpg.Pool, client: rest.Client, health: Health, settings: config.Settings, name: str
     ) -> None:
         self._pool, self._client, self._health, self.name = pool, client, health, name
-        self._source = settings.sources[name]
+        self._source = portal(settings, name)
         self._funnel = self._source.funnel
         self._reader = Reader(pool, settings, name)
         self._pipeline = Pipeline(client, pool, settings, name, self._count)

@@ -20,6 +20,7 @@ from callkpi.bitrix24 import rest
 from callkpi.bitrix24.episodes import FINAL, STAGES, Stage, Words
 from callkpi.bitrix24.wanted import IN_DOUBT
 from callkpi.database import store
+from callkpi.sources.bitrix24.settings import Bitrix24Source, FunnelSettings, portal
 
 log = structlog.get_logger()
 
@@ -62,11 +63,11 @@ class Pipeline:
     id: int | None = None
 
     @property
-    def _source(self) -> config.Source:
-        return self.settings.sources[self.name]
+    def _source(self) -> Bitrix24Source:
+        return portal(self.settings, self.name)
 
     @property
-    def _funnel(self) -> config.Funnel:
+    def _funnel(self) -> FunnelSettings:
         return self._source.funnel
 
     @property

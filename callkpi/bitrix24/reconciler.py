@@ -35,6 +35,7 @@ from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal
 from callkpi.looping import Loop, keep_going
 from callkpi.projection import views
+from callkpi.sources.bitrix24.settings import portal, portals
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ class Reconciler:
                  settings: config.Settings) -> None:  # fmt: skip
         self._pool, self._client, self._intake, self._health = pool, client, intake, health
         self._settings, self._name = settings, intake.name
-        self._source = settings.sources[self._name]
+        self._source = portal(settings, self._name)
         self._tenant = settings.tenants[self._source.tenant]
         self._passes = Passes(pool, intake.name)
         self._next_new = 0.0
@@ -219,7 +220,7 @@ async def run(settings: config.Settings, dsn: str) -> None:
     try:
         async with rest.session() as http, asyncio.TaskGroup() as group:
             group.create_task(journal.run())
-            for name, source in settings.portals.items():
+            for name, source in portals(settings).items():
                 client = rest.Client(http, source.rest_url, source.requests_per_second)
                 intake = Intake(pool, ingest, health, name, source)
                 workers: list[Worker] = [Reconciler(pool, client, intake, health, settings)]

@@ -28,7 +28,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 import structlog
 
-from callkpi import config
+from callkpi.sources.bitrix24.settings import rest_secrets
 
 log = structlog.get_logger()
 
@@ -286,7 +286,7 @@ class Client:
 
     def _clean(self, text: Any) -> str:
         kept = str(text or "")
-        for secret in config.rest_secrets(self.url):
+        for secret in rest_secrets(self.url):
             kept = kept.replace(secret, "[secret]")
         return re.sub(r"\s+", " ", kept)[:200]
 

@@ -22,13 +22,13 @@ from typing import Any
 import asyncpg
 import structlog
 
-from callkpi import config
 from callkpi.bitrix24 import rest
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import JournalUnavailable, Unstorable
-from callkpi.sources.bitrix24 import ROW_EVENT, row_digest, row_item
+from callkpi.sources.bitrix24.kind import ROW_EVENT, row_digest, row_item
+from callkpi.sources.bitrix24.settings import Bitrix24Source
 
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ class _Known:
 class Intake:
     """Puts rows of one source's statistics into the journal, those that say something new."""
 
-    def __init__(self, pool: asyncpg.Pool, ingest: Ingest, health: Health, name: str, source: config.Source) -> None:
+    def __init__(self, pool: asyncpg.Pool, ingest: Ingest, health: Health, name: str, source: Bitrix24Source) -> None:
         self._pool, self._ingest, self._health = pool, ingest, health
         self.name, self._source = name, source
         self._rejected: set[str] = set()

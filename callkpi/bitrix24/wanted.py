@@ -20,6 +20,7 @@ from callkpi.calls.phone import mask
 from callkpi.calls.rows import call_from_body
 from callkpi.database import store
 from callkpi.people.names import Names
+from callkpi.sources.bitrix24.settings import FunnelItems, portal
 
 #: The portal cuts a request after 60 s: a change that was sent longer ago than this happens no more.
 IN_DOUBT = timedelta(seconds=90)
@@ -80,7 +81,7 @@ class Reader:
 
     def __init__(self, pool: asyncpg.Pool, settings: config.Settings, name: str) -> None:
         self._pool, self._name = pool, name
-        source = settings.sources[name]
+        source = portal(settings, name)
         self._funnel, self._tenant_name = source.funnel, source.tenant
         self._tenant = settings.tenants[source.tenant]
         self._talked_ms = Thresholds(self._tenant).talked_ms
@@ -113,7 +114,7 @@ class Reader:
                 waiting.add(episode.misses[0].customer)
         rows = await self._pool.fetch(store.query("crm", "not_missed"), *place, IN_DOUBT)
         wanted += [item for row in rows for item in self._of_call(_call(row), _written(row))]
-        if self._funnel.items is config.FunnelItems.OFFERED:
+        if self._funnel.items is FunnelItems.OFFERED:
             for row in await self._pool.fetch(store.query("crm", "without_item"), *place, begin):
                 call = _call(row)
                 if not call.is_open or (call.customer not in waiting and config.is_open(self._tenant, call.started_at)):
@@ -150,7 +151,7 @@ class Reader:
         detail = self._words.call(call, self._place(queue, call.line))
         if stage is None and (written is None or call.outcome is Outcome.EXPIRED):
             return
-        if self._funnel.items is config.FunnelItems.MISSED:
+        if self._funnel.items is FunnelItems.MISSED:
             detail = f"{self._words.corrected}; {detail}"
         if stage is None:
             stage = Stage.LOSE

@@ -30,6 +30,7 @@ from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
 from callkpi.projection import duty
 from callkpi.projection.batch import Projector
+from callkpi.sources.bitrix24.settings import portals
 
 EXAMPLE = "callkpi backfill --source portal --from 2026-09-01 --to 2026-10-01"
 
@@ -95,8 +96,8 @@ async def backfill(
 
     Raises Failed.
     """
-    source = settings.sources.get(name)
-    if source is None or not source.rest_url:
+    source = portals(settings).get(name)
+    if source is None:
         able = ", ".join(settings.portals) or "none is configured; set sources.NAME.rest_url"
         raise Failed(f"--source: {name!r} is no source with a REST address; those are: {able}")
     async with database(settings, role="backfill", makes=True) as pool:

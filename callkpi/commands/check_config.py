@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from callkpi import config
-from callkpi.commands.common import takes_config
+from callkpi.commands.common import load, takes_config
+from callkpi.sources.bitrix24.settings import funnels
 
 EXAMPLE = "callkpi check-config"
 
@@ -19,14 +20,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     try:
-        settings = config.load(arguments.config)
+        settings = load(arguments.config)
     except config.ConfigError as error:
         for line in error.problems:
             print(line, file=sys.stderr)
         sys.exit(2)
     sources = ", ".join(f"{name} ({source.kind})" for name, source in settings.sources.items()) or "none"
     print(f"The configuration is good. Tenants: {', '.join(settings.tenants)}. Sources: {sources}.")
-    for name, source in settings.funnels.items():
+    for name, source in funnels(settings).items():
         how = "only logged (dry_run)" if source.funnel.dry_run else "written"
         print(
             f"The call funnel of tenant {source.tenant} is {how} into the CRM of {name}, "

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import math
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -47,11 +47,19 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         fail(str(error))
 
 
+def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> config.Settings:
+    """The settings of a file and the environment, with every kind of source. Raises ConfigError."""
+    from callkpi import sources
+
+    assert sources.SOURCE_TYPES  # Its import made the kinds known.
+    return config.load(path, env)
+
+
 def configured(arguments: argparse.Namespace) -> config.Settings:
     """The settings of a command that reads or mends a store, which must be there: nothing is said of an empty one."""
     from callkpi.database import embedded
 
-    settings = config.load(arguments.config)
+    settings = load(arguments.config)
     if not config.is_given(arguments.config) and not embedded.exists(settings.data_dir):
         raise UsageError(
             "no configuration file was found: name it with --config FILE or CALLKPI_CONFIG, or go where callkpi.toml "

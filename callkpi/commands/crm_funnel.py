@@ -13,6 +13,7 @@ from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
 from callkpi.health import Health
+from callkpi.sources.bitrix24.settings import portals
 
 EXAMPLE = "callkpi crm-funnel --source portal --dry-run"
 
@@ -36,8 +37,8 @@ RATE, BURST = 1.0, 10.0
 
 async def preview(settings: config.Settings, name: str) -> list[str]:
     """A line for each change. Raises Failed."""
-    source = settings.sources.get(name)
-    if source is None or not source.rest_url:
+    source = portals(settings).get(name)
+    if source is None:
         able = ", ".join(settings.portals) or "none is configured; set sources.NAME.rest_url"
         raise Failed(f"--source: {name!r} is no source with a REST address; those are: {able}")
     async with database(settings, role="crm-funnel") as pool, rest.session() as http:

@@ -15,7 +15,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from callkpi import config, log
+from callkpi import log
 from callkpi.commands import common, simulator
 from callkpi.commands.common import UsageError
 from callkpi.config.words import is_zone
@@ -86,11 +86,11 @@ Stop with Ctrl-C.
 
 async def run(speed: float, seed: int) -> None:
     """Serve and simulate until SIGTERM or SIGINT. Raises processes.Failed."""
-    base = config.load(env={k: v for k, v in os.environ.items() if k in ("CALLKPI_LISTEN", "CALLKPI_DATA_DIR")})
+    base = common.load(env={k: v for k, v in os.environ.items() if k in ("CALLKPI_LISTEN", "CALLKPI_DATA_DIR")})
     directory = base.data_dir / "demo"
     token = secrets.token_hex(16)
     path = await asyncio.to_thread(_prepare, directory, base.server.listen, token)
-    settings = config.load(path, env={})
+    settings = common.load(path, env={})
     log.configure(settings)
     simulating: list[asyncio.Task[None]] = []
     stop = asyncio.Event()

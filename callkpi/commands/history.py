@@ -46,7 +46,7 @@ class Result:
 async def load(settings: config.Settings, name: str, path: Path, progress: Progress) -> Result:
     """Read a file of CEL or CDR for a source of kind asterisk. Raises Failed."""
     source = settings.sources.get(name)
-    if source is None or source.kind is not config.SourceKind.ASTERISK:
+    if source is None or source.kind != "asterisk":
         raise Failed(f"--source: {name!r} is no source of kind asterisk; --file is for its CEL and CDR")
     try:
         rows = asterisk_cel.tied(list(read(path)))

@@ -8,6 +8,7 @@ from callkpi import config
 from callkpi.commands.database import database
 from callkpi.database import store
 from callkpi.same_call import check
+from callkpi.sources.bitrix24.settings import Bitrix24Source, funnels
 
 
 async def notes(settings: config.Settings) -> list[str]:
@@ -16,13 +17,13 @@ async def notes(settings: config.Settings) -> list[str]:
     async with database(settings, role="doctor") as pool:
         rows = {row["source"]: row for row in await pool.fetch(store.query("reconcile", "sources"))}
         told += await check.notes(pool, settings)
-        funnels = {row["source"]: row for row in await pool.fetch(store.query("crm", "funnels"))}
+        told_of = {row["source"]: row for row in await pool.fetch(store.query("crm", "funnels"))}
     portals = [_note(name, rows.get(name)) for name in settings.portals]
-    written = [_funnel_note(name, source, funnels.get(name)) for name, source in settings.funnels.items()]
+    written = [_funnel_note(name, source, told_of.get(name)) for name, source in funnels(settings).items()]
     return portals + written + told
 
 
-def _funnel_note(name: str, source: config.Source, row: Any) -> str:
+def _funnel_note(name: str, source: Bitrix24Source, row: Any) -> str:
     if row is None:
         return f"{name}: the call funnel has never been written; the daemon writes it"
     what = "a dry run of the call funnel" if source.funnel.dry_run else "the call funnel"

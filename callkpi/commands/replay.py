@@ -26,7 +26,7 @@ from typing import IO, Any, cast
 import aiohttp
 
 from callkpi import config
-from callkpi.commands.common import UsageError, positive, progress, run, takes_config
+from callkpi.commands.common import UsageError, load, positive, progress, run, takes_config
 
 EXAMPLE = "callkpi replay events.jsonl.gz --source pbx --url http://127.0.0.1:8090 --token SECRET --speed max"
 
@@ -58,7 +58,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _token_of(arguments: argparse.Namespace) -> str:
     try:
-        source = config.load(arguments.config).sources.get(arguments.source)
+        source = load(arguments.config).sources.get(arguments.source)
     except config.ConfigError:
         return ""
     return source.token if source else ""

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 
 from callkpi import config, log
-from callkpi.commands.common import UsageError, run, takes_config
+from callkpi.commands.common import UsageError, load, run, takes_config
 from callkpi.daemon import processes
 
 EXAMPLE = "callkpi serve --config callkpi.toml"
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    settings = config.load(arguments.config)
+    settings = load(arguments.config)
     if arguments.processes is not None:
         if arguments.processes < 1:
             raise UsageError(f"--processes: {arguments.processes} must be at least 1")

@@ -60,8 +60,6 @@ def _report(where: str, name: str, report: Report, tenant: Tenant, settings: Set
     for file in report.files:
         if file not in FILES:
             yield f"{where}.files: {file!r} is none of {', '.join(FILES)}{guess(file, FILES)}"
-    if not 0 <= report.wait_minutes <= 24 * 60:
-        yield f"{where}.wait_minutes: must be 0 to {24 * 60}"
     if not 0 <= report.corrections_days <= 31:
         yield f"{where}.corrections_days: must be 0 to 31; 0 sends no corrections"
 
@@ -79,7 +77,7 @@ def _receiver(where: str, text: str, settings: Settings) -> Iterator[str]:
         yield f"{where}: for Telegram set telegram.token, as @BotFather gives it"
     if way == "bitrix24":
         source = settings.sources.get(address.partition("/")[0])
-        if source is None or not source.rest_url:
+        if source is None or not source.is_asked:
             yield f"{where}: {address!r} must begin with a source that has a rest_url (rights im, for the feed log)"
     if way == "webhook" and text.startswith("http:") and not _is_local(text):
         yield f"{where}: an address on the web must begin with https://"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from callkpi.config.tree import SameCall, Settings, SourceKind
+from callkpi.config.tree import SameCall, Settings
 from callkpi.config.words import guess
 
 RULES = ("id", "number")
@@ -40,9 +40,9 @@ def doubled(settings: Settings) -> list[str]:
     """Tenants whose calls a PBX and a portal may both tell of, while nothing says whether they are the same calls."""
     told, sources = [], sources_by_tenant(settings)
     for tenant, own in settings.tenants.items():
-        kinds = {name: settings.sources[name].kind for name in sources.get(tenant, [])}
-        portals = [name for name, kind in kinds.items() if kind is SourceKind.BITRIX24]
-        others = [name for name, kind in kinds.items() if kind not in (SourceKind.BITRIX24, SourceKind.CSV)]
+        mine = {name: settings.sources[name] for name in sources.get(tenant, [])}
+        portals = [name for name, source in mine.items() if source.IS_PORTAL]
+        others = [name for name, source in mine.items() if not source.IS_PORTAL and not source.IS_FILE]
         if portals and others and not own.same_call.sources and own.same_call.by:
             names = ", ".join(f'"{name}"' for name in (*others, *portals))
             told.append(

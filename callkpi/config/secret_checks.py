@@ -68,7 +68,8 @@ def _secrets_of_doors(settings: Settings) -> Iterator[tuple[str, str]]:
         if secret := getattr(settings.server, name):
             yield f"server.{name}", secret
     for name, source in settings.sources.items():
-        if source.token:
-            yield f"sources.{name}.token", source.token
-        for key in ("application_tokens", "secrets"):
-            yield from ((f"sources.{name}.{key}", secret) for secret in getattr(source, key) if secret)
+        for key in source.DOOR_KEYS:
+            value = getattr(source, key)
+            yield from (
+                (f"sources.{name}.{key}", each) for each in ((value,) if isinstance(value, str) else value) if each
+            )

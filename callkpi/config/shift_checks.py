@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 
 from callkpi.config.hours import CLOSED, WEEKDAYS, parse_day, parse_hours, plan_hours
-from callkpi.config.tree import Goal, ReportField, ShiftPlan, Tenant
+from callkpi.config.tree import Goal, ShiftPlan, Tenant
 from callkpi.config.words import FIELD_CHARACTERS, NAME, guess
 from callkpi.glossary import COUNTED_KPIS, HANDLE_KPIS, RATIO_KPIS
 
@@ -30,8 +30,8 @@ def calendar_problems(where: str, tenant: Tenant) -> Iterator[str]:
 def reporting_problems(where: str, tenant: Tenant) -> Iterator[str]:
     for name, goal in tenant.goals.items():
         yield from _goal_problems(f"{where}.goals.{name}", goal, tenant)
-    for name, field in tenant.fields.items():
-        yield from _field_problems(f"{where}.fields.{name}", name, field)
+    for name in tenant.fields:
+        yield from _field_problems(f"{where}.fields.{name}", name)
 
 
 def _goal_problems(where: str, goal: Goal, tenant: Tenant) -> Iterator[str]:
@@ -61,11 +61,9 @@ def _goal_problems(where: str, goal: Goal, tenant: Tenant) -> Iterator[str]:
     yield from _validity_problems(where, goal.since, goal.until)
 
 
-def _field_problems(where: str, name: str, field: ReportField) -> Iterator[str]:
+def _field_problems(where: str, name: str) -> Iterator[str]:
     if len(name) > FIELD_CHARACTERS:
         yield f"{where}: a custom field's name has at most {FIELD_CHARACTERS} characters"
-    if not 1 <= field.limit <= 1000:
-        yield f"{where}.limit: must be 1 to 1000"
 
 
 def _special_problems(where: str, special_days: Mapping[str, str]) -> Iterator[str]:

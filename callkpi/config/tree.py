@@ -6,27 +6,11 @@ import os
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
+from callkpi.config.source import Source
+from callkpi.config.values import STRICT, Number, Secret, Texts, Whole, secret_setting, setting
 from callkpi.glossary import ServiceLevelFormula
-
-
-class SourceKind(StrEnum):
-    BITRIX24 = "bitrix24"
-    ASTERISK = "asterisk"
-    NATIVE = "native"
-    ZADARMA = "zadarma"
-    MANGO = "mango"
-    MEGAFON = "megafon"
-    TWILIO = "twilio"
-    FREESWITCH = "freeswitch"
-    UIS = "uis"
-    BINOTEL = "binotel"
-    ONLINEPBX = "onlinepbx"
-    SIPUNI = "sipuni"
-    THREECX = "threecx"
-    CSV = "csv"
 
 
 class NumbersShown(StrEnum):
@@ -49,18 +33,13 @@ class Role(StrEnum):
         return list(Role).index(self)
 
 
-def setting(default: Any, doc: str) -> Any:
-    """A field with the sentence that the example file prints above it."""
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata={"doc": doc})
-    return field(default=default, metadata={"doc": doc})
-
-
 @dataclass(frozen=True, slots=True)
 class Queue:
     name: str = setting("", "shown instead of the queue's own id")
-    service_level_seconds: float | None = setting(None, "T of this queue; the tenant's where absent")
-    short_abandon_seconds: float | None = setting(None, "below this an abandon is short; the tenant's where absent")
+    service_level_seconds: Number | None = setting(None, "T of this queue; the tenant's where absent", ge=0)
+    short_abandon_seconds: Number | None = setting(
+        None, "below this an abandon is short; the tenant's where absent", ge=0
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +57,14 @@ class Person:
     """Somebody whom several sources know by ids of their own."""
 
     name: str = setting("", "shown everywhere; the table's own key where absent")
-    ids: tuple[str, ...] = setting((), 'of every source: "pbx:58" is id 58 of source pbx, "1003" that of any source')
+    ids: Texts = setting((), 'of every source: "pbx:58" is id 58 of source pbx, "1003" that of any source')
     team: str = setting("", "key or name of the person's team")
 
 
 @dataclass(frozen=True, slots=True)
 class Team:
     name: str = setting("", "shown instead of the table's own key")
-    agents: tuple[str, ...] = setting((), 'who is in it, by id as in people: "pbx:58", "1003"; or say team there')
+    agents: Texts = setting((), 'who is in it, by id as in people: "pbx:58", "1003"; or say team there')
 
 
 class RingingCounts(StrEnum):
@@ -100,15 +79,15 @@ class RingingCounts(StrEnum):
 class Targets:
     """What a call centre wants to reach; the board is coloured by it."""
 
-    service_level: float = setting(0.8, "share answered within T; the board: watch below it, act below 7/8 of it")
-    missed_share: float = setting(
+    service_level: Number = setting(0.8, "share answered within T; the board: watch below it, act below 7/8 of it")
+    missed_share: Number = setting(
         0.05, "missed calls of all ended ones; the board: watch above it, act above its double"
     )
-    callback_minutes: float = setting(
-        20.0, "a missed customer is called back within these; the board: watch after it, act after a working day"
+    callback_minutes: Number = setting(
+        20.0, "a missed customer is called back within these; the board: watch after it, act after a working day", gt=0
     )
-    silent_minutes: float = setting(
-        30.0, "in business hours no source is silent for longer; the board then calls nothing good"
+    silent_minutes: Number = setting(
+        30.0, "in business hours no source is silent for longer; the board then calls nothing good", ge=1
     )
 
 
@@ -125,11 +104,11 @@ class ShiftPlan:
 
     name: str = setting("", "shown instead of the shift's id")
     hours: str = setting("", '"20:00-08:00": the next morning where the end is not after the begin')
-    days: tuple[str, ...] = setting((), "the weekdays on which it begins at these hours; none: every day")
+    days: Texts = setting((), "the weekdays on which it begins at these hours; none: every day")
     by_day: dict[str, str] = setting({}, 'weekdays with other hours, sat = "10:00-14:00"; "closed": none')
     special_days: dict[str, str] = setting({}, 'dates with other hours, "2026-12-31" = "10:00-15:00"; "closed": none')
     on_holidays: OnHolidays = setting(OnHolidays.CLOSED, "closed or works, on the tenant's holidays and special days")
-    queues: tuple[str, ...] = setting((), "the queues it is about; none: all")
+    queues: Texts = setting((), "the queues it is about; none: all")
     team: str = setting("", "the team it is about, by key or name; empty: all")
     since: str = setting("", "its first day; empty: always was")
     until: str = setting("", "its last day; empty: goes on")
@@ -145,7 +124,7 @@ class Goal:
     """What a KPI should be in a period."""
 
     kpi: str = setting("", "the KPI by its name in the reports: answered, service_level, aht_seconds, …")
-    target: float = setting(0.0, "the value to reach; shares from 0 to 1, times in seconds")
+    target: Number = setting(0.0, "the value to reach; shares from 0 to 1, times in seconds")
     direction: GoalDirection = setting(GoalDirection.AT_LEAST, "at_least or at_most")
     period: str = setting(
         "", "shift, day, week, month, quarter or year that it is for; empty: any, for what is no count"
@@ -164,8 +143,10 @@ class ReportField:
     """A custom field of calls, or a reference to the CRM, that reports may be split by."""
 
     name: str = setting("", "shown instead of the field's key")
-    values: tuple[str, ...] = setting((), "the values that are told apart, the others are other; none: the first ones")
-    limit: int = setting(50, "how many values are told apart, the most frequent ones; the others are other")
+    values: Texts = setting((), "the values that are told apart, the others are other; none: the first ones")
+    limit: Whole = setting(
+        50, "how many values are told apart, the most frequent ones; the others are other", ge=1, le=1000
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,31 +154,31 @@ class Report:
     """A summary that is sent when its period is over."""
 
     period: str = setting("shift", "shift (every one), shift:ID, day, week, month or quarter")
-    to: tuple[str, ...] = setting(
+    to: Texts = setting(
         (),
         "mailto:name@example.com, telegram:CHAT, bitrix24:SOURCE/chat42 or SOURCE/feed, folder:/directory, https://…",
     )
     language: str = setting("en", "en, ru or kk")
-    files: tuple[str, ...] = setting(("pdf",), "what goes with it: pdf, xlsx, csv, html, json")
-    wait_minutes: float = setting(15.0, "late events have this long after the end of the period")
-    corrections_days: float = setting(
+    files: Texts = setting(("pdf",), "what goes with it: pdf, xlsx, csv, html, json")
+    wait_minutes: Number = setting(15.0, "late events have this long after the end of the period", ge=0, le=24 * 60)
+    corrections_days: Number = setting(
         3.0, "if late events change its figures after that, a correction is sent; 0: none"
     )
-    secret: str = setting("", "of https receivers: key of the signature in the header X-Callkpi-Signature")
+    secret: Secret = secret_setting("", "of https receivers: key of the signature in the header X-Callkpi-Signature")
 
 
 @dataclass(frozen=True, slots=True)
 class SameCall:
     """When calls that two sources of a tenant tell of are one call. Without sources each source counts by itself."""
 
-    sources: tuple[str, ...] = setting(
+    sources: Texts = setting(
         (), 'sources that see the same calls, whose facts lead first, e.g. ["pbx", "portal"]; none: each counts alone'
     )
-    by: tuple[str, ...] = setting(
+    by: Texts = setting(
         ("id", "number"), "id: one system names the other's id; number: one customer, one direction, one time; []: off"
     )
-    within_seconds: float = setting(60.0, "how far apart the two systems' times of one call may be")
-    id_fields: tuple[str, ...] = setting(
+    within_seconds: Number = setting(60.0, "how far apart the two systems' times of one call may be")
+    id_fields: Texts = setting(
         ("external_call_id",), "custom fields of a call that may hold the other system's id of it"
     )
 
@@ -212,19 +193,21 @@ class Tenant:
 
     timezone: str = setting("UTC", "IANA zone of the call centre; reports and business hours use it")
     region: str = setting("", "two-letter country of numbers written without a country code, e.g. KZ")
-    service_level_seconds: float = setting(20.0, "an answer within these seconds is within the service level")
+    service_level_seconds: Number = setting(20.0, "an answer within these seconds is within the service level", ge=0)
     service_level_formula: ServiceLevelFormula = setting(
         ServiceLevelFormula.DEFAULT, "default, answered, offered or with_abandons; see the README's glossary"
     )
-    short_abandon_seconds: float = setting(5.0, "a caller who hangs up sooner is a short abandon")
-    talked_seconds: float = setting(10.0, "a conversation of at least these seconds counts as talked")
-    longest_call_hours: float = setting(
-        24.0, "a call that seems longer has a wrong clock: it counts, and gives no figure of time"
+    short_abandon_seconds: Number = setting(5.0, "a caller who hangs up sooner is a short abandon", ge=0)
+    talked_seconds: Number = setting(10.0, "a conversation of at least these seconds counts as talked", ge=0)
+    longest_call_hours: Number = setting(
+        24.0, "a call that seems longer has a wrong clock: it counts, and gives no figure of time", gt=0, le=48
     )
     first_day: str = setting("2010-01-01", "what is told of an earlier day comes from a clock that was never set")
-    clock_tolerance_minutes: float = setting(15.0, "how far a source's clock may be ahead of this machine's")
-    expire_after_hours: float = setting(4.0, "a call whose end has not arrived after this is expired")
-    write_off_days: float = setting(7.0, "a missed call that nobody returned in this time is written off")
+    clock_tolerance_minutes: Number = setting(
+        15.0, "how far a source's clock may be ahead of this machine's", ge=0, le=1440
+    )
+    expire_after_hours: Number = setting(4.0, "a call whose end has not arrived after this is expired", gt=0, le=24)
+    write_off_days: Number = setting(7.0, "a missed call that nobody returned in this time is written off", gt=0)
     numbers_in_views: NumbersShown = setting(
         NumbersShown.MASKED, "customers' numbers in the SQL views: masked, or full for those who call back from Grafana"
     )
@@ -232,16 +215,16 @@ class Tenant:
         {},
         'per weekday mon…sun, "09:00-18:00" or "22:00-06:00"; a day that is absent is closed; none: always open',
     )
-    holidays: tuple[str, ...] = setting((), 'closed days, "2026-12-31"')
+    holidays: Texts = setting((), 'closed days, "2026-12-31"')
     special_days: dict[str, str] = setting({}, 'days with other business hours, "2026-12-31" = "10:00-15:00"')
-    targets: Targets = field(default_factory=Targets, metadata={"doc": "what the board is coloured by"})
-    same_call: SameCall = field(default_factory=SameCall, metadata={"doc": "when calls of two sources are one call"})
+    targets: Targets = setting(Targets, "what the board is coloured by")
+    same_call: SameCall = setting(SameCall, "when calls of two sources are one call")
     queues: dict[str, Queue] = setting({}, "queues by the id that the source sends")
     lines: dict[str, Named] = setting({}, "lines (our numbers) by the id that the source sends")
     agents: dict[str, Agent] = setting({}, "agents by the id that the source sends; equal names are one agent")
     people: dict[str, Person] = setting({}, "people by a key of yours, with all their ids")
     teams: dict[str, Team] = setting({}, "teams by a key of yours; none: a portal's departments")
-    agent_state_hours: float = setting(16.0, "an agent of whom no state is told for as long is offline")
+    agent_state_hours: Number = setting(16.0, "an agent of whom no state is told for as long is offline", gt=0, le=168)
     agents_offline_at: str = setting("", 'when those who forgot to log out are offline, "22:00" of the local clock')
     ringing_counts: RingingCounts = setting(
         RingingCounts.AVAILABLE, "in the occupancy a ringing phone is available, work or out"
@@ -256,159 +239,48 @@ class Tenant:
         return ZoneInfo(self.timezone)
 
 
-#: Fields of 3CX's CDR service in the order that it proposes.
-THREECX_FIELDS = (
-    "historyid", "callid", "duration", "time-start", "time-answered", "time-end", "reason-terminated", "from-no",
-    "to-no", "from-dn", "to-dn", "dial-no", "reason-changed", "final-number", "final-dn", "bill-code", "bill-rate",
-    "bill-cost", "bill-name", "chain", "from-type", "to-type", "final-type", "from-dispname", "to-dispname",
-    "final-dispname", "missed-queue-calls",
-)  # fmt: skip
-
-
-class FunnelItems(StrEnum):
-    """Which calls become items of the pipeline in the CRM."""
-
-    MISSED = "missed"
-    OFFERED = "offered"
-
-
-class Language(StrEnum):
-    EN = "en"
-    RU = "ru"
-
-
-@dataclass(frozen=True, slots=True)
-class Funnel:
-    """The call funnel as a pipeline of its own in a Bitrix24 portal."""
-
-    enabled: bool = setting(False, "write the call funnel into the portal's CRM; rest_url then needs the right crm")
-    dry_run: bool = setting(True, "only log and count what would be written; false: write it")
-    pipeline: str = setting("Call funnel", "name of the pipeline of deals that is made for it")
-    language: Language = setting(Language.EN, "en or ru: names of stages and items")
-    items: FunnelItems = setting(
-        FunnelItems.MISSED, "missed: an item per missed customer; offered: answered calls are items as well"
-    )
-    numbers: NumbersShown = setting(
-        NumbersShown.MASKED, "numbers in the items' titles: masked, or full for who dials from them"
-    )
-    responsible: dict[str, str] = setting(
-        {},
-        "who is responsible for a new item: portal user's number by agent:ID, line:ID, queue:ID or *; none: the "
-        "owner of the webhook",
-    )
-    lookback_hours: float = setting(24.0, "calls that began earlier get no new item")
-    every_seconds: float = setting(30.0, "how often the funnel is compared with what was written")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One sender of events."""
-
-    kind: SourceKind
-    tenant: str = setting("default", "the tenant whose calls these are")
-    application_tokens: tuple[str, ...] = setting((), "bitrix24: accepted values of auth[application_token]")
-    token: str = setting(
-        "",
-        "sent as 'Authorization: Bearer …' or '?token=…'; megafon: its crm_token; kinds that sign: for callkpi replay",
-    )
-    secrets: tuple[str, ...] = setting(
-        (), "zadarma: API secret; mango: key of the signature (salt); twilio: auth token; two while you change it"
-    )
-    api_key: str = setting("", "mango: the code of your VPBX (vpbx_api_key)")
-    public_url: str = setting("", "twilio: this door's address as Twilio has it, https://your.host/hooks/name")
-    timezone: str = setting("", "IANA zone of times that come without an offset; empty: the tenant's")
-    inbound_contexts: tuple[str, ...] = setting((), "asterisk, freeswitch: contexts where customers' calls arrive")
-    outbound_contexts: tuple[str, ...] = setting((), "asterisk, freeswitch: contexts of agents' calls to customers")
-    internal_number: str = setting(r"\d{1,5}", "regular expression of our extensions")
-    columns: dict[str, str] = setting({}, "tables of calls: the title of each column in the file, by our name of it")
-    directions: dict[str, str] = setting({}, "tables of calls: inbound, outbound or internal, by the file's word")
-    outcomes: dict[str, str] = setting({}, "tables of calls: answered, abandoned, no_answer, …, by the file's word")
-    silent_minutes: float | None = setting(
-        None, "in business hours it is silent for no longer; absent: the tenant's targets; 0: it may be, as it likes"
-    )
-    dedupe_seconds: float = setting(
-        60.0, "a payload without a time of its own that comes again within these seconds is the same one"
-    )
-    rest_url: str = setting(
-        "", "bitrix24: incoming webhook with the right telephony, https://PORTAL/rest/USER/SECRET/; it is a password"
-    )
-    reconcile_seconds: float = setting(60.0, "bitrix24: how often new rows of the portal's call statistics are read")
-    recheck_minutes: float = setting(30.0, "bitrix24: how often the last recheck_hours of them are read again")
-    recheck_hours: float = setting(48.0, "bitrix24: calls that old may still be registered late or corrected")
-    nightly_at: str = setting("03:30", "bitrix24: when the day before is read again, in the tenant's zone")
-    requests_per_second: float = setting(2.0, "bitrix24: what the portal allows: 2, on the plan Enterprise 5")
-    funnel: Funnel = field(default_factory=Funnel, metadata={"doc": "bitrix24: the call funnel in the portal's CRM"})
-
-    ami_address: str = setting(
-        "", "asterisk: its manager interface, host:5038; callkpi connects and keeps the connection"
-    )
-    ami_user: str = setting("", "asterisk: the section of manager.conf")
-    ami_secret: str = setting("", "asterisk: its secret")
-    ami_tls: bool = setting(False, "asterisk: the address speaks TLS (tlsenable in manager.conf, port 5039)")
-    ami_ca: str = setting("", "asterisk: file with the certificate to trust; empty: the system's authorities")
-    encoding: str = setting("", "asterisk: of names in queue_log, such as cp1251; empty: UTF-8, else cp1251 by a guess")
-    queue_log: str = setting("", "asterisk: this file is followed, e.g. /var/log/asterisk/queue_log; not with AMI")
-
-    cdr_fields: tuple[str, ...] = setting(THREECX_FIELDS, "threecx: the fields of its CDR output, in their order")
-    esl_address: str = setting("", "freeswitch: its event socket, host:8021; callkpi connects and keeps the connection")
-    esl_password: str = setting("", "freeswitch: the password in event_socket.conf.xml")
-
-    @property
-    def keeps_connection(self) -> bool:
-        """Whether callkpi itself connects to this source, or follows its file."""
-        return bool(self.ami_address or self.queue_log or self.esl_address)
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """Zone of times without an offset. The tenant's is filled in by :meth:`Settings.with_zone`."""
-        return ZoneInfo(self.timezone or "UTC")
-
-
-#: Names of columns for :attr:`Source.columns`. Either customer and line, or from and to.
-COLUMNS = (
-    "call_id", "started", "answered", "ended", "direction", "customer", "line", "from", "to", "queue", "agent",
-    "outcome", "wait", "ring", "talk", "hold", "duration",
-)  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class Server:
     listen: str = setting("127.0.0.1:8090", "address and port of webhooks, API and /metrics")
-    processes: int = setting(1, "web processes that share the port; one per core at the most")
-    max_body_bytes: int = setting(16 * 1024 * 1024, "a larger request is refused with 413")
-    max_waiting: int = setting(2000, "requests in flight per process; one more is answered 503 with Retry-After")
-    request_timeout_seconds: float = setting(15.0, "a client slower than this with its request is cut")
+    processes: Whole = setting(1, "web processes that share the port; one per core at the most", gt=0)
+    max_body_bytes: Whole = setting(16 * 1024 * 1024, "a larger request is refused with 413", gt=0)
+    max_waiting: Whole = setting(
+        2000, "requests in flight per process; one more is answered 503 with Retry-After", gt=0
+    )
+    request_timeout_seconds: Number = setting(15.0, "a client slower than this with its request is cut", gt=0)
     public_url: str = setting(
         "", "address under which people reach this server, for links: https://callkpi.example.com"
     )
-    trusted_proxies: tuple[str, ...] = setting(
+    trusted_proxies: Texts = setting(
         ("127.0.0.1", "::1"),
         "addresses or networks of reverse proxies: who asks, whose tries of tokens count, is in their X-Forwarded-For",
     )
-    max_viewers: int = setting(100, "boards per process that follow live; one more gets its numbers by polling")
-    api_token: str = setting("", "bearer token of an admin; without any token only this machine may read")
-    metrics_token: str = setting("", "bearer token of /metrics; without one everybody who reaches it may read it")
+    max_viewers: Whole = setting(100, "boards per process that follow live; one more gets its numbers by polling", gt=0)
+    api_token: Secret = secret_setting("", "bearer token of an admin; without any token only this machine may read")
+    metrics_token: Secret = secret_setting(
+        "", "bearer token of /metrics; without one everybody who reaches it may read it"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """One reader of the API and the pages."""
 
-    token: str = setting("", "sent as 'Authorization: Bearer …', or opened once as '?token=…' by a browser")
+    token: Secret = secret_setting("", "sent as 'Authorization: Bearer …', or opened once as '?token=…' by a browser")
     role: Role = setting(Role.VIEWER, "viewer, supervisor, manager or admin; see the README")
-    tenants: tuple[str, ...] = setting((), "the call centres that may be read; empty: all")
+    tenants: Texts = setting((), "the call centres that may be read; empty: all")
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    requests_per_second: float = setting(
-        20.0, "per token, and the fourfold per address, in each web process; faster is answered 429; 0: no limit"
+    requests_per_second: Number = setting(
+        20.0, "per token, and the fourfold per address, in each web process; faster is answered 429; 0: no limit", ge=0
     )
-    cors_origins: tuple[str, ...] = setting(
+    cors_origins: Texts = setting(
         (), 'sites whose pages may read the API with a token of theirs, e.g. "https://crm.example"'
     )
-    claim_minutes: float = setting(
-        30.0, "a claim of a missed customer ends by itself after this, unless it says another time"
+    claim_minutes: Number = setting(
+        30.0, "a claim of a missed customer ends by itself after this, unless it says another time", ge=1, le=24 * 60
     )
 
 
@@ -417,27 +289,29 @@ class Mail:
     server: str = setting("", "HOST:PORT of the SMTP server; 587 with starttls, 465 with tls")
     security: str = setting("starttls", "starttls, tls, or none for a server on this machine")
     user: str = setting("", "who logs in; empty: nobody does")
-    password: str = setting("", "and by what")
+    password: Secret = secret_setting("", "and by what")
     sender: str = setting("", "the address that reports come from")
 
 
 @dataclass(frozen=True, slots=True)
 class Telegram:
-    token: str = setting("", "of the bot that sends reports, as @BotFather gives it")
+    token: Secret = secret_setting("", "of the bot that sends reports, as @BotFather gives it")
     api_url: str = setting("https://api.telegram.org", "another one for a Bot API server of your own")
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    url: str = setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
+    url: Secret = secret_setting("", "postgresql://… of a PostgreSQL 14 or newer; empty: the embedded one in data_dir")
     data_dir: str = setting("", "where the embedded PostgreSQL and the spool live; empty: the user's data directory")
-    reader_password: str = setting("", "password of the role callkpi_reader, which Grafana reads the views as")
+    reader_password: Secret = secret_setting(
+        "", "password of the role callkpi_reader, which Grafana reads the views as"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Spool:
-    limit_mib: int = setting(
-        256, "what may wait in database.data_dir while PostgreSQL is away; more is answered 503; 0: no spool"
+    limit_mib: Whole = setting(
+        256, "what may wait in database.data_dir while PostgreSQL is away; more is answered 503; 0: no spool", ge=0
     )
 
 
@@ -445,11 +319,15 @@ class Spool:
 class Retention:
     """How long things are kept, in whole months before the current one; 0: for ever."""
 
-    journal_months: int = setting(0, "events; a call whose events are gone can't be corrected or rebuilt; 0: for ever")
-    calls_months: int = setting(0, "calls; their figures stay in every report; more than journal_months; 0: for ever")
-    rejected_days: int = setting(0, "payloads that could not be understood, in days; 0: for ever")
-    numbers_months: int = setting(0, "customers' numbers; older calls get pseudonyms instead; 0: for ever")
-    audit_months: int = setting(0, "who read and changed what; 0: for ever")
+    journal_months: Whole = setting(
+        0, "events; a call whose events are gone can't be corrected or rebuilt; 0: for ever", ge=0
+    )
+    calls_months: Whole = setting(
+        0, "calls; their figures stay in every report; more than journal_months; 0: for ever", ge=0
+    )
+    rejected_days: Whole = setting(0, "payloads that could not be understood, in days; 0: for ever", ge=0)
+    numbers_months: Whole = setting(0, "customers' numbers; older calls get pseudonyms instead; 0: for ever", ge=0)
+    audit_months: Whole = setting(0, "who read and changed what; 0: for ever", ge=0)
     archive_dir: str = setting("", "a directory where months are written (.csv.gz) before they are dropped; empty: not")
 
     @property
@@ -466,17 +344,21 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    max_agents: int = setting(500, 'agents with series of their own per tenant; the rest are agent="other"')
-    max_queues: int = setting(200, 'queues with series of their own per tenant; the rest are queue="other"')
-    max_teams: int = setting(100, 'teams with series of their own per tenant; the rest are team="other"')
-    max_lines: int = setting(200, 'lines with series of their own per tenant; the rest are line="other"')
-    max_places: int = setting(
-        1000, 'pairs of a queue and a line with series of their own per tenant; the rest are line="other" of the queue'
+    max_agents: Whole = setting(500, 'agents with series of their own per tenant; the rest are agent="other"', ge=0)
+    max_queues: Whole = setting(200, 'queues with series of their own per tenant; the rest are queue="other"', ge=0)
+    max_teams: Whole = setting(100, 'teams with series of their own per tenant; the rest are team="other"', ge=0)
+    max_lines: Whole = setting(200, 'lines with series of their own per tenant; the rest are line="other"', ge=0)
+    max_places: Whole = setting(
+        1000,
+        'pairs of a queue and a line with series of their own per tenant; the rest are line="other" of the queue',
+        ge=0,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    __pydantic_config__ = STRICT
+
     server: Server = field(default_factory=Server)
     api: Api = field(default_factory=Api)
     database: Database = field(default_factory=Database)
@@ -501,8 +383,8 @@ class Settings:
 
     @property
     def portals(self) -> dict[str, Source]:
-        """The sources that may be asked by REST."""
-        return {name: source for name, source in self.sources.items() if source.rest_url}
+        """The sources that are asked by REST."""
+        return {name: source for name, source in self.sources.items() if source.is_asked}
 
     @property
     def connected(self) -> dict[str, Source]:
@@ -511,8 +393,8 @@ class Settings:
 
     @property
     def funnels(self) -> dict[str, Source]:
-        """The portals whose CRM gets the call funnel, or a dry run of it."""
-        return {name: source for name, source in self.portals.items() if source.funnel.enabled}
+        """The sources whose CRM gets the call funnel, or a dry run of it."""
+        return {name: source for name, source in self.sources.items() if source.writes_items}
 
     @property
     def data_dir(self) -> Path:

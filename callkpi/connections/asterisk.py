@@ -7,8 +7,10 @@ from callkpi.connections.asterisk_ami import AmiLink
 from callkpi.connections.keeping import Link
 from callkpi.connections.office import Office
 from callkpi.connections.queue_log import QueueLogLink
+from callkpi.sources.asterisk.settings import AsteriskSource
 
 
 def link(office: Office, name: str, source: config.Source) -> Link:
     """The link of a source of kind asterisk."""
-    return AmiLink(office, name, source) if source.ami_address else QueueLogLink(office, name, source)
+    own = config.as_kind(source, AsteriskSource)
+    return AmiLink(office, name, own) if own.ami_address else QueueLogLink(office, name, own)

@@ -21,7 +21,6 @@ from typing import Any
 
 import structlog
 
-from callkpi import config
 from callkpi.calls.model import AgentState, from_unix
 from callkpi.connections.ami_protocol import ANSWER_SECONDS, Message, Wire, key_of
 from callkpi.connections.intake import Intake
@@ -32,6 +31,7 @@ from callkpi.health import Reason
 from callkpi.sources.asterisk import resync as asterisk_resync
 from callkpi.sources.asterisk.ami import matters
 from callkpi.sources.asterisk.resync import Known, Snapshot
+from callkpi.sources.asterisk.settings import AsteriskSource
 
 log = structlog.get_logger()
 
@@ -160,7 +160,7 @@ def _unix_seconds(text: str) -> float | None:
 class AmiLink:
     """Keeps a source's manager session; see :class:`callkpi.connections.keeping.Link`."""
 
-    def __init__(self, office: Office, name: str, source: config.Source) -> None:
+    def __init__(self, office: Office, name: str, source: AsteriskSource) -> None:
         self._office, self._name, self._source = office, name, source
         self._timestamped: bool | None = None
         self._told_of_clock = False

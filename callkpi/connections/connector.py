@@ -18,11 +18,12 @@ from callkpi.health import Health
 from callkpi.ingest.door import Ingest
 from callkpi.ingest.journal import Journal
 from callkpi.ingest.spool import open_spool
+from callkpi.sources.freeswitch.settings import FreeSwitchSource
 
 #: What makes the link of a source of a kind.
-LINKS: Mapping[config.SourceKind, Callable[[Office, str, config.Source], Link]] = {
-    config.SourceKind.ASTERISK: asterisk.link,
-    config.SourceKind.FREESWITCH: EslLink,
+LINKS: Mapping[str, Callable[[Office, str, config.Source], Link]] = {
+    "asterisk": asterisk.link,
+    "freeswitch": lambda office, name, source: EslLink(office, name, config.as_kind(source, FreeSwitchSource)),
 }
 
 

@@ -18,7 +18,6 @@ from datetime import datetime
 
 import structlog
 
-from callkpi import config
 from callkpi.calls.model import AgentState, from_unix
 from callkpi.connections.esl_protocol import Session, Wire, headers_of
 from callkpi.connections.intake import Intake
@@ -29,6 +28,7 @@ from callkpi.health import Reason
 from callkpi.sources.base import whole
 from callkpi.sources.freeswitch import resync
 from callkpi.sources.freeswitch.esl import CALLCENTER, CHANNEL_EVENTS, matters, trimmed
+from callkpi.sources.freeswitch.settings import FreeSwitchSource
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ _DATABASE = store.FAILURES
 class EslLink:
     """Keeps a source's event socket; see :class:`callkpi.connections.keeping.Link`."""
 
-    def __init__(self, office: Office, name: str, source: config.Source) -> None:
+    def __init__(self, office: Office, name: str, source: FreeSwitchSource) -> None:
         self._office, self._name, self._source = office, name, source
         self._agents: dict[str, tuple[str, str]] = {}  #: status and state, as last told
         self._queues: dict[str, list[str]] = {}

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 import structlog
 
-from callkpi import config
 from callkpi.calls.model import from_unix
 from callkpi.connections.following import Follower, Piece, Position
 from callkpi.connections.intake import Intake
@@ -27,6 +26,7 @@ from callkpi.database import store
 from callkpi.health import Reason
 from callkpi.ingest.journal import JournalUnavailable, Unstorable
 from callkpi.sources.asterisk.queue_log import text_of
+from callkpi.sources.asterisk.settings import AsteriskSource
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ _FAILURES = (*store.FAILURES, JournalUnavailable)
 class QueueLogLink:
     """Follows a source's queue_log."""
 
-    def __init__(self, office: Office, name: str, source: config.Source) -> None:
+    def __init__(self, office: Office, name: str, source: AsteriskSource) -> None:
         self._office, self._name = office, name
         self._path = Path(source.queue_log)
         self._counted_from = datetime.max.replace(tzinfo=UTC)

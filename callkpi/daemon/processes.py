@@ -68,7 +68,7 @@ async def serve(settings: config.Settings, on_ready: Callable[[], None] = lambda
     health = Health()
     server = _Embedded(settings.data_dir, health) if not settings.database.url else None
     dsn = settings.database.url or embedded.dsn(settings.data_dir)
-    family = _Family(replace(settings, database=replace(settings.database, url=dsn)), health)
+    family = _Family(replace(settings, database=replace(settings.database, url=config.Secret(dsn))), health)
     working = asyncio.create_task(_work(family, server, on_ready))
     stopping = asyncio.create_task(stop.wait())
     try:

@@ -14,6 +14,7 @@ import aiohttp
 from callkpi import config
 from callkpi.bitrix24 import rest
 from callkpi.delivery.message import InDoubt, Message, Permanent, Receiver, Temporary
+from callkpi.sources.bitrix24.settings import portals
 
 
 class Bitrix24Way:
@@ -22,7 +23,7 @@ class Bitrix24Way:
     def __init__(self, http: aiohttp.ClientSession, settings: config.Settings) -> None:
         self._clients = {
             name: rest.Client(http, source.rest_url, source.requests_per_second)
-            for name, source in settings.portals.items()
+            for name, source in portals(settings).items()
         }
 
     async def send(self, receiver: Receiver, message: Message) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from callkpi import config
 from callkpi.health import STALE_SECONDS, Reason
+from callkpi.sources.bitrix24.settings import Bitrix24Source
 
 #: A portal may be away or slow for as long before it counts as not reached.
 REACHED_SECONDS = 600.0
@@ -57,7 +58,7 @@ def _troubles(
         # One that is written to be there is of a holder that is gone.
         reason = Reason.STOPPED if row is None or row["connected"] else row["reason"]
         yield Unheard(name, Trouble.DISCONNECTED, since, reason or Reason.NEVER)
-    if source.rest_url and row is not None and row["asked_since"] is not None and not is_reached(row, source, at):
+    if source.is_asked and row is not None and row["asked_since"] is not None and not is_reached(row, source, at):
         yield Unheard(name, Trouble.NOT_REACHED, row["last_success_at"])
     limit = silence_limit(source, tenant)
     last = None if row is None else row["last_received_at"]
@@ -74,7 +75,8 @@ def is_held(row: Mapping[str, Any] | None, at: datetime) -> bool:
 
 def is_reached(row: Mapping[str, Any], source: config.Source, at: datetime) -> bool:
     """A portal is reached while its statistics were read to their end not long ago."""
-    patience = timedelta(seconds=max(REACHED_SECONDS, 3 * source.reconcile_seconds))
+    seconds = config.as_kind(source, Bitrix24Source).reconcile_seconds
+    patience = timedelta(seconds=max(REACHED_SECONDS, 3 * seconds))
     return bool(at - (row["last_success_at"] or row["asked_since"]) < patience)
 
 
@@ -82,5 +84,5 @@ def silence_limit(source: config.Source, tenant: config.Tenant) -> timedelta | N
     """How long a source may tell nothing in business hours; None: as long as it likes."""
     minutes = tenant.targets.silent_minutes if source.silent_minutes is None else source.silent_minutes
     # A table of calls is read when somebody has one.
-    is_judged = minutes > 0 and (source.kind is not config.SourceKind.CSV or source.silent_minutes is not None)
+    is_judged = minutes > 0 and (not source.IS_FILE or source.silent_minutes is not None)
     return timedelta(minutes=minutes) if is_judged else None

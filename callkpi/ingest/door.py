@@ -129,7 +129,7 @@ class Ingest:
         reader = self._reading(name, delivery, authentic.payload if len(delivery.body) <= SMALL_BYTES else None)
         tally = _Tally()
         async for read in self._reads(reader, len(delivery.body)):
-            if settings.funnel.enabled:
+            if settings.writes_items:
                 await self._count_echoes(name, read.items)
             try:
                 await self._keep_read(reader, read, apart=tally.takes_apart(read))

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from callkpi import config
 from callkpi.figures import hearing
 from callkpi.metrics.families import Snapshot, gauge
+from callkpi.sources.bitrix24.settings import portals
 
 
 def source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
@@ -35,7 +36,7 @@ def source_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[M
 def reconcile_families(snapshot: Snapshot, settings: config.Settings) -> Iterator[Metric]:
     """Of sources whose portal is asked; what was lost is known only of those that also send."""
     told = {row["source"]: row for row in snapshot.reconciled if row["source"] in settings.portals}
-    both = {name for name, source in settings.portals.items() if any(source.application_tokens)}
+    both = {name for name, source in portals(settings).items() if any(source.application_tokens)}
     found = CounterMetricFamily(
         "callkpi_reconcile_calls_found", "Calls whose end no webhook told, found in the statistics", labels=("source",)
     )

@@ -6,7 +6,7 @@ from callkpi import config
 from callkpi.sources.asterisk.kind import Asterisk
 from callkpi.sources.base import SourceType
 from callkpi.sources.binotel import Binotel
-from callkpi.sources.bitrix24 import Bitrix24
+from callkpi.sources.bitrix24.kind import Bitrix24
 from callkpi.sources.freeswitch.kind import FreeSwitch
 from callkpi.sources.mango import Mango
 from callkpi.sources.megafon import Megafon
@@ -19,20 +19,22 @@ from callkpi.sources.twilio import Twilio
 from callkpi.sources.uis import Uis
 from callkpi.sources.zadarma import Zadarma
 
-#: To add a PBX: add its module, its member in config.SourceKind, and a line here.
-SOURCE_TYPES: dict[config.SourceKind, SourceType] = {
-    config.SourceKind.BITRIX24: Bitrix24(),
-    config.SourceKind.ASTERISK: Asterisk(),
-    config.SourceKind.NATIVE: Native(),
-    config.SourceKind.ZADARMA: Zadarma(),
-    config.SourceKind.MANGO: Mango(),
-    config.SourceKind.MEGAFON: Megafon(),
-    config.SourceKind.TWILIO: Twilio(),
-    config.SourceKind.FREESWITCH: FreeSwitch(),
-    config.SourceKind.UIS: Uis(),
-    config.SourceKind.BINOTEL: Binotel(),
-    config.SourceKind.ONLINEPBX: OnlinePbx(),
-    config.SourceKind.SIPUNI: Sipuni(),
-    config.SourceKind.THREECX: ThreeCx(),
-    config.SourceKind.CSV: CSV,
-}
+_TYPES: tuple[SourceType, ...] = (
+    Bitrix24(),
+    Asterisk(),
+    Native(),
+    Zadarma(),
+    Mango(),
+    Megafon(),
+    Twilio(),
+    FreeSwitch(),
+    Uis(),
+    Binotel(),
+    OnlinePbx(),
+    Sipuni(),
+    ThreeCx(),
+    CSV,
+)
+
+#: Every kind by its name. To add a PBX: its file or folder, and a line above; its settings stand with it.
+SOURCE_TYPES: dict[str, SourceType] = {config.register(each.keys): each for each in _TYPES}

@@ -90,6 +90,9 @@ class Parsed:
 class SourceType:
     """The interface of a source. Subclasses override what differs."""
 
+    #: The settings of this kind.
+    keys: type[config.Source] = config.Source
+
     #: Content type under which a rejected payload is replayed.
     media_type = "application/json"
     #: Answer to a delivery of which something was taken; None: how many events it held.

@@ -12,11 +12,13 @@ A completed call alone is a whole one; without an employee that took it, it was 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.config import setting
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, Parser, end_is_last, form_or_json, pick, stop_other_rings
@@ -36,7 +38,15 @@ OUTCOMES = {
 _DIRECTIONS = {"0": Direction.INBOUND, "1": Direction.OUTBOUND}
 
 
+@dataclass(frozen=True, slots=True)
+class BinotelSource(config.Source):
+    """A Binotel account."""
+
+    kind: Literal["binotel"] = setting("binotel", "what sends")
+
+
 class Binotel(base.SourceType):
+    keys = BinotelSource
     acknowledgement = Answer(b'{"status": "success"}', "application/json")
     known_codes = frozenset(OUTCOMES)
 

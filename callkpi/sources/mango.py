@@ -14,18 +14,20 @@ and interpreted when the whole call is folded. The end is the summary: without `
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from callkpi import config
 from callkpi.calls.fold import in_order
 from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome, from_unix, millis
+from callkpi.config import Secret, secret_setting, setting
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, say
 from callkpi.sources.forms import parse_form
+from callkpi.sources.signed import SignedSource
 
 #: ``disconnect_reason`` of a call that was not answered.
 OUTCOMES = {
@@ -63,7 +65,28 @@ class _Signed:
     sign: str
 
 
+@dataclass(frozen=True, slots=True)
+class MangoSource(SignedSource):
+    """A Mango Office VPBX, which signs with its key (salt)."""
+
+    SECRET_NAME: ClassVar[str] = "key of the signature"
+    HINT: ClassVar[str] = (
+        "-- A cloud PBX, here Mango Office: it sends each call to https://YOUR.HOST/hooks/mango. Other kinds:\n"
+        "   zadarma, megafon, uis, binotel, onlinepbx, sipuni, twilio, threecx; most have a token alone."
+    )
+    EXAMPLE: ClassVar[str] = 'api_key = ""  # the code of the VPBX\nsecrets = []  # its key'
+
+    kind: Literal["mango"] = setting("mango", "what sends")
+    api_key: Secret = secret_setting("", "the code of your VPBX (vpbx_api_key)")
+
+    def own_problems(self, where: str) -> Iterator[str]:
+        yield from SignedSource.own_problems(self, where)
+        if not self.api_key:
+            yield f"{where}.api_key: is required; write the code of your VPBX that Mango shows"
+
+
 class Mango(base.SourceType):
+    keys = MangoSource
     proof_in_body = True
     has_paths = True
     known_codes = frozenset(_KNOWN)
@@ -80,11 +103,12 @@ class Mango(base.SourceType):
     def authentic(self, delivery: Delivery, payload: Any, settings: config.Source) -> bool:
         if base.one_of(delivery.presented_token, (settings.token,)):
             return True
-        if not isinstance(payload, _Signed) or not base.one_of(payload.api_key, (settings.api_key,)):
+        own = config.as_kind(settings, MangoSource)
+        if not isinstance(payload, _Signed) or not base.one_of(payload.api_key, (own.api_key,)):
             return False
         expected = [
             hashlib.sha256(base.encoded(f"{payload.api_key}{payload.text}{salt}")).hexdigest()
-            for salt in settings.secrets if salt
+            for salt in own.secrets if salt
         ]  # fmt: skip
         return base.one_of(payload.sign.lower(), expected)
 

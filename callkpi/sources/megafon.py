@@ -13,11 +13,13 @@ wait is unknown. A transfer links the call to the one in ``second_callid``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.config import setting
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Rejected
 from callkpi.sources.facts import (
@@ -45,7 +47,15 @@ OUTBOUND = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class MegafonSource(config.Source):
+    """A MegaFon PBX; its token is what MegaFon calls the crm_token."""
+
+    kind: Literal["megafon"] = setting("megafon", "what sends")
+
+
 class Megafon(base.SourceType):
+    keys = MegafonSource
     proof_in_body = True
     known_codes = frozenset({*INBOUND, *OUTBOUND})
 

@@ -7,12 +7,14 @@ seconds). ``event_id`` makes repetitions harmless; without one it is a hash of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+from callkpi import config
 from callkpi.calls import bounds
 from callkpi.calls.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome
-from callkpi.config import words
+from callkpi.config import setting, words
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
 
@@ -26,7 +28,16 @@ _KINDS = [kind for kind in Kind if kind not in (Kind.SIGNAL, Kind.WORKED)]
 _MAX_SECONDS = 7 * 86_400
 
 
+@dataclass(frozen=True, slots=True)
+class NativeSource(config.Source):
+    """Whoever sends callkpi's own events."""
+
+    kind: Literal["native"] = setting("native", "what sends")
+
+
 class Native(base.SourceType):
+    keys = NativeSource
+
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         raw = base.require_object(item)
         unknown = sorted(set(raw) - _KNOWN)

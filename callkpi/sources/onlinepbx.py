@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, Outcome
+from callkpi.config import setting
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Rejected
 from callkpi.sources.facts import DIRECTIONS, RANK_RECORD, Facts, end_is_last, form_or_json, pick, stop_other_rings
@@ -45,7 +47,15 @@ CAUSES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class OnlinePbxSource(config.Source):
+    """An onlinePBX account."""
+
+    kind: Literal["onlinepbx"] = setting("onlinepbx", "what sends")
+
+
 class OnlinePbx(base.SourceType):
+    keys = OnlinePbxSource
     known_codes = frozenset(cause.upper().replace(" ", "_") for cause in CAUSES)
 
     def decode(self, delivery: Delivery) -> Any:

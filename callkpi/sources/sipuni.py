@@ -12,10 +12,12 @@ a scheme of the PBX, no queue.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome, millis
+from callkpi.config import setting
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last, form_or_json, stop_other_rings, without_secrets
@@ -31,7 +33,15 @@ _DIRECTIONS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class SipuniSource(config.Source):
+    """A Sipuni account."""
+
+    kind: Literal["sipuni"] = setting("sipuni", "what sends")
+
+
 class Sipuni(base.SourceType):
+    keys = SipuniSource
     acknowledgement = Answer(b'{"success": true}', "application/json")
     known_codes = frozenset(OUTCOMES)
     takes_queries = True

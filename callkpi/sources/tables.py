@@ -12,11 +12,13 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, Outcome, millis
+from callkpi.config import setting
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts
@@ -52,7 +54,18 @@ OUTCOMES = {
 _DAY_FIRST = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})[ ,T]+(\d{1,2}:\d{2}(?::\d{2})?)")
 
 
+@dataclass(frozen=True, slots=True)
+class CsvSource(config.Source):
+    """Tables of calls that somebody exports."""
+
+    IS_FILE: ClassVar[bool] = True
+    EXAMPLE: ClassVar[str] = 'token = ""\ncolumns = {started = "Date"}'
+
+    kind: Literal["csv"] = setting("csv", "what sends")
+
+
 class Table(base.SourceType):
+    keys = CsvSource
     media_type = "text/csv"
 
     def decode(self, delivery: Delivery) -> Any:

@@ -19,19 +19,21 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from callkpi import config
 from callkpi.calls.fold import in_order
 from callkpi.calls.model import AGENT_STREAM, AgentState, CallEvent, Direction, Kind, LegEnd, Outcome, millis
+from callkpi.config import setting
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, doubted, form_or_json, is_unread, kept_milliseconds, say
+from callkpi.sources.signed import SignedSource
 
 STATUSES = frozenset({
     "queued", "initiated", "ringing", "in-progress", "answered", "completed", "busy", "failed", "no-answer", "canceled",
@@ -55,7 +57,27 @@ _RESERVATION_ENDS = {
 _TASK_EVENTS = ("task.", "reservation.", "task-queue.", "worker.", "workflow.", "workspace.", "activity.")
 
 
+@dataclass(frozen=True, slots=True)
+class TwilioSource(SignedSource):
+    """A Twilio account, which signs the address and the form with its auth token."""
+
+    SECRET_NAME: ClassVar[str] = "auth token"
+    EXAMPLE: ClassVar[str] = 'secrets = []  # the auth token\npublic_url = "https://your.host/hooks/twilio"'
+
+    kind: Literal["twilio"] = setting("twilio", "what sends")
+    public_url: str = setting("", "this door's address as Twilio has it, https://your.host/hooks/name")
+
+    def own_problems(self, where: str) -> Iterator[str]:
+        yield from SignedSource.own_problems(self, where)
+        if not re.fullmatch(r"https?://[^/\s?#]+/[^\s?#]+", self.public_url):
+            yield (
+                f"{where}.public_url: must be this door's address as Twilio has it, without a query, "
+                f"e.g. https://your.host/hooks/{where.partition('.')[2]}"
+            )
+
+
 class Twilio(base.SourceType):
+    keys = TwilioSource
     proof_in_body = True
     acknowledgement = Answer(b'<?xml version="1.0" encoding="UTF-8"?><Response/>', "text/xml")
     known_codes = STATUSES
@@ -67,8 +89,9 @@ class Twilio(base.SourceType):
         if base.one_of(delivery.presented_token, (settings.token,)):
             return True
         shown = delivery.headers.get("X-Twilio-Signature", "")
-        signed = _signed(delivery, settings.public_url)
-        expected = [_signature(secret, text) for secret in settings.secrets if secret for text in signed]
+        own = config.as_kind(settings, TwilioSource)
+        signed = _signed(delivery, own.public_url)
+        expected = [_signature(secret, text) for secret in own.secrets if secret for text in signed]
         return base.one_of(shown, expected)
 
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:

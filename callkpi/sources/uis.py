@@ -14,16 +14,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, Outcome
+from callkpi.config import setting
 from callkpi.sources import base
 from callkpi.sources.base import Context, Rejected
 from callkpi.sources.facts import DIRECTIONS, RANK_RECORD, Facts, end_is_last, pick, stop_other_rings
 
 
+@dataclass(frozen=True, slots=True)
+class UisSource(config.Source):
+    """A UIS or CoMagic account."""
+
+    kind: Literal["uis"] = setting("uis", "what sends")
+
+
 class Uis(base.SourceType):
+    keys = UisSource
+
     def parse_one(self, item: Any, context: Context) -> Sequence[CallEvent]:
         raw = base.require_object(item)
         inner = {key: value for part in raw.values() if isinstance(part, dict) for key, value in part.items()}

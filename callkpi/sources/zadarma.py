@@ -18,11 +18,13 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, Outcome
+from callkpi.config import setting
 from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Rejected
 from callkpi.sources.facts import (
@@ -34,6 +36,7 @@ from callkpi.sources.facts import (
     pick,
     stop_other_rings,
 )  # fmt: skip
+from callkpi.sources.signed import SignedSource
 
 #: ``disposition`` of NOTIFY_END and NOTIFY_OUT_END.
 OUTCOMES = {
@@ -66,7 +69,18 @@ _ECHO = re.compile(r"[!-~]{1,200}")
 _PART = re.compile(rb'name="([^"\r\n]{1,100})"[^\r\n]*\r?\n\r?\n(.*?)\r?\n--', re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class ZadarmaSource(SignedSource):
+    """A Zadarma account, which signs with its API secret."""
+
+    SECRET_NAME: ClassVar[str] = "API secret"
+    EXAMPLE: ClassVar[str] = "secrets = []  # the API secret"
+
+    kind: Literal["zadarma"] = setting("zadarma", "what sends")
+
+
 class Zadarma(base.SourceType):
+    keys = ZadarmaSource
     proof_in_body = True
     media_type = "application/json"
     known_codes = frozenset(OUTCOMES)
@@ -84,7 +98,8 @@ class Zadarma(base.SourceType):
         fields = _SIGNED.get(str(payload[0].get("event", "")), ("caller_id", "called_did", "call_start"))
         signed = "".join(str(payload[0].get(name) or "") for name in fields)
         return base.one_of(
-            delivery.headers.get("Signature", ""), (_signature(secret, signed) for secret in settings.secrets if secret)
+            delivery.headers.get("Signature", ""),
+            (_signature(secret, signed) for secret in config.as_kind(settings, ZadarmaSource).secrets if secret),
         )
 
     def greet(self, query: Mapping[str, str]) -> Answer | None:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import aiohttp
 
-from callkpi import config
 from callkpi.commands import database
+from callkpi.commands.common import load
 from tests.daemon import CONFIG, Daemon, children_of, daemon
 
 TOKEN = "bench-token-0123456789"
@@ -57,7 +57,7 @@ async def fill(target: Daemon, rows: int) -> None:
     async with aiohttp.ClientSession(target.url, headers={"Authorization": "Bearer native-secret"}) as http:
         assert (await http.post("/hooks/native", data=json.dumps(told))).status == 200
     os.environ.update(CALLKPI_DATA_DIR=target.environment["CALLKPI_DATA_DIR"])
-    async with database.database(config.load(target.config)) as pool:
+    async with database.database(load(target.config)) as pool:
         while not await pool.fetchval("SELECT count(*) FROM calls"):
             await asyncio.sleep(0.1)
         for begin in range(1, rows, 50_000):

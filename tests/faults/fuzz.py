@@ -34,11 +34,10 @@ from callkpi.calls import facts as kpi
 from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import CallEvent, Kind
 from callkpi.calls.rows import call_body, call_from_body, event_body, event_from_row
-from callkpi.config import SourceKind
 from callkpi.connections import ami_protocol, esl_protocol
 from callkpi.connections.keeping import Trouble
 from callkpi.ingest import journal
-from callkpi.sources import base
+from callkpi.sources import SOURCE_TYPES, base
 from callkpi.sources.asterisk import ami as asterisk_ami
 from callkpi.sources.asterisk import resync as asterisk_resync
 from callkpi.sources.base import Delivery, Malformed
@@ -393,9 +392,9 @@ def _one(seed: int, number: int, result: Result) -> None:
 
 def _chosen(number: int, chance: random.Random) -> Recording:
     """Each kind in turn, one of its recordings."""
-    kinds = list(SourceKind)
+    kinds = list(SOURCE_TYPES)
     kind = kinds[number // 2 % len(kinds)]
-    return chance.choice([recording for recording in recordings() if recording.kind is kind])
+    return chance.choice([recording for recording in recordings() if recording.kind == kind])
 
 
 def _where(error: BaseException) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 from callkpi import config
 from callkpi.commands.history import read
-from callkpi.config import SourceKind
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.asterisk import resync as asterisk_resync
 from callkpi.sources.base import Context, Delivery, SourceType
@@ -33,7 +32,7 @@ class Recording:
     """The deliveries of one call, or of what belongs together."""
 
     name: str
-    kind: SourceKind
+    kind: str
     deliveries: tuple[Delivery, ...]
 
     @property
@@ -41,7 +40,7 @@ class Recording:
         return SETTINGS.with_zone(SETTINGS.sources[str(self.kind)])
 
     def reader(self) -> SourceType:
-        return CSV if self.kind is SourceKind.CSV else SOURCE_TYPES[self.kind]
+        return CSV if self.kind == "csv" else SOURCE_TYPES[self.kind]
 
     def context(self, delivery: Delivery) -> Context:
         return Context(str(self.kind), "acme", self.source, delivery.received_at)
@@ -53,7 +52,7 @@ def recordings() -> tuple[Recording, ...]:
     return (*cases, *_asterisk(), *_freeswitch())
 
 
-def _posted(kind: SourceKind, items: list[Any], came: datetime) -> Delivery:
+def _posted(kind: str, items: list[Any], came: datetime) -> Delivery:
     headers = {"Authorization": f"Bearer {SECRET}"}
     return Delivery(json.dumps(items).encode(), JSON, SECRET, came, headers, f"/hooks/{kind}")
 
@@ -73,16 +72,16 @@ def _asterisk() -> Iterator[Recording]:
     for number, events in enumerate(list(kinds.values())[:12]):
         half = len(events) // 2
         parts = (events[:half], [*events[half:], *_asked(events)])
-        told = tuple(_posted(SourceKind.ASTERISK, part, _AFTER) for part in parts if part)
-        yield Recording(f"asterisk/ami-{number}", SourceKind.ASTERISK, told)
-    yield Recording("asterisk/members", SourceKind.ASTERISK, (_posted(SourceKind.ASTERISK, members, _AFTER),))
+        told = tuple(_posted("asterisk", part, _AFTER) for part in parts if part)
+        yield Recording(f"asterisk/ami-{number}", "asterisk", told)
+    yield Recording("asterisk/members", "asterisk", (_posted("asterisk", members, _AFTER),))
     for name, key in (("cel", "linkedid"), ("cdr", "uniqueid")):
         rows: dict[str, list[dict[str, str]]] = defaultdict(list)
         for row in read(CAPTURES / "asterisk" / f"{name}.csv.gz"):
             rows[row.get(key, "")].append(row)
         for number, some in enumerate(sorted(rows.values(), key=len, reverse=True)[:6]):
-            told = (_posted(SourceKind.ASTERISK, some[:_MOST], _AFTER),)
-            yield Recording(f"asterisk/{name}-{number}", SourceKind.ASTERISK, told)
+            told = (_posted("asterisk", some[:_MOST], _AFTER),)
+            yield Recording(f"asterisk/{name}-{number}", "asterisk", told)
 
 
 def _asked(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -124,8 +123,8 @@ def _freeswitch() -> Iterator[Recording]:
         known = freeswitch_resync.Known(list(switch.legs), {})
         asked = [*freeswitch_resync.of_live(snapshot), *freeswitch_resync.of_known(snapshot, known)]
         parts = [switch.events[:half], switch.events[half:], switch.records, asked]
-        told = [_posted(SourceKind.FREESWITCH, list(part), came) for part in parts if part]
-        yield Recording(f"freeswitch/{name}", SourceKind.FREESWITCH, tuple(told))
+        told = [_posted("freeswitch", list(part), came) for part in parts if part]
+        yield Recording(f"freeswitch/{name}", "freeswitch", tuple(told))
 
 
 def signed_again(recording: Recording, delivery: Delivery) -> Delivery:

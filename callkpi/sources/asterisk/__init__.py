@@ -1,1 +1,1 @@
-"""TODO sources/asterisk"""
+"""Asterisk: its settings, and the readers of AMI, queue_log, CEL and CDR."""

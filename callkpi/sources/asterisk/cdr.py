@@ -19,6 +19,7 @@ from typing import Any
 
 from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome
+from callkpi.sources.asterisk.settings import AsteriskSource
 from callkpi.sources.base import Context, Rejected
 from callkpi.sources.facts import Facts, doubted, is_unread, kept_milliseconds, kept_time
 
@@ -107,10 +108,11 @@ def _agent(channel: str) -> str:
 
 def _direction(record: CallEvent, is_queued: bool, settings: config.Source) -> Direction:
     context, detail = record.detail.get("dcontext", ""), record.detail
+    own = config.as_kind(settings, AsteriskSource)
     internal = re.compile(settings.internal_number)
-    if is_queued or context in settings.inbound_contexts:
+    if is_queued or context in own.inbound_contexts:
         return Direction.INBOUND
-    if context in settings.outbound_contexts:
+    if context in own.outbound_contexts:
         return Direction.OUTBOUND
     if not internal.fullmatch(detail.get("src", "").lstrip("+")):
         return Direction.INBOUND

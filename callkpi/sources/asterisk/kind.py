@@ -34,11 +34,14 @@ from callkpi.sources.asterisk import calls as asterisk_calls
 from callkpi.sources.asterisk import cdr as asterisk_cdr
 from callkpi.sources.asterisk import cel as asterisk_cel
 from callkpi.sources.asterisk import queue_log as asterisk_queue_log
+from callkpi.sources.asterisk.settings import AsteriskSource
 from callkpi.sources.base import Context, Delivery
 from callkpi.sources.parts import PART_PAYLOADS, Lines, Parts
 
 
 class Asterisk(base.SourceType):
+    keys = AsteriskSource
+
     def decode(self, delivery: Delivery) -> Any:
         if asterisk_queue_log.looks_like(delivery.body):
             return asterisk_queue_log.decode(delivery.body)
@@ -52,7 +55,7 @@ class Asterisk(base.SourceType):
         """What has no time of its own has the order of its delivery, and so has what is of one second."""
         parsed = super().parse(asterisk_cel.tied(payload), context)
         guess = asterisk_queue_log.GUESSED_ENCODING
-        if not context.settings.encoding and any(
+        if not config.as_kind(context.settings, AsteriskSource).encoding and any(
             isinstance(e, str) and not asterisk_queue_log.is_utf8(e) for e in payload
         ):
             parsed.notes.append(f'some lines are not UTF-8 and were read as {guess}; write encoding = "{guess}" if so')

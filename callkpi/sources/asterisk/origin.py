@@ -15,6 +15,7 @@ from callkpi import config
 from callkpi.calls.model import Direction
 from callkpi.calls.phone import is_hidden
 from callkpi.sources.asterisk.scene import Channel, Dial, Scene
+from callkpi.sources.asterisk.settings import AsteriskSource
 
 #: Channels that are named after the phone; a number in another one's name may be a trunk's or the dialplan's.
 PHONES = ("PJSIP/", "SIP/", "IAX2/", "SCCP/")
@@ -34,8 +35,9 @@ class Origin:
 def origin_of(scene: Scene, settings: config.Source) -> Origin:
     """Who called whom, as far as it is known."""
     contexts = _contexts(scene)
-    is_inbound = bool(contexts & set(settings.inbound_contexts))
-    is_outbound = bool(contexts & set(settings.outbound_contexts))
+    own = config.as_kind(settings, AsteriskSource)
+    is_inbound = bool(contexts & set(own.inbound_contexts))
+    is_outbound = bool(contexts & set(own.outbound_contexts))
     if not is_inbound and (back := _call_back(scene)) is not None:
         return Origin(Direction.OUTBOUND, _number_of(scene, back), "", calls_back=True)
     direction = _direction(scene, is_inbound=is_inbound, is_outbound=is_outbound)

@@ -29,6 +29,7 @@ from callkpi.calls.model import (
     Outcome,
 )
 from callkpi.sources import base
+from callkpi.sources.asterisk.settings import AsteriskSource
 from callkpi.sources.base import Context, Rejected
 from callkpi.sources.facts import doubted, is_unread, kept_milliseconds
 
@@ -117,7 +118,8 @@ def readable(field: str, encoding: str) -> str:
 
 def parse_line(line: str, context: Context) -> Sequence[CallEvent]:
     """The events of one line; none for what concerns no call and no agent (CONFIGRELOAD…)."""
-    parts = [readable(part, context.settings.encoding) for part in line.rstrip("\r\n").split("|")]
+    encoding = config.as_kind(context.settings, AsteriskSource).encoding
+    parts = [readable(part, encoding) for part in line.rstrip("\r\n").split("|")]
     if len(parts) < 5:
         raise Rejected(f"a queue_log line has at least 5 fields separated by '|', this one {len(parts)}")
     at = base.unix_time(parts[0].strip(), "time (field 1)", context.received_at)

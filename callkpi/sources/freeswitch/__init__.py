@@ -1,1 +1,1 @@
-"""TODO sources/freeswitch"""
+"""FreeSWITCH: its settings, and the readers of its event socket and call records."""

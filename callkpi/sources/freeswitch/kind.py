@@ -34,9 +34,11 @@ from callkpi.sources.forms import parse_form
 from callkpi.sources.freeswitch import calls as freeswitch_calls
 from callkpi.sources.freeswitch import esl as freeswitch_esl
 from callkpi.sources.freeswitch.record import OUTCOMES, RANK_OUTSIDE, Record, decoded, heard_by_caller, profile_of
+from callkpi.sources.freeswitch.settings import FreeSwitchSource
 
 
 class FreeSwitch(base.SourceType):
+    keys = FreeSwitchSource
     known_codes = frozenset({*OUTCOMES, freeswitch_esl.RESYNC, UNHEARD})
 
     def decode(self, delivery: Delivery) -> Any:

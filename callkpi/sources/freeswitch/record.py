@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
+from callkpi import config
 from callkpi.calls.model import CallEvent, Direction, Kind, LegEnd, Outcome, millis
 from callkpi.sources import base
 from callkpi.sources.base import Rejected
 from callkpi.sources.facts import DIRECTIONS, RANK_RECORD, Facts
+from callkpi.sources.freeswitch.settings import FreeSwitchSource
 
 #: ``hangup_cause`` of a call that nobody answered. Names: FreeSWITCH's table of hangup causes.
 OUTCOMES = {
@@ -172,11 +174,12 @@ class Record:
         context = self.profile.text("context") or self.facts.text("user_context")
         caller = self.profile.text("caller_id_number") or self.facts.text("caller_id_number")
         called = self.profile.text("destination_number") or self.facts.text("destination_number")
-        if context and context in settings.inbound_contexts:
+        own = config.as_kind(settings, FreeSwitchSource)
+        if context and context in own.inbound_contexts:
             return Direction.INBOUND
         is_ours = re.compile(settings.internal_number).fullmatch
         from_us = bool(self.facts.text("sip_auth_username", "user_name")) or bool(is_ours(caller))
-        if context in settings.outbound_contexts or from_us:
+        if context in own.outbound_contexts or from_us:
             return Direction.INTERNAL if is_ours(called) else Direction.OUTBOUND
         return Direction.INBOUND
 

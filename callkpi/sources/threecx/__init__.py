@@ -1,1 +1,1 @@
-"""TODO sources/threecx"""
+"""3CX: its settings, its CRM template, and the reader of its call records."""

@@ -34,6 +34,7 @@ from callkpi.sources import base
 from callkpi.sources.base import Answer, Context, Delivery, Malformed, Rejected
 from callkpi.sources.facts import RANK_RECORD, Facts, end_is_last, kept_time
 from callkpi.sources.parts import PART_PAYLOADS, Lines, Parts
+from callkpi.sources.threecx.settings import ThreeCxSource
 from callkpi.sources.threecx.template import template
 
 #: Direction, and whether it was answered, by [CallType].
@@ -60,6 +61,8 @@ _UNFILLED = re.compile(r"\[.*\]", re.DOTALL)
 
 
 class ThreeCx(base.SourceType):
+    keys = ThreeCxSource
+
     def decode(self, delivery: Delivery) -> Any:
         if delivery.body.lstrip()[:1] in (b"{", b"["):
             return base.decode_json_or_lines(delivery.body)
@@ -154,7 +157,7 @@ def _parse_line(line: str, context: Context) -> list[CallEvent]:
         values = next(csv.reader([line.removeprefix("Call ")]), [])
     except csv.Error as error:
         raise Rejected(f"no line of comma separated fields: {error}") from None
-    names = context.settings.cdr_fields
+    names = config.as_kind(context.settings, ThreeCxSource).cdr_fields
     row = dict(zip(names, (value.strip() for value in values), strict=False))
     facts = Facts(row, context)
     if row.get("time-start") == "time-start":

@@ -24,6 +24,7 @@ from callkpi.calls import bounds
 from callkpi.calls.model import LONGEST_MS, CallEvent, Direction, Kind, Outcome
 from callkpi.sources import base
 from callkpi.sources.base import Context, Delivery, Malformed, Rejected
+from callkpi.sources.bitrix24.settings import Bitrix24Source
 from callkpi.sources.facts import doubted
 from callkpi.sources.forms import parse_form
 
@@ -82,6 +83,7 @@ ROW_FIELDS = (
 
 
 class Bitrix24(base.SourceType):
+    keys = Bitrix24Source
     proof_in_body = True
     media_type = "application/x-www-form-urlencoded"
     known_codes = frozenset(OUTCOMES)
@@ -95,7 +97,7 @@ class Bitrix24(base.SourceType):
         return [payload]
 
     def accepted_tokens(self, settings: config.Source) -> Sequence[str]:
-        return settings.application_tokens
+        return config.as_kind(settings, Bitrix24Source).application_tokens
 
     def token(self, delivery: Delivery, payload: Any) -> str:
         """The application token; of an array the first one, and the others must be equal to it."""
