@@ -70,11 +70,11 @@ def _source(where: str, table: Any, problems: Problems) -> Source:
     if "kind" not in table:
         problems.add(f"{where}.kind", f"is required; write one of {', '.join(known)}")
     elif kind not in known:
-        problems.add(f"{where}.kind", f"{kind!r} is none of {', '.join(known)}{guess(kind, known)}")
+        problems.add(f"{where}.kind", f"{_shown(table['kind'])} is none of {', '.join(known)}{guess(kind, known)}")
     else:
         return _validated(known[kind], table, where, problems)
     # What is wrong with the keys that every kind has is told all the same; those of another kind may be right.
-    others = {key for settings in known.values() for key in _names(settings)} - set(_names(Source))
+    others = {"kind", *(key for settings in known.values() for key in _names(settings))} - set(_names(Source)[1:])
     return _validated(_UnknownSource, {k: v for k, v in table.items() if k not in others}, where, problems)
 
 
@@ -170,7 +170,9 @@ def _said(cls: Any, error: ErrorDetails, key: str) -> str:
         return f"must {limits_said(place.limits)}, not {value}"
     said = _SAID.get(place.hint)
     if said is None and issubclass(place.hint, StrEnum):
-        return f"{value!r} is none of {', '.join(place.hint)}{guess(str(value), [str(each) for each in place.hint])}"
+        return (
+            f"{_shown(value)} is none of {', '.join(place.hint)}{guess(str(value), [str(each) for each in place.hint])}"
+        )
     return said(value) if said else str(error["msg"])
 
 
@@ -179,15 +181,15 @@ def _whole(value: Any) -> str:
         is_number = not isinstance(value, bool) and math.isfinite(float(value))
     except (TypeError, ValueError, OverflowError):
         is_number = False
-    return f"must be a {'whole ' if is_number else ''}number, not {value!r}"
+    return f"must be a {'whole ' if is_number else ''}number, not {_shown(value)}"
 
 
 _SAID: Mapping[Any, Callable[[Any], str]] = {
     Secret: lambda value: f"must be text in quotes, not {_sort(value)}",
-    str: lambda value: f"must be text, not {value!r}",
-    bool: lambda value: f"must be true or false, not {value!r}",
+    str: lambda value: f"must be text, not {_shown(value)}",
+    bool: lambda value: f"must be true or false, not {_shown(value)}",
     int: _whole,
-    float: lambda value: f"must be a number, not {value!r}",
+    float: lambda value: f"must be a number, not {_shown(value)}",
 }
 
 
@@ -212,6 +214,11 @@ def limits_said(limits: Mapping[str, Any]) -> str:
     if least is not None:
         return "not be negative" if least == 0 else f"be at least {least:g}"
     return f"be at most {most:g}"
+
+
+def _shown(value: Any) -> str:
+    """A value; of a table or a list only that it is one: there may be a secret in it."""
+    return _sort(value) if isinstance(value, (dict, list)) else repr(value)
 
 
 def _sort(value: Any) -> str:

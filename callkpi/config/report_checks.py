@@ -67,7 +67,9 @@ def _report(where: str, name: str, report: Report, tenant: Tenant, settings: Set
 def _receiver(where: str, text: str, settings: Settings) -> Iterator[str]:
     found = split_receiver(text)
     if found is None:
-        shown = text.split(":")[0] + ":…" if ":" in text else text[:30]
+        # What follows may be the secret part of an address.
+        begin, sign, _ = re.match(r"([^:/]*)([:/]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        shown = f"{begin[:30]}{sign}…" if sign else begin[:30]
         yield f"{where}: {shown!r} is no receiver; write {FORMS}"
         return
     way, address = found

@@ -157,6 +157,7 @@ class Report:
     to: Texts = setting(
         (),
         "mailto:name@example.com, telegram:CHAT, bitrix24:SOURCE/chat42 or SOURCE/feed, folder:/directory, https://…",
+        shown=False,
     )
     language: str = setting("en", "en, ru or kk")
     files: Texts = setting(("pdf",), "what goes with it: pdf, xlsx, csv, html, json")

@@ -64,14 +64,17 @@ Texts = Annotated[tuple[str, ...], _Before("_split")]
 Secrets = Annotated[tuple[Secret, ...], _Before("_split")]
 
 
-def setting(default: Any, description: str, **limits: Any) -> Any:
-    """A key with the sentence that the example file prints above it, and what pydantic checks: gt, ge, le."""
+def setting(default: Any, description: str, *, shown: bool = True, **limits: Any) -> Any:
+    """A key with the sentence that the example file prints above it, and what pydantic checks: gt, ge, le.
+
+    One that may hold a secret besides other things is not *shown* by ``repr``.
+    """
     metadata = {"description": description, **limits}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, repr=shown, metadata=metadata)
 
 
 def secret_setting(default: Any, description: str) -> Any:
