@@ -8,13 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 import callkpi
 from callkpi.ingest.opened import opened
 from callkpi.ingest.spool import Spooled
-from tests.world import test_settings
+from tests.world import World, test_settings
 
 PARTS = {"Ingest", "Journal", "open_spool", "windows_of"}
 BEGIN = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -37,12 +36,10 @@ def test_nobody_else_puts_the_way_in_together() -> None:
 
 
 @pytest.mark.parametrize(("window", "kept"), [(5, 2), (60, 1)])
-async def test_a_repetition_is_told_by_the_time_that_its_source_has(
-    pool: asyncpg.Pool, window: float, kept: int
-) -> None:
+async def test_a_repetition_is_told_by_the_time_that_its_source_has(world: World, window: float, kept: int) -> None:
     given = test_settings()
     source = replace(given.sources["pbx"], dedupe_seconds=window)
-    async with opened(replace(given, sources={**given.sources, "pbx": source}), pool) as way_in:
+    async with opened(replace(given, sources={**given.sources, "pbx": source}), world.pool) as way_in:
         for seconds in (0, 3, 20):
             await way_in.ingest.take_spooled(pause(seconds))
-    assert await pool.fetchval("SELECT count(*) FROM journal") == kept
+    assert await world.pool.fetchval("SELECT count(*) FROM journal") == kept
