@@ -8,6 +8,7 @@ To add a key: a field in ``tree.py``, and its check in ``checks.py`` where the f
 kind of source stands beside its reader in ``callkpi.sources``.
 """
 
+from callkpi.config.doubts import doubts
 from callkpi.config.example import example, schema, whole_example
 from callkpi.config.hours import WEEKDAYS, hours_of, is_open, parse_hours
 from callkpi.config.loading import ConfigError, chosen_file, is_given, load
@@ -90,6 +91,7 @@ __all__ = [
     "as_kind",
     "chosen_file",
     "doubled",
+    "doubts",
     "example",
     "hours_of",
     "is_address",

@@ -15,6 +15,7 @@ import contextlib
 import ssl
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -157,6 +158,54 @@ def _unix_seconds(text: str) -> float | None:
     return seconds
 
 
+def tls_of(source: AsteriskSource) -> ssl.SSLContext | None:
+    """How the connection is encrypted; None: it is not. Raises Trouble."""
+    if not source.ami_tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=source.ami_ca or None)
+    except (OSError, ssl.SSLError) as error:
+        raise Trouble(Reason.TLS, f"ami_ca can't be read: {type(error).__name__}") from None
+    # Who names the one certificate to trust need not have a host's name in it: Asterisk's own are self-made.
+    context.check_hostname = not source.ami_ca
+    return context
+
+
+Ask = Callable[[dict[str, str]], Awaitable[list[Message]]]
+
+
+async def log_in(ask: Ask, source: AsteriskSource, events: str = EVENT_CLASSES) -> None:
+    """Log in, to hear *events*. Raises Trouble."""
+    secret = source.ami_secret
+    login = {"Action": "Login", "Username": source.ami_user, "Events": events}
+    (challenge, *_) = await ask({"Action": "Challenge", "AuthType": "MD5"})
+    if text := challenge.get("Challenge"):
+        login |= {"AuthType": "MD5", "Key": key_of(text, secret)}
+    else:
+        login |= {"Secret": secret}
+    (answer, *_) = await ask(login)
+    if answer.get("Response") != "Success":
+        told = answer.get("Message", "no reason given").replace(secret, "[secret]")[:100]
+        raise Trouble(Reason.REFUSED, f"login as {source.ami_user!r}: {told}")
+
+
+async def try_out(source: AsteriskSource) -> None:
+    """Log in and part again, without hearing anything. Raises Trouble."""
+    host, _, port = source.ami_address.rpartition(":")
+    wire = await Wire.open(host.strip("[]"), int(port), tls_of(source), lambda: None)
+
+    async def ask(action: dict[str, str]) -> list[Message]:
+        await wire.send(action)
+        while "Response" not in (message := await wire.read()):
+            pass
+        return [message]
+
+    try:
+        await log_in(ask, source, "off")
+    finally:
+        wire.close()
+
+
 class AmiLink:
     """Keeps a source's manager session; see :class:`callkpi.connections.keeping.Link`."""
 
@@ -172,9 +221,9 @@ class AmiLink:
 
     async def hold(self, intake: Intake, status: Status) -> None:
         host, _, port = self._source.ami_address.rpartition(":")
-        wire = await Wire.open(host.strip("[]"), int(port), self._tls(), status.heard)
+        wire = await Wire.open(host.strip("[]"), int(port), tls_of(self._source), status.heard)
         async with Session(wire, intake) as session:
-            await self._login(session)
+            await log_in(session.ask, self._source)
             snapshot = await self._look(session, status)
             for item in asterisk_resync.of_live(snapshot):
                 await intake.put(item)
@@ -196,30 +245,6 @@ class AmiLink:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _tls(self) -> ssl.SSLContext | None:
-        if not self._source.ami_tls:
-            return None
-        try:
-            context = ssl.create_default_context(cafile=self._source.ami_ca or None)
-        except (OSError, ssl.SSLError) as error:
-            raise Trouble(Reason.TLS, f"ami_ca can't be read: {type(error).__name__}") from None
-        # Who names the one certificate to trust need not have a host's name in it: Asterisk's own are self-made.
-        context.check_hostname = not self._source.ami_ca
-        return context
-
-    async def _login(self, session: Session) -> None:
-        secret = self._source.ami_secret
-        login = {"Action": "Login", "Username": self._source.ami_user, "Events": EVENT_CLASSES}
-        (challenge, *_) = await session.ask({"Action": "Challenge", "AuthType": "MD5"})
-        if text := challenge.get("Challenge"):
-            login |= {"AuthType": "MD5", "Key": key_of(text, secret)}
-        else:
-            login |= {"Secret": secret}
-        (answer, *_) = await session.ask(login)
-        if answer.get("Response") != "Success":
-            told = answer.get("Message", "no reason given").replace(secret, "[secret]")[:100]
-            raise Trouble(Reason.REFUSED, f"login as {self._source.ami_user!r}: {told}")
 
     async def _look(self, session: Session, status: Status) -> Snapshot:
         """What there is now. Raises Trouble."""

@@ -41,6 +41,14 @@ TIERS_SECONDS = 300.0
 _DATABASE = store.FAILURES
 
 
+async def try_out(source: FreeSwitchSource) -> None:
+    """Log in and part again, without hearing anything. Raises Trouble."""
+    host, _, port = source.esl_address.rpartition(":")
+    wire = await Wire.open(host.strip("[]"), int(port), lambda: None)
+    async with Session(wire, lambda _event: None) as session:
+        await session.login(source.esl_password)
+
+
 class EslLink:
     """Keeps a source's event socket; see :class:`callkpi.connections.keeping.Link`."""
 

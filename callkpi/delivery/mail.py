@@ -26,13 +26,18 @@ class MailWay:
     async def send(self, receiver: Receiver, message: Message) -> None:
         await asyncio.to_thread(self._send, compose(self._settings.sender, receiver.address, message))
 
-    def _send(self, mail: EmailMessage) -> None:
+    async def try_out(self) -> None:
+        """Log in and part again. Raises Temporary or Permanent."""
+        await asyncio.to_thread(self._send, None)
+
+    def _send(self, mail: EmailMessage | None) -> None:
         handed_over = False
         try:
             server = self._connected()
-            handed_over = True
+            handed_over = mail is not None
             try:
-                server.send_message(mail)
+                if mail is not None:
+                    server.send_message(mail)
             finally:
                 _part(server)
         except smtplib.SMTPAuthenticationError as error:

@@ -33,6 +33,10 @@ class TelegramWay:
             except (Temporary, Permanent) as error:
                 raise InDoubt(f"the words arrived, {attachment.name} did not: {error}") from None
 
+    async def try_out(self) -> None:
+        """Ask whose the token is. Raises Temporary or Permanent."""
+        await self._ask("getMe", {})
+
     async def _ask(self, method: str, data: Any) -> None:
         url = f"{self._settings.api_url.rstrip('/')}/bot{self._settings.token}/{method}"
         async with faults(), self._http.post(url, data=data, allow_redirects=False) as response:
