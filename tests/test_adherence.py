@@ -33,7 +33,7 @@ from callkpi.people.adherence import (
 from callkpi.summaries.assemble import summarise_period
 from callkpi.summaries.summary import Summary, from_data, to_data
 from callkpi.summaries.words import sentences
-from tests.test_views import use
+from tests.stand_ins.readers import use
 from tests.world import World, test_settings
 
 T0 = datetime(2026, 11, 23, 20, tzinfo=UTC)

@@ -26,10 +26,10 @@ from aiohttp import web
 from callkpi.database import embedded
 from grafana.generator import alert_files, alerts, writing
 from tests.daemon import CONFIG, Daemon, daemon, free_port
-from tests.test_alerts import ALERTMANAGER
-from tests.test_crash import post, projected
-from tests.test_recent import call
-from tests.test_replay_equals_truth import FILES
+from tests.stand_ins.alert_files import ALERTMANAGER
+from tests.stand_ins.recent_calls import call
+from tests.stand_ins.running import post, projected
+from tests.stand_ins.truth import FILES
 from tests.world import capture_lines
 
 pytestmark = pytest.mark.skipif(

@@ -23,13 +23,12 @@ from callkpi.calls.model import Outcome
 from callkpi.ingest.spool import Spool
 from callkpi.metrics.exporter import Exporter
 from grafana.generator import alert_files, alerts, writing
-from tests.test_recent import call, send
-from tests.test_replay_equals_truth import FILES
+from tests.stand_ins.alert_files import ALERTMANAGER, GRAFANA
+from tests.stand_ins.recent_calls import call, send
+from tests.stand_ins.truth import FILES
 from tests.world import World, capture_lines, test_settings
 
-GRAFANA = writing.ROOT
 RUNBOOKS = GRAFANA / "runbooks"
-ALERTMANAGER = GRAFANA / "alertmanager" / "alertmanager.yml"
 ALERTS = alerts.all_alerts()
 EXPRESSIONS = [
     *(record.expr for group in alerts.groups() for record in group.records),

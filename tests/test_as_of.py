@@ -24,9 +24,9 @@ from callkpi.summaries import links
 from callkpi.summaries.assemble import summarise_period
 from callkpi.summaries.reader import Reader
 from callkpi.summaries.summary import Summary
-from tests.test_api import served
-from tests.test_privacy import call
-from tests.test_work import ANNA
+from tests.stand_ins.api import served
+from tests.stand_ins.customers import call
+from tests.stand_ins.work import ANNA
 from tests.world import World, sample
 
 #: A moment, in the past of every day on which the tests are run: the web does not judge as of a time to come.

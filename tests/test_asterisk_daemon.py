@@ -10,8 +10,8 @@ import aiohttp
 
 from tests.ami_server import SECRET, AmiServer, recorded
 from tests.daemon import Daemon
-from tests.test_asterisk_live import RECORDED, stays
-from tests.test_replay_equals_truth import BEGIN, END, TRUTH
+from tests.stand_ins.asterisk_live import RECORDED, stays
+from tests.stand_ins.truth import BEGIN, END, TRUTH
 from tests.world import sample
 
 CONFIG = """

@@ -19,26 +19,9 @@ from callkpi.calls.fold import Thresholds
 from callkpi.calls.model import Call, Outcome, agent_id
 from callkpi.sources.base import Delivery
 from tests.queue_figures import ASTERISK, TENANT, counted, figures, read
+from tests.stand_ins.asterisk_events import T0, event
 
-T0 = 1_790_000_000
 NOW = datetime.fromtimestamp(T0 + 3600, UTC)
-
-#: name: channel, Uniqueid, and of members their name and interface
-CAST = {
-    "caller": ("PJSIP/trunk-00000001", "1.1"),
-    "half1": ("Local/500@inbound-00000001;1", "1.1"),
-    "half2": ("Local/500@inbound-00000001;2", "1.11"),
-    "dana": ("PJSIP/1003-00000002", "1.2", "Dana", "PJSIP/1003"),
-    "dana-again": ("PJSIP/1003-00000012", "1.12", "Dana", "PJSIP/1003"),
-    "erlan": ("PJSIP/1004-00000003", "1.3", "Erlan", "PJSIP/1004"),
-    "erlan-again": ("PJSIP/1004-00000013", "1.13", "Erlan", "PJSIP/1004"),
-    "local-dana": ("Local/1003@phones-00000005;1", "1.5", "Dana", "Local/1003@phones"),
-    "local-dana2": ("Local/1003@phones-00000005;2", "1.6", "Dana", "Local/1003@phones"),
-    "phone-dana": ("PJSIP/1003-00000007", "1.7", "Dana", "Local/1003@phones"),
-    "other-phone": ("PJSIP/1009-00000009", "1.9", "Dana", "PJSIP/1003"),
-    "consult1": ("Local/600@internal-00000008;1", "1.81"),
-    "consult2": ("Local/600@internal-00000008;2", "1.82"),
-}
 
 
 @dataclass(frozen=True)
@@ -66,41 +49,6 @@ class Story:
             pairs = (pair.rsplit(" ", 1) for pair in words.split(", "))
             result[name] = {key: int(value) for key, value in pairs}
         return result
-
-
-def event(line: str) -> dict[str, str]:
-    seconds, name, *words = line.split()
-    result = {"Event": name, "Timestamp": f"{T0 + float(seconds):.6f}"}
-    prefixes = iter(("", "Dest"))
-    for word in words:
-        key, equals, value = word.partition("=")
-        if word.startswith("@"):
-            result["Queue"] = word[1:]
-        elif equals:
-            result[key] = CAST[value][1] if key.endswith("Uniqueid") and value in CAST else value
-        elif ">" in word:
-            result.update(_pair(word.split(">"), "Transferer", "Transferee"))
-        elif "+" in word:
-            result.update(_pair(word.split("+"), "LocalOne", "LocalTwo"))
-        else:
-            result.update(_headers(next(prefixes), *CAST[word]))
-    return result
-
-
-def _pair(names: list[str], *prefixes: str) -> dict[str, str]:
-    result = {}
-    for name, prefix in zip(names, prefixes, strict=True):
-        result.update({f"{prefix}Uniqueid": CAST[name][1], f"{prefix}Linkedid": "1.1"})
-    return result
-
-
-def _headers(prefix: str, channel: str, uid: str, member: str = "", interface: str = "") -> dict[str, str]:
-    result = {f"{prefix}Channel": channel, f"{prefix}Uniqueid": uid, f"{prefix}Linkedid": "1.1"}
-    if member and prefix:
-        result.update(MemberName=member, Interface=interface)
-    if not prefix:
-        result.update(CallerIDNum="+77011234567", Context="inbound", Exten="7172700100")
-    return result
 
 
 STORIES = [

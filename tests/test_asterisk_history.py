@@ -11,7 +11,7 @@ import pytest
 from callkpi.commands.history import read
 from callkpi.daemon.processes import Failed
 from callkpi.ingest.door import Ingest
-from tests.test_replay_equals_truth import BEGIN, END, TRUTH
+from tests.stand_ins.truth import BEGIN, END, TRUTH
 from tests.world import CAPTURES, World, capture_lines, sample
 
 NAMES = {"Aigerim": "1001", "Bolat": "1002", "Dana": "1003", "Erlan": "1004", "Zhanna": "1005", "Marat": "1006"}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.test_asterisk_dialplans import T0, event
+from tests.stand_ins.asterisk_events import T0, event
 from tests.world import World
 
 BEGIN, END = datetime.fromtimestamp(T0 - 3600, UTC), datetime.fromtimestamp(T0 + 3600, UTC)

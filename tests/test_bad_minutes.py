@@ -34,10 +34,10 @@ from callkpi.web.probes import Probes
 from callkpi.web.watch import Store, Watch
 from tests.daemon import CONFIG, Daemon, children_of
 from tests.daemon import daemon as running_daemon
-from tests.test_crash import doctor, projected, rows
-from tests.test_delivery import BEGIN as NIGHT_BEGIN
-from tests.test_delivery import SETTLED, a_night, courier_of, states, with_report
-from tests.test_spool import item, metric, send, spool_is_empty, until
+from tests.stand_ins.nights import BEGIN as NIGHT_BEGIN
+from tests.stand_ins.nights import SETTLED, a_night, courier_of, states, with_report
+from tests.stand_ins.running import doctor, projected, rows
+from tests.stand_ins.spooling import item, metric, send, spool_is_empty, until
 from tests.world import World
 
 MIB = 1024 * 1024

@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from callkpi import config
@@ -31,22 +29,15 @@ from callkpi.figures import board, hearing, live
 from callkpi.figures.kpis import Query
 from callkpi.ingest.spool import Spool, Spooled
 from callkpi.people.names import Names
-from callkpi.web import access, problems
-from callkpi.web.board import Board
 from callkpi.web.server import application
 from callkpi.web.watch import INTERVAL, Store, Watch
 from tests.daemon import daemon
-from tests.test_replay_equals_truth import FILES
+from tests.stand_ins.boards import noon_zone, served
+from tests.stand_ins.truth import FILES
 from tests.world import World, capture_lines, sample
 from tests.world import test_settings as make_settings
 
 WEB = Path(__file__).parent.parent / "callkpi" / "web"
-
-
-def noon_zone() -> str:
-    """A zone where it is about noon: a test's day has no midnight in it."""
-    hours = 12 - datetime.now(UTC).hour
-    return f"Etc/GMT{-hours:+d}" if hours else "UTC"
 
 
 def watch_of(world: World, spool: Spool | None = None) -> Watch:
@@ -441,17 +432,6 @@ async def test_whose_ids_are_used_twice_is_asked_again_only_when_there_is_a_new_
 
 
 # -- the stream ---------------------------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def served(pool: asyncpg.Pool, settings: config.Settings) -> AsyncIterator[tuple[aiohttp.ClientSession, Board]]:
-    """A board on a real server."""
-    shown, app = Board(pool, settings), web.Application(middlewares=[problems.middleware])
-    access.install(app, settings)
-    app.add_routes(shown.routes())
-    app.on_shutdown.append(shown.close)
-    async with TestServer(app) as server, aiohttp.ClientSession(server.make_url("/")) as http:
-        yield http, shown
 
 
 async def states(answer: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:

@@ -16,8 +16,8 @@ import pytest
 from callkpi.web.watch import INTERVAL
 from tests.browser import CHROMIUM, Page, browser
 from tests.daemon import Daemon, daemon
-from tests.test_board import noon_zone, served
-from tests.test_crash import projected
+from tests.stand_ins.boards import noon_zone, served
+from tests.stand_ins.running import projected
 from tests.world import World
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian package chromium is not installed")

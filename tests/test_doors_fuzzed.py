@@ -26,7 +26,7 @@ from tests.daemon import Daemon, daemon
 from tests.faults import fuzz, mutation
 from tests.sources.cases import SECRET, SETTINGS, TENANT
 from tests.sources.conftest import doors
-from tests.sources.test_doors import CONFIG
+from tests.stand_ins.source_config import CONFIG
 from tests.world import World
 
 __all__ = ["doors"]

@@ -23,9 +23,9 @@ from callkpi.summaries.reader import Reader
 from callkpi.summaries.renderers import FORMATS
 from callkpi.summaries.summary import Doubt, Note, Summary, from_data, to_data
 from callkpi.summaries.words import note_text
+from tests.stand_ins.customers import call
+from tests.stand_ins.nights import Box, with_report
 from tests.summaries import BEGIN, END, HOUR, a_night, summary
-from tests.test_delivery import Box, with_report
-from tests.test_privacy import call
 from tests.world import World
 
 LATER = datetime(2026, 11, 24, 4, tzinfo=UTC)

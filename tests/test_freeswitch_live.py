@@ -25,7 +25,7 @@ from callkpi.health import Reason
 from tests.daemon import daemon
 from tests.esl_server import PASSWORD, EslServer, Floor
 from tests.freeswitch_model import CALLS, Switch
-from tests.test_freeswitch_calls import COMMON, EXPECTED
+from tests.stand_ins.freeswitch_calls import COMMON, EXPECTED
 from tests.world import World, sample
 
 

@@ -25,17 +25,14 @@ from callkpi.missed.fates import Contact, fates
 from callkpi.projection import isolation
 from callkpi.projection.batch import Projector
 from tests.daemon import Daemon, daemon
+from tests.stand_ins.command_line import callkpi, say
+from tests.stand_ins.running import post, projected
+from tests.stand_ins.truth import FILES
 from tests.strategies import arrival
-from tests.test_crash import post, projected
-from tests.test_replay_equals_truth import FILES
 from tests.world import World
 from tests.world import test_settings as make_settings
 
 HOUR = timedelta(hours=1)
-
-
-def say(kind: str, at: datetime, **facts: Any) -> dict[str, Any]:
-    return {"call_id": "c", "kind": kind, "at": at.isoformat(), "direction": "inbound", **facts}
 
 
 async def total(world: World) -> dict[str, Any]:
@@ -165,13 +162,6 @@ def test_the_fate_of_a_missed_customer(later: list[Contact], fate: Fate) -> None
 
 
 # -- commands ---------------------------------------------------------------------------------------------
-
-
-def callkpi(*arguments: str, target: Daemon | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "callkpi", *arguments], capture_output=True, text=True, check=False, cwd="/tmp",
-        env=target.environment if target else None,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)

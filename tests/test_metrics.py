@@ -20,8 +20,8 @@ import pytest
 from callkpi import config
 from callkpi.metrics.calls import bounded_teams
 from tests.daemon import Daemon, daemon, free_port
-from tests.test_crash import post, projected
-from tests.test_replay_equals_truth import BEGIN, END, FILES, TRUTH
+from tests.stand_ins.running import post, projected
+from tests.stand_ins.truth import BEGIN, END, FILES, TRUTH
 from tests.world import World, capture_lines, sample, test_settings
 
 promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian package prometheus is not installed")

@@ -23,7 +23,7 @@ from callkpi.web import access, problems
 from callkpi.web.api import Api
 from callkpi.web.board import Board
 from callkpi.web.summaries import ReportPages
-from tests.test_api import TOKENS
+from tests.stand_ins.api import TOKENS
 from tests.world import World
 from tests.world import test_settings as settings_of
 

@@ -16,8 +16,8 @@ from callkpi.summaries.assemble import summarise_period
 from callkpi.summaries.outages import without_outages
 from callkpi.summaries.summary import Doubt, Note, Summary
 from callkpi.summaries.words import sentences
-from tests.test_asterisk_live import RECORDED, Live, listening
-from tests.test_connections import Pbx, kept, until
+from tests.stand_ins.asterisk_live import RECORDED, Live, listening
+from tests.stand_ins.connections import Pbx, kept, until
 from tests.world import World
 
 T0 = datetime(2026, 11, 24, 10, tzinfo=UTC)

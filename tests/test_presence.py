@@ -22,8 +22,8 @@ from callkpi.people.presence import Lapse, Times, to_ms
 from callkpi.projection.batch import Projector
 from callkpi.sources.base import digest
 from callkpi.upkeep.rebuilding import refold
-from tests.test_replay_equals_truth import FILES
-from tests.test_views import connect_reader, publish, use
+from tests.stand_ins.readers import connect_reader, publish, use
+from tests.stand_ins.truth import FILES
 from tests.world import World, capture_lines, sample, test_settings
 
 STATES = ("available", "ringing", "talking", "hold", "wrap_up", "paused", "busy", "logged_in", "outside")

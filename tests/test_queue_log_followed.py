@@ -21,7 +21,7 @@ from callkpi.connections.keeping import Keeper
 from callkpi.connections.office import Office
 from callkpi.connections.queue_log import QueueLogLink
 from callkpi.ingest.door import Ingest
-from tests.test_replay_equals_truth import expect_truth
+from tests.stand_ins.truth import expect_truth
 from tests.world import World, capture_lines, sample
 
 # -- the file alone --------------------------------------------------------------------------------------

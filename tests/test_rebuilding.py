@@ -24,8 +24,8 @@ from callkpi.projection import duty as rebuilding
 from callkpi.upkeep.rebuilding import refold
 from callkpi.web.probes import Probes
 from tests.daemon import daemon
-from tests.test_lifecycle import callkpi, say
-from tests.test_spool import send
+from tests.stand_ins.command_line import callkpi, say
+from tests.stand_ins.spooling import send
 from tests.world import World
 
 AT = datetime(2026, 11, 23, 9, tzinfo=UTC)

@@ -19,6 +19,7 @@ from callkpi.database import store
 from callkpi.figures import recent
 from callkpi.health import Health
 from callkpi.metrics.exporter import Exporter
+from tests.stand_ins.recent_calls import call, send
 from tests.world import World, sample, test_settings
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -88,24 +89,6 @@ def test_the_same_hour_of_weeks_before_is_by_the_clock_on_the_wall() -> None:
 
 
 # -- windows ----------------------------------------------------------------------------------------------
-
-
-def call(number: object, at: datetime, *, queue: str = "sales", answered: float | None = None, wait: float = 30,
-         over: bool = True, customer: str = "") -> list[dict[str, Any]]:  # fmt: skip
-    """A call of the native source: answered after some seconds, or abandoned after *wait*."""
-    base = {"call_id": f"c{number}", "queue": queue, "direction": "inbound", "customer": customer}
-    begin = at.timestamp()
-    told: list[dict[str, Any]] = [{**base, "kind": "queued", "at": begin}]
-    if answered is not None:
-        told.append({**base, "kind": "answered", "agent": "Dana", "at": begin + answered})
-    if over:
-        told.append({**base, "kind": "ended", "at": begin + (wait if answered is None else answered + 20)})
-    return told
-
-
-async def send(world: World, *calls: list[dict[str, Any]]) -> None:
-    await world.send_json("native", *(event for told in calls for event in told))
-    await world.project()
 
 
 def half_hour(page: str, name: str, **labels: str) -> float | None:

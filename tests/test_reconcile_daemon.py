@@ -22,8 +22,8 @@ import pytest
 from callkpi.database import embedded
 from tests.daemon import CONFIG, Daemon, children_of, daemon
 from tests.portal import SECRET, Portal, Story, history, lossy, truth
-from tests.test_crash import doctor, projected
-from tests.test_spool import kill_postgres
+from tests.stand_ins.running import doctor, projected
+from tests.stand_ins.spooling import kill_postgres
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 OUTCOMES = ("answered", "no_answer", "busy", "rejected", "failed", "open", "expired")

@@ -28,8 +28,8 @@ from callkpi.summaries.renderers.html import render
 from callkpi.summaries.summary import QueueLine
 from tests.browser import CHROMIUM, browser
 from tests.daemon import Daemon, daemon
+from tests.stand_ins.running import projected
 from tests.summaries import a_night, figures
-from tests.test_crash import projected
 from tests.world import capture_lines
 
 CONFIG = """

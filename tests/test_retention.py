@@ -13,25 +13,9 @@ from callkpi import audit, config
 from callkpi.ingest import forgotten
 from callkpi.projection.batch import Projector
 from callkpi.upkeep import rebuilding, retention
-from tests.test_privacy import NOBODY, call
+from tests.stand_ins.customers import NOBODY, call
+from tests.stand_ins.months import AT_ONCE, NOW, kept, three_months
 from tests.world import World, sample
-
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-AT_ONCE = timedelta()
-
-
-def kept(**months: int | str) -> config.Retention:
-    return config.Retention(**months)  # type: ignore[arg-type]
-
-
-async def three_months(world: World) -> None:
-    """A call in the middle of each of three months, and one over the end of September."""
-    for month in (8, 9, 10):
-        at = datetime(2026, month, 15, 6, tzinfo=UTC)
-        await world.send_json("native", *call(f"m{month}", at, f"+770100000{month:02}", agent="Dana"))
-        await world.send_json("native", *call(f"lost{month}", at + timedelta(hours=1), f"+770200000{month:02}"))
-    await world.send_json("native", *call("night", datetime(2026, 9, 30, 23, 59, 30, tzinfo=UTC), "+77030000000"))
-    await world.project()
 
 
 async def call_ids(world: World, table: str) -> set[str]:

@@ -30,8 +30,8 @@ from callkpi.upkeep.rebuilding import refold
 from callkpi.web.access import install
 from callkpi.web.api import Api
 from tests.connector import FAULTS, Connector, interleaved
+from tests.stand_ins.truth import expect_truth
 from tests.strategies import arrival, told_twice
-from tests.test_replay_equals_truth import expect_truth
 from tests.world import PORTAL_TOKEN, TOKENS, World, capture_lines, retimed, sample, test_settings
 
 BEGIN, END = datetime(2026, 11, 23, 18, tzinfo=UTC), datetime(2026, 11, 23, 21, tzinfo=UTC)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import threading
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,17 +21,13 @@ from callkpi.database import embedded
 from callkpi.ingest.spool import Spool, Spooled, SpoolFull
 from callkpi.sources import SOURCE_TYPES
 from callkpi.sources.base import Context, Parsed
-from tests.daemon import CONFIG, Daemon, children_of, daemon
-from tests.test_crash import doctor, projected, rows
-from tests.test_replay_equals_truth import BEGIN
+from tests.daemon import CONFIG, Daemon, daemon
+from tests.stand_ins.running import doctor, projected, rows
+from tests.stand_ins.spooling import AT, event, item, kill_postgres, metric, send, spool_is_empty, until
+from tests.stand_ins.truth import BEGIN
 from tests.world import World
 
 MIB = 1024 * 1024
-AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
-
-
-def item(text: str) -> Spooled:
-    return Spooled("native", "application/json", AT, text.encode())
 
 
 async def drained(spool: Spool) -> list[str]:
@@ -126,44 +119,6 @@ async def test_one_delivery_that_breaks_its_parser_holds_up_nobody(
     spool.close()
 
 
-def event(number: int) -> str:
-    return json.dumps(
-        {"call_id": f"c{number}", "kind": "started", "at": BEGIN.timestamp() + number, "direction": "inbound"}
-    )
-
-
-async def send(session: aiohttp.ClientSession, target: Daemon, number: int) -> int:
-    headers = {"Authorization": "Bearer native-secret"}
-    async with session.post(f"{target.url}/hooks/native", data=event(number), headers=headers) as answer:
-        return answer.status
-
-
-def kill_postgres(target: Daemon) -> None:
-    pid_file = target.directory / "data" / "postgres" / "postmaster.pid"
-    postmaster = int(pid_file.read_text().splitlines()[0])
-    for pid in [postmaster, *children_of(postmaster)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-async def metric(target: Daemon, name: str) -> float:
-    async with aiohttp.ClientSession() as session, session.get(f"{target.url}/metrics") as answer:
-        page = await answer.text()
-    return sum(
-        float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
-    )
-
-
-async def until(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(aiohttp.ClientError, AssertionError, KeyError):
-            if await condition():
-                return
-        await asyncio.sleep(0.1)
-    raise AssertionError("it did not come true")
-
-
 async def test_postgres_is_killed_under_traffic_and_every_webhook_is_taken(data_dir: Path) -> None:
     """The daemon starts PostgreSQL again; meanwhile every delivery is acknowledged; not one is missing or double."""
     async with daemon(data_dir / "postgres-killed") as target:
@@ -197,11 +152,6 @@ def test_a_server_that_ends_while_it_is_looked_at_is_not_running(tmp_path: Path)
 async def all_that_was_spooled_was_drained(target: Daemon) -> bool:
     put = await metric(target, "callkpi_spool_put_total")
     return 0 < put == await metric(target, "callkpi_spool_drained_total")
-
-
-async def spool_is_empty(target: Daemon) -> bool:
-    async with aiohttp.ClientSession() as session, session.get(f"{target.url}/metrics") as answer:
-        return answer.status == 200 and "\ncallkpi_spool_deliveries 0.0\n" in await answer.text()
 
 
 @contextlib.asynccontextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,8 +24,9 @@ from callkpi.config import Goal, GoalDirection, ReportField, ShiftPlan
 from callkpi.daemon.processes import Failed
 from callkpi.figures.statistics import BadQuestion, Question, Statistics
 from callkpi.projection import days
+from tests.stand_ins.centres import FIELDS, centre, moved
+from tests.stand_ins.truth import FILES, TRUTH
 from tests.strategies import EPOCH, arrival, traffic
-from tests.test_replay_equals_truth import FILES, TRUTH
 from tests.world import World, capture_lines, test_settings
 
 #: Zones, and how the evening of strategies.EPOCH is moved to that before their clocks change.
@@ -39,20 +38,7 @@ NIGHTS = {
     "Europe/London": datetime(2026, 3, 28, 20, 0, tzinfo=UTC) - EPOCH,
 }
 SHIFTS = {"day": ShiftPlan("Day", hours="08:00-20:10"), "night": ShiftPlan("Night", hours="20:10-08:00")}
-FIELDS = {"campaign": ReportField("Campaign")}
 SUMS = ("offered", "answered", "missed", "handled", "made", "reached", "open", "talked", "contacts", "transferred")
-
-
-def moved(events: Sequence[CallEvent], by: timedelta) -> list[CallEvent]:
-    return [dataclasses.replace(e, at=e.at + by, received_at=e.received_at + by) for e in events]
-
-
-@asynccontextmanager
-async def centre(pool: asyncpg.Pool, **tenant: Any) -> AsyncIterator[World]:
-    world = World(pool, test_settings(**tenant))
-    await world.clear()
-    async with world.running():
-        yield world
 
 
 def period(begin: datetime, end: datetime) -> periods.Period:

@@ -27,7 +27,7 @@ from callkpi.projection import isolation
 from callkpi.summaries.assemble import summarise, summarise_period
 from callkpi.summaries.summary import Summary, changes, from_data, to_data
 from callkpi.upkeep import retention
-from tests.test_work import ANNA
+from tests.stand_ins.work import ANNA
 from tests.world import PORTAL_TOKEN, World, capture_lines, test_settings
 
 BEGIN, END = datetime(2026, 11, 23, 18, tzinfo=UTC), datetime(2026, 11, 23, 21, tzinfo=UTC)

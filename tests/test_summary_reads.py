@@ -20,8 +20,8 @@ from callkpi.missed.work import item_of
 from callkpi.summaries.assemble import summarise_period
 from callkpi.summaries.silences import Silence, late, silences
 from callkpi.summaries.summary import Summary
+from tests.stand_ins.centres import centre
 from tests.strategies import EPOCH, arrival
-from tests.test_statistics import centre
 from tests.world import World
 
 HOUR = timedelta(hours=1)

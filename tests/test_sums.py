@@ -21,8 +21,8 @@ from callkpi.calls.facts import MEASURES, Fact, Grain
 from callkpi.calls.model import CallEvent, Direction, Kind
 from callkpi.figures import sums
 from callkpi.projection import days
+from tests.stand_ins.centres import FIELDS, centre, moved
 from tests.strategies import EPOCH, arrival, traffic
-from tests.test_statistics import FIELDS, centre, moved
 from tests.world import World
 
 #: Evenings around which there is traffic: before a month begins, within one, and much later.

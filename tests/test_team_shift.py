@@ -48,9 +48,9 @@ from callkpi.web.summaries import ReportPages
 from tests import team_traffic
 from tests.browser import CHROMIUM, browser
 from tests.daemon import Daemon, daemon
+from tests.stand_ins.api import TOKENS as ROLE_TOKENS
+from tests.stand_ins.running import projected
 from tests.team_traffic import at, inbound
-from tests.test_api import TOKENS as ROLE_TOKENS
-from tests.test_crash import projected
 from tests.world import TOKENS, World
 
 TOKENS["second"] = "native-secret"

@@ -24,11 +24,11 @@ from callkpi.config import ServiceLevelFormula
 from callkpi.database import embedded, migrations, store
 from callkpi.people.presence import Times
 from callkpi.projection import views
+from tests.stand_ins.readers import connect_reader, publish, use, with_password
+from tests.stand_ins.truth import BEGIN, END, FILES, TRUTH
 from tests.strategies import EPOCH, traffic
-from tests.test_replay_equals_truth import BEGIN, END, FILES, TRUTH
 from tests.world import World, capture_lines, retimed, sample, test_settings
 
-PASSWORD = "reader-secret-0123"
 ALMATY = ZoneInfo("Asia/Almaty")
 NAMES = {
     "queues": {"sales": config.Queue(name="Продажи"), "vip": config.Queue(name="VIP")},
@@ -49,19 +49,6 @@ _NO_CALLS = {"agent", "pauses", "resumes", "logins", "logouts", *Times().as_row(
 BY = ("queue", "agent", "line", "direction", "outcome")
 
 
-def with_password(settings: config.Settings) -> config.Settings:
-    return replace(settings, database=replace(settings.database, reader_password=PASSWORD))
-
-
-async def connect_reader(dsn: str, password: str = PASSWORD) -> asyncpg.Connection:
-    return await asyncpg.connect(dsn, user=views.READER, password=password)
-
-
-async def publish(world: World) -> None:
-    async with world.pool.acquire() as connection:
-        await views.publish(connection, with_password(world.settings))
-
-
 @pytest.fixture
 async def reader(world: World, dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection as Grafana has it, to a store that knows its settings."""
@@ -70,13 +57,6 @@ async def reader(world: World, dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect_reader(dsn)
     yield connection
     await connection.close()
-
-
-def use(world: World, settings: config.Settings) -> World:
-    world.settings = settings
-    world.reports = type(world.reports)(world.pool, settings)
-    world.projector = type(world.projector)(world.pool, settings, world.health)
-    return world
 
 
 async def replay(world: World, begin: datetime = STRETCHED[0], factor: float = STRETCHED[1]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,25 +12,16 @@ import pytest
 
 from callkpi import audit
 from callkpi.calls.model import Direction, Fate
-from callkpi.config import Role
 from callkpi.missed import work
 from callkpi.missed.fates import Contact, Settlement, fates
 from callkpi.missed.work import Action, Claimed, Order, Work
 from callkpi.missed.worklist import KeyReused, NotMissed, NotWaiting, Request, WorkList
 from callkpi.upkeep import erasure, rebuilding
+from tests.stand_ins.work import ANNA, BORIS, Supervisor
 from tests.world import World, sample
 
 MINUTE = timedelta(minutes=1)
 HALF_HOUR = timedelta(minutes=30)
-
-
-@dataclass
-class Supervisor:
-    name: str
-    role: Role = Role.SUPERVISOR
-
-
-ANNA, BORIS = Supervisor("anna"), Supervisor("boris")
 
 
 def order(action: Action, who: Supervisor = ANNA, **told: Any) -> Order:

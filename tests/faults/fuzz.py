@@ -526,7 +526,7 @@ def _listed(counts: Counter[str]) -> str:
 
 async def _at_a_daemon(seed: int, count: int) -> Served:
     from tests.daemon import daemon
-    from tests.sources.test_doors import CONFIG
+    from tests.stand_ins.source_config import CONFIG
 
     directory = Path(tempfile.mkdtemp(prefix="callkpi-fuzz-"))
     directory.chmod(0o755)
