@@ -19,8 +19,8 @@ import pytest
 
 from callkpi.config import SourceKind
 from callkpi.sources.base import Delivery
-from tests.daemon import Daemon, daemon
 from tests.sources.cases import CASES, SECRET, Case, signed
+from tests.stand_ins.daemon import Daemon, daemon
 from tests.stand_ins.source_config import CONFIG, LIMIT, LONGEST
 
 BY_KIND = pytest.mark.parametrize("case", LONGEST, ids=lambda case: str(case.kind))

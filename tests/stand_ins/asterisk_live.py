@@ -13,7 +13,7 @@ from callkpi.connections.intake import Intake
 from callkpi.connections.keeping import Keeper
 from callkpi.connections.office import Office
 from callkpi.ingest.door import Ingest
-from tests.ami_server import SECRET, AmiServer, recorded
+from tests.stand_ins.ami_server import SECRET, AmiServer, recorded
 from tests.world import World
 
 RECORDED = recorded()

@@ -7,7 +7,7 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from tests.daemon import Daemon
+from tests.stand_ins.daemon import Daemon
 
 
 def say(kind: str, at: datetime, **facts: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.freeswitch_model import CUSTOMER, LINE
+from tests.stand_ins.freeswitch_model import CUSTOMER, LINE
 
 #: What each call is: how it ended, the customer's wait, and every stay and leg.
 EXPECTED: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.daemon import Daemon
+from tests.stand_ins.daemon import Daemon
 from tests.stand_ins.truth import BEGIN, END
 
 HEADERS = {"Authorization": "Bearer pbx-secret"}

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from callkpi.ingest.spool import Spooled
-from tests.daemon import Daemon, children_of
+from tests.stand_ins.daemon import Daemon, children_of
 from tests.stand_ins.truth import BEGIN
 
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
