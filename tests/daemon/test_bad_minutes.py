@@ -304,9 +304,13 @@ async def test_a_database_that_restarts_while_the_daemon_starts_is_waited_for(da
         await target.ready()
         assert await metric(target, "callkpi_process_restarts_total") == 0
         assert len(PROCESSES) == 2 + len(JOBS)
+
+        async def all_are_there() -> bool:
+            assert target.process is not None
+            return len(children_of(target.process.pid)) == 1 + len(JOBS)
+
         # Every process of the daemon works: it has none that died.
-        assert target.process is not None
-        assert len(children_of(target.process.pid)) == 1 + len(JOBS)
+        await until(all_are_there)
     finally:
         assert target.stop() == 0
         server.stop()
@@ -467,7 +471,13 @@ async def test_a_process_that_is_killed_is_started_again_and_counted(data_dir: P
     """With the settings that the daemon began with, whatever somebody writes into the file meanwhile."""
     async with running_daemon(data_dir / "killed-child") as target:
         target.config.write_text("this is = no configuration")
-        before = roles_of(target)
+        before: dict[str, int] = {}
+
+        async def both_are_there() -> bool:
+            before.update(roles_of(target))
+            return {"projector", "web"} <= before.keys()
+
+        await until(both_are_there)  # The doors may be open before the last process is started.
         for role in ("projector", "web"):
             os.kill(before[role], signal.SIGKILL)
 
