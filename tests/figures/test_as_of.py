@@ -15,8 +15,8 @@ from callkpi.calls.model import Fate
 from callkpi.figures.behind import Window, calls_behind
 from callkpi.figures.kpis import Query
 from callkpi.figures.statistics import Question, Statistics
+from callkpi.glossary import FATES
 from callkpi.missed import judging
-from callkpi.missed.judging import FATES
 from callkpi.missed.work import Order
 from callkpi.missed.worklist import NotWaiting, Request, WorkList
 from callkpi.projection import views
