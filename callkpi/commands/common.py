@@ -57,15 +57,25 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> conf
 
 def configured(arguments: argparse.Namespace) -> config.Settings:
     """The settings of a command that reads or mends a store, which must be there: nothing is said of an empty one."""
-    from callkpi.database import embedded
-
     settings = load(arguments.config)
-    if not config.is_given(arguments.config) and not embedded.exists(settings.data_dir):
+    if not config.is_given(arguments.config):
         raise UsageError(
             "no configuration file was found: name it with --config FILE or CALLKPI_CONFIG, or go where callkpi.toml "
-            f"is; there is no database in {settings.data_dir} either"
+            f"is; {_what_is_there(settings)}"
         )
     return settings
+
+
+def _what_is_there(settings: config.Settings) -> str:
+    """What a command could have meant without a file: it must not guess, for another's figures look like one's own."""
+    from callkpi.database import embedded
+
+    demo = settings.data_dir / "demo"
+    if embedded.exists(settings.data_dir):
+        return f"there is a database in {settings.data_dir}: CALLKPI_DATA_DIR={settings.data_dir} means that one"
+    if embedded.exists(demo / "data"):
+        return f"the demo's numbers are read with --config {demo / 'callkpi.toml'}"
+    return f"there is no database in {settings.data_dir} either"
 
 
 def one_tenant(settings: config.Settings, name: str) -> str:

@@ -36,7 +36,7 @@ async def database(
     else:
         dsn = settings.database.url
     try:
-        await prepare(dsn)
+        await prepare(dsn, migrates=makes)
         pool = await store.create_pool(dsn, role=role)
         try:
             yield pool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from callkpi.commands.common import load, run, takes_config
+from callkpi.commands.common import configured, run, takes_config
 from callkpi.commands.database import migrate
 
 EXAMPLE = "callkpi migrate"
@@ -15,5 +15,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    applied = run(migrate(load(arguments.config)))
+    applied = run(migrate(configured(arguments)))
     print(f"Applied: {', '.join(applied)}" if applied else "The schema is up to date.")

@@ -24,12 +24,22 @@ def main(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--processes: {arguments.processes} must be at least 1")
         settings = config.with_processes(settings, arguments.processes)
     log.configure(settings)
+    if not config.is_given(arguments.config):
+        _say(
+            f"No configuration file was found, and no variable is set: callkpi makes a database in {settings.data_dir} "
+            f"(or goes on with the one there), listens on {settings.server.listen} for this machine alone, and counts "
+            "nothing, for no source is configured."
+        )
 
     def ready() -> None:
         text = f"callkpi listens on http://{settings.server.listen}  (board: /board, metrics: /metrics, ready: /readyz)"
         if not settings.sources:
             text += "\nNo source is configured yet: 'callkpi example-config > callkpi.toml' shows how."
-        with contextlib.suppress(OSError):  # A disk that is full of logs does not end the daemon.
-            print(text, flush=True)
+        _say(text)
 
     run(processes.serve(settings, ready))
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # A disk that is full of logs does not end the daemon.
+        print(text, flush=True)

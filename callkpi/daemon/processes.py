@@ -146,15 +146,17 @@ def _try_address(host: str, port: int) -> None:
         probe.bind((host, port))
 
 
-async def prepare(dsn: str, settings: config.Settings | None = None, *, gives_up: bool = True) -> None:
-    """Wait for the database, bring its schema up to date, and with *settings* its views.
+async def prepare(
+    dsn: str, settings: config.Settings | None = None, *, gives_up: bool = True, migrates: bool = True
+) -> None:
+    """Wait for the database, bring its schema up to date (or only see that it is), and with *settings* its views.
 
     Who keeps a spool does not give up: webhooks are taken meanwhile, and would be lost while the daemon is down.
     """
     deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_SECONDS
     while True:
         try:
-            applied = await migrations.apply(dsn)
+            applied = await migrations.apply(dsn) if migrates else await migrations.check(dsn)
             if settings is not None:
                 await _publish(dsn, settings)
             break
@@ -166,7 +168,7 @@ async def prepare(dsn: str, settings: config.Settings | None = None, *, gives_up
                 logger.error("daemon.database_away", problem=text, meanwhile="deliveries wait in the spool")
                 deadline += DATABASE_WAIT_SECONDS
             await asyncio.sleep(1)
-        except migrations.NewerSchema as error:
+        except (migrations.NewerSchema, migrations.OlderSchema) as error:
             raise Failed(str(error)) from None
         except (asyncpg.PostgresError, ValueError) as error:
             raise Failed(f"the database refuses: {error}; check database.url and the rights of its user") from None

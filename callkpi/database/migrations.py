@@ -25,6 +25,40 @@ class NewerSchema(Exception):
     """A newer callkpi has worked on this database. The text says what to do."""
 
 
+class OlderSchema(Exception):
+    """This database was not brought up to this version yet. The text says what to do."""
+
+
+async def check(dsn: str) -> list[str]:
+    """Apply nothing. Raises NewerSchema or OlderSchema where the tables are not those of this version."""
+    connection = await store.connect(dsn, role="command")
+    try:
+        before = await applied(connection)
+    finally:
+        await connection.close()
+    known = _known()
+    _refuse_newer(before - known)
+    if missing := known - before:
+        raise OlderSchema(
+            f"the database is of an older version ({len(missing)} migrations are missing); 'callkpi serve' or "
+            "'callkpi migrate' brings it up to date"
+        )
+    return []
+
+
+def _known() -> set[str]:
+    return {path.stem for path in (resources.directory("sql") / "migrations").glob("*.sql")}
+
+
+def _refuse_newer(unknown: set[str]) -> None:
+    if unknown:
+        names = ", ".join(sorted(unknown)[:3]) + (", …" if len(unknown) > 3 else "")
+        raise NewerSchema(
+            f"a newer callkpi has worked on this database: version {__version__} does not know {names}; start the "
+            "newer one again, or restore a backup from before it"
+        )
+
+
 async def apply(dsn: str) -> list[str]:
     """Bring the schema up to date, one process at a time. Returns the names of what was applied.
 
@@ -36,12 +70,7 @@ async def apply(dsn: str) -> list[str]:
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {store.SCHEMA}")
         before = await applied(connection)
         directory = resources.directory("sql") / "migrations"
-        if unknown := sorted(before - {path.stem for path in directory.glob("*.sql")}):
-            names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
-            raise NewerSchema(
-                f"a newer callkpi has worked on this database: version {__version__} does not know {names}; start the "
-                "newer one again, or restore a backup from before it"
-            )
+        _refuse_newer(before - _known())
         try:
             await migrate.apply(connection, directory, schema_name=store.SCHEMA, logger=_SILENT)
         except BadMigrationError as error:

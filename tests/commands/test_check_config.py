@@ -15,10 +15,10 @@ from aiosmtpd.handlers import Sink
 
 from callkpi import config
 from callkpi.commands.trials import Result, tried
-from tests import ami_server, esl_server
-from tests.daemon import free_port
-from tests.portal import Portal
-from tests.receivers import Server
+from tests.stand_ins import ami_server, esl_server
+from tests.stand_ins.daemon import free_port
+from tests.stand_ins.portal import Portal
+from tests.stand_ins.receivers import Server
 
 GOOD = "f3b1c7" * 8
 
@@ -28,7 +28,7 @@ async def ami() -> AsyncIterator[ami_server.AmiServer]:
     server = ami_server.AmiServer(ami_server.recorded())
     await server.start()
     yield server
-    await server.stop()
+    server.stop()
 
 
 @pytest.fixture
