@@ -27,6 +27,7 @@ NAMES = (
     "janitor",
     "projector",
     "reconciler",
+    "reload",
     "slow_clients",
     "spool",
 )

@@ -20,6 +20,7 @@ from callkpi.config.words import guess
 #: ``arguments`` that adds its options to a parser, and a function ``main`` that does the work.
 COMMANDS = {
     "serve": "run the daemon",
+    "reload": "let the running daemon take a changed configuration",
     "demo": "run the daemon with a simulated shift",
     "report": "print the KPIs of a period",
     "report send": "send a configured report",

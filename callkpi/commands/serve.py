@@ -18,11 +18,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    settings = load(arguments.config)
-    if arguments.processes is not None:
-        if arguments.processes < 1:
-            raise UsageError(f"--processes: {arguments.processes} must be at least 1")
-        settings = config.with_processes(settings, arguments.processes)
+    if arguments.processes is not None and arguments.processes < 1:
+        raise UsageError(f"--processes: {arguments.processes} must be at least 1")
+    file = config.chosen_file(arguments.config)
+    # The daemon takes the same file again, wherever it was started.
+    path = file.absolute() if file is not None else None
+
+    def read() -> config.Settings:
+        settings = load(path)
+        return config.with_processes(settings, arguments.processes) if arguments.processes else settings
+
+    settings = read()
     log.configure(settings)
     if not config.is_given(arguments.config):
         _say(
@@ -37,7 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
             text += "\nNo source is configured yet: 'callkpi example-config > callkpi.toml' shows how."
         _say(text)
 
-    run(processes.serve(settings, ready))
+    run(processes.serve(settings, ready, read))
 
 
 def _say(text: str) -> None:

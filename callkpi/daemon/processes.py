@@ -1,9 +1,9 @@
 """``callkpi serve``: one parent, its web processes, and a process for each background job (:mod:`callkpi.daemon.jobs`).
 
 The parent starts the embedded PostgreSQL where one is wanted, brings the schema up to date, and watches. A child that
-dies is started again, loudly and with the settings that the daemon began with; one that ends by itself at once, again
-and again, ends the daemon. A parent that dies (even by kill -9) takes its children down: they hold the other end of a
-pipe.
+dies is started again, loudly and with the settings that the daemon has; SIGHUP lets it take changed ones
+(:mod:`callkpi.daemon.reloading`). A child that ends by itself at once, again and again, ends the daemon. A parent that
+dies (even by kill -9) takes its children down: they hold the other end of a pipe.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ import structlog
 
 from callkpi import config, log
 from callkpi.daemon.jobs import JOBS
+from callkpi.daemon.listening import close, inherited, listening
+from callkpi.daemon.reloading import Outcome, Presence, changed_keys, taken_now
 from callkpi.database import embedded, migrations, store
 from callkpi.health import Health
 from callkpi.ingest.spool import check_place
@@ -35,6 +37,8 @@ from callkpi.projection import duty, views
 
 logger = structlog.get_logger()
 
+#: The work of taking a changed configuration, as metrics and /readyz name it.
+RELOAD = ("reload", "")
 #: How long children may take to finish what is under way.
 STOP_SECONDS = 30.0
 DATABASE_WAIT_SECONDS = 60.0
@@ -55,8 +59,16 @@ class Failed(Exception):
 # -- parent ----------------------------------------------------------------------------------------------
 
 
-async def serve(settings: config.Settings, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Run until SIGTERM or SIGINT. Raises Failed when a part of the daemon died or could not start.
+#: Reads the configuration again. Raises ConfigError.
+Reread = Callable[[], config.Settings]
+
+
+async def serve(
+    settings: config.Settings, on_ready: Callable[[], None] = lambda: None, reread: Reread | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT; with *reread*, SIGHUP lets it take a changed configuration.
+
+    Raises Failed when a part of the daemon died or could not start.
 
     The doors open before the database is there: what comes meanwhile waits in the spool.
     """
@@ -70,14 +82,20 @@ async def serve(settings: config.Settings, on_ready: Callable[[], None] = lambda
     dsn = settings.database.url or embedded.dsn(settings.data_dir)
     family = _Family(replace(settings, database=replace(settings.database, url=config.Secret(dsn))), health)
     working = asyncio.create_task(_work(family, server, on_ready))
+    presence = Presence.begun(settings.data_dir)
+    reloading = asyncio.create_task(_reloads(family, settings, reread, presence)) if reread is not None else None
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
         if working.done() and not stop.is_set():
             await working
     finally:
+        if reloading is not None:
+            await _cancelled(reloading)
         await _cancelled(working)
         await family.end()
+        if presence is not None:
+            presence.end()
         if server is not None:
             await server.stop()
         logger.info("daemon.stopped")
@@ -104,6 +122,34 @@ async def _work(family: _Family, server: _Embedded | None, on_ready: Callable[[]
             on_ready()
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+async def _reloads(family: _Family, given: config.Settings, reread: Reread, presence: Presence | None) -> None:
+    """Take what changed with each SIGHUP, until cancelled. *given* is what the daemon began with."""
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    number = 0
+    while True:
+        await asked.wait()
+        asked.clear()
+        number += 1
+        try:
+            new = await asyncio.to_thread(reread)
+        except config.ConfigError as error:
+            outcome = Outcome(number, refused=tuple(error.problems))
+            family.health.failing(RELOAD, "refused")
+            logger.error("config.refused", problems=error.problems, meanwhile="the daemon goes on with what it had")
+        else:
+            now = taken_now(given, new)
+            taken, waiting = tuple(changed_keys(given, now)), tuple(changed_keys(now, new))
+            logger.info("config.taken", changed=taken, waits_for_a_restart=waiting)
+            if taken:
+                log.configure(now)
+                await family.take(replace(now, database=replace(now.database, url=family.settings.database.url)))
+            given, outcome = now, Outcome(number, taken=taken, waiting=waiting)
+            family.health.works(RELOAD)
+        if presence is not None:
+            await asyncio.to_thread(presence.tell, outcome)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -252,6 +298,10 @@ class _Child:
     role: str
     process: asyncio.subprocess.Process
     began_at: float = field(default_factory=time.monotonic)
+    #: What a web process accepts on.
+    sockets: list[socket.socket] = field(default_factory=list)
+    #: It is replaced: its end is no death.
+    is_leaving: bool = False
     #: Lives in a row that were short, and of those the ones that it ended itself.
     short: int = 0
     own: int = 0
@@ -280,18 +330,37 @@ class _Family:
 
     def __init__(self, settings: config.Settings, health: Health) -> None:
         self.settings = settings
-        self._health = health
+        self.health = health
         self._lifeline, self._keep = os.pipe()
         self._children: list[_Child] = []
 
     async def spawn(self, role: str) -> None:
-        self._children.append(_Child(role, await self._process(role)))
+        sockets = self._sockets(role)
+        process, begun = await self._process(role, sockets)
+        os.close(begun)
+        self._children.append(_Child(role, process, sockets=sockets))
 
-    async def _process(self, role: str) -> asyncio.subprocess.Process:
-        """A child gets the settings by its standard input: those of the start, whatever the file says by now."""
-        arguments = [sys.executable, "-m", "callkpi", "_child", role, str(self._lifeline)]
+    def _sockets(self, role: str) -> list[socket.socket]:
+        return listening(*self.settings.address) if role == "web" else []
+
+    async def _process(self, role: str, sockets: list[socket.socket]) -> tuple[asyncio.subprocess.Process, int]:
+        """A new child, and a pipe on which it says that it has begun to work (or ends before).
+
+        It gets the settings by its standard input: those that were taken, whatever the file says by now.
+        """
+        begun, says = os.pipe()
+        try:
+            return await self._started(role, [says, *(each.fileno() for each in sockets)]), begun
+        except BaseException:
+            os.close(begun)
+            raise
+        finally:
+            os.close(says)
+
+    async def _started(self, role: str, numbers: list[int]) -> asyncio.subprocess.Process:
+        arguments = [sys.executable, "-m", "callkpi", "_child", role, str(self._lifeline), *map(str, numbers)]
         process = await asyncio.create_subprocess_exec(
-            *arguments, stdin=asyncio.subprocess.PIPE, pass_fds=[self._lifeline], start_new_session=False
+            *arguments, stdin=asyncio.subprocess.PIPE, pass_fds=[self._lifeline, *numbers], start_new_session=False
         )
         assert process.stdin is not None
         with contextlib.suppress(ConnectionError):  # It died already; whoever watches sees it.
@@ -304,57 +373,116 @@ class _Family:
         """Start again what dies. Raises Failed when a child ends at once, again and again."""
         while True:
             for child in self._children:
-                if child.process.returncode is None:
+                if child.process.returncode is None or child.is_leaving:
                     continue
                 if child.again_at is None:
                     child.died()
-                    self._health.count("process_restarts", label=child.role)
+                    # Who connects now goes to the other web processes, or hears at once that nobody is there.
+                    close(child.sockets)
+                    self.health.count("process_restarts", label=child.role)
                 elif time.monotonic() >= child.again_at:
                     await self._start_again(child)
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _start_again(self, child: _Child) -> None:
         try:
-            child.process = await self._process(child.role)
+            child.sockets = self._sockets(child.role)
+            child.process, begun = await self._process(child.role, child.sockets)
+            os.close(begun)
         except OSError as error:  # No memory or no process is left: later, perhaps.
             logger.error("daemon.process_not_started", process=child.role, error=error.strerror)
+            close(child.sockets)
             child.again_at = time.monotonic() + LONGEST_PAUSE_SECONDS
             return
         child.began_at, child.again_at = time.monotonic(), None
+
+    async def take(self, settings: config.Settings) -> None:
+        """Go on with other settings: the children are replaced one after the other."""
+        self.settings = settings
+        try:
+            await _publish(settings.database.url, settings)
+        except (*store.FAILURES, ValueError) as error:
+            logger.error("daemon.views_not_published", error=type(error).__name__)
+        wanted = {"web", *(job.role for job in JOBS if job.is_wanted(settings))}
+        for child in list(self._children):
+            await self._replace(child, goes_on=child.role in wanted)
+        for role in sorted(wanted - {child.role for child in self._children}):
+            await self.spawn(role)
+
+    async def _replace(self, child: _Child, *, goes_on: bool) -> None:
+        """Let a child finish what is under way, and have the next one in its place."""
+        if child.again_at is not None and goes_on:
+            return  # It is dead, and starts with the new settings anyway.
+        child.is_leaving, old = True, child.process
+        if child.role == "web":
+            # Both accept from the same queue until the next one does so alone: nobody is turned away.
+            child.process, begun = await self._process(child.role, child.sockets)
+            await _begun(begun)
+        await _ended([old])
+        if not goes_on:
+            self._children.remove(child)
+            return
+        if child.role != "web":
+            child.process, begun = await self._process(child.role, [])
+            os.close(begun)
+        child.began_at, child.is_leaving = time.monotonic(), False
 
     async def tell(self, dsn: str) -> None:
         """Write what was counted here, until cancelled."""
         pool = await store.create_pool(dsn, role="parent", size=1, lazy=True)
         try:
-            await self._health.run(pool)
+            await self.health.run(pool)
         finally:
             await pool.close()
 
     async def end(self) -> None:
-        processes = [child.process for child in self._children]
-        for process in processes:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-        for process in processes:
-            try:
-                await asyncio.wait_for(process.wait(), STOP_SECONDS)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await _ended([child.process for child in self._children])
+        for child in self._children:
+            close(child.sockets)
         os.close(self._lifeline)
         os.close(self._keep)
 
 
+async def _begun(pipe: int) -> None:
+    """Return when a child has begun to work, or has ended; one that does neither is waited for no longer than that."""
+    loop = asyncio.get_running_loop()
+    said = asyncio.Event()
+    loop.add_reader(pipe, said.set)
+    try:
+        await asyncio.wait_for(said.wait(), STOP_SECONDS)
+    except TimeoutError:
+        logger.error("daemon.process_slow_to_begin")
+    finally:
+        loop.remove_reader(pipe)
+        os.close(pipe)
+
+
+async def _ended(processes: list[asyncio.subprocess.Process]) -> None:
+    """Ask them to end, and return when they have; those that don't are killed."""
+    for process in processes:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+    for process in processes:
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
 async def _listening(settings: config.Settings) -> None:
-    """Return when the address answers."""
+    """Return when a web process answers: the address itself is open before."""
     host, port = settings.address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     while True:
         with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            answer = await reader.read(1)
             writer.close()
-            return
+            if answer:
+                return
         await asyncio.sleep(0.05)
 
 
@@ -385,7 +513,7 @@ def settings_of_parent() -> config.Settings:
     return settings
 
 
-async def child(role: str, settings: config.Settings, lifeline: int) -> None:
+async def child(role: str, settings: config.Settings, lifeline: int, says: int, sockets: Sequence[int] = ()) -> None:
     """A web process, or one that does a job.
 
     Ends with a signal, or when the parent's end of the pipe is gone.
@@ -404,11 +532,13 @@ async def child(role: str, settings: config.Settings, lifeline: int) -> None:
         from callkpi.web.server import serving
 
         _tune_collector()
-        async with serving(settings, dsn, reuse_port=True) as vital:
+        async with serving(settings, dsn, inherited(sockets)) as vital:
+            os.close(says)
             await _until(stop, vital)
     else:
         run = next(job for job in JOBS if job.role == role).load()
         _tune_collector()
+        os.close(says)
         await _work_on(run(settings, dsn), stop)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import structlog
@@ -34,20 +35,24 @@ log = structlog.get_logger()
 DRAIN_SECONDS = 20.0
 #: Longer than a reverse proxy keeps its connections: the proxy must be the one to close, or a webhook is lost.
 IDLE_SECONDS = 300.0
+BACKLOG = 1024
 #: How often the spool is looked at.
 SPOOL_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: config.Settings, dsn: str, *, reuse_port: bool = False
+    settings: config.Settings, dsn: str, sockets: Sequence[socket.socket] = ()
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve until the block ends. Yields the task that must not die: the journal's writer."""
+    """Serve until the block ends, on the *sockets* of the parent or on one of its own.
+
+    Yields the task that must not die: the journal's writer.
+    """
     pool = await store.create_pool(dsn, role="web", size=6, lazy=True)
     try:
         async with (
             opened(settings, pool, with_spool=True, spools_deliveries=True) as way_in,
-            _listening(settings, pool, way_in, reuse_port=reuse_port),
+            _listening(settings, pool, way_in, sockets),
         ):
             yield way_in.writer
     finally:
@@ -56,7 +61,7 @@ async def serving(
 
 @contextlib.asynccontextmanager
 async def _listening(
-    settings: config.Settings, pool: asyncpg.Pool, way_in: WayIn, *, reuse_port: bool
+    settings: config.Settings, pool: asyncpg.Pool, way_in: WayIn, sockets: Sequence[socket.socket]
 ) -> AsyncIterator[None]:
     """Answer requests until the block ends. Those that are under way get their answer: the journal is still there."""
     health = way_in.health
@@ -77,7 +82,10 @@ async def _listening(
         asyncio.create_task(keep_going(Loop("slow_clients", slow.every, health), slow.cut), name="sweeper"),
     ]
     try:
-        await web.TCPSite(runner, host, port, reuse_port=reuse_port, backlog=1024).start()
+        for each in sockets:
+            await web.SockSite(runner, each, backlog=BACKLOG).start()
+        if not sockets:
+            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         yield
     finally:
         await runner.cleanup()
