@@ -22,7 +22,7 @@ from callkpi import config
 from callkpi.calls.model import Outcome
 from callkpi.ingest.spool import Spool
 from callkpi.metrics.exporter import Exporter
-from grafana.generator import alert_files, alerts, writing
+from grafana.generator import alert_files, alert_model, alerts, writing
 from tests.stand_ins.alert_files import ALERTMANAGER, GRAFANA
 from tests.stand_ins.recent_calls import call, send
 from tests.stand_ins.truth import FILES
@@ -95,11 +95,11 @@ def test_prometheus_accepts_rules_and_configuration(tmp_path: Path) -> None:
     told = run("promtool", "check", "config", str(here))
     assert "1 rule files found" in told and str(rules) in told
     assert load(here)["alerting"]["alertmanagers"][0]["static_configs"] == [{"targets": ["alertmanager:9093"]}]
-    assert [job["job_name"] for job in load(here)["scrape_configs"]] == [alerts.JOB]
+    assert [job["job_name"] for job in load(here)["scrape_configs"]] == [alert_model.JOB]
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
-def test_every_alert_says_who_acts_and_how(alert: alerts.Alert) -> None:
+def test_every_alert_says_who_acts_and_how(alert: alert_model.Alert) -> None:
     assert alert.severity in ("critical", "warning", "info")
     assert alert.team in ("floor", "telephony", "ops")
     assert all((alert.summary, alert.description, alert.action, alert.hold_reason))
@@ -315,6 +315,6 @@ def test_values_that_rules_ask_for_occur(scraped: str) -> None:
         for sample in family.samples:
             for label, value in sample.labels.items():
                 said.setdefault(label, set()).add(value)
-    asked = {pair for expr in EXPRESSIONS for pair in re.findall(r'(\w+)="(\w+)"', expr)} - {("job", alerts.JOB)}
+    asked = {pair for expr in EXPRESSIONS for pair in re.findall(r'(\w+)="(\w+)"', expr)} - {("job", alert_model.JOB)}
     assert {label for label, _ in asked} == {"window", "outcome", "result", "reason", "kind"}
     assert all(value in said[label] for label, value in asked)
