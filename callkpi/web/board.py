@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import html
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from string import Template
 
 import asyncpg
 import structlog
 from aiohttp import web
+from babel import numbers
 
 from callkpi import config
 from callkpi.ingest.spool import Spool
@@ -22,6 +23,7 @@ from callkpi.web.api import BadQuery, tenant_of
 from callkpi.web.language import language_of
 from callkpi.web.problems import problem
 from callkpi.web.watch import Store, Watch
+from callkpi.words import LANGUAGES, Place, catalogue
 
 log = structlog.get_logger()
 
@@ -48,7 +50,7 @@ class Board:
         self._settings = settings
         self._store = Store(pool, settings, names or Names(settings), spool)
         self._files = {name: (_FILES / name).read_text("utf-8") for name in ("board.html", *_TYPES)}
-        self._texts: Mapping[str, Mapping[str, str]] = json.loads((_FILES / "board_texts.json").read_text("utf-8"))
+        self._texts = {code: _texts(code) for code in LANGUAGES[Place.BOARD]}
         everything = json.dumps([self._files, self._texts], sort_keys=True)
         #: A page that is older than the daemon loads itself again.
         self._version = hashlib.sha256(everything.encode()).hexdigest()[:12]
@@ -82,8 +84,7 @@ class Board:
     async def page(self, request: web.Request, tenant: str) -> web.Response:
         """The page without a number in it; its language by ``lang=``, else as the browser wishes."""
         language = language_of(request, self._texts)
-        # What a language lacks is said in the one that its readers know best.
-        texts = {**self._texts["en"], **(self._texts["ru"] if language == "kk" else {}), **self._texts[language]}
+        texts = self._texts[language]
         theme = request.query.get("theme", "")
         values = {
             **texts,
@@ -149,6 +150,13 @@ class Board:
     async def close(self, _app: web.Application) -> None:
         """End the streams: a daemon that stops waits for requests, and these have no end of their own."""
         self._closing.set()
+
+
+def _texts(code: str) -> dict[str, str]:
+    """What the page says, and how its script writes shares."""
+    found = catalogue.texts(code, Place.BOARD)
+    percent = numbers.format_percent(0, locale=found.locale).replace("0", "{n}")
+    return {**found.all(), "percent": percent, "decimal": numbers.get_decimal_symbol(found.locale)}
 
 
 async def _send(response: web.StreamResponse, data: bytes) -> None:
