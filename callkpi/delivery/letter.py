@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 
-from callkpi import config
+from callkpi import config, templates
 from callkpi.calls.facts import Grain
 from callkpi.calls.phone import mask
 from callkpi.delivery.message import Attachment, Message, Receiver
@@ -135,11 +134,7 @@ def _text(paragraphs: Sequence[str], found: Sequence[str], told: Language, link:
 
 def _html(title: str, paragraphs: Sequence[str], found: Sequence[str], told: Language, link: str) -> str:
     """Plain markup that every mail program shows."""
-    parts = [f"<h2>{escape(title)}</h2>"]
-    if found:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in found)
-        parts.append(f"<p>{escape(told.text('c_changed'))}</p><ul>{lines}</ul>")
-    parts += [f"<p>{escape(line)}</p>" for line in paragraphs]
-    if link:
-        parts.append(f'<p><a href="{escape(link)}">{escape(link)}</a></p>')
-    return f'<!doctype html><html lang="{told.code}"><body>{"".join(parts)}</body></html>'
+    return templates.render(
+        "letter.html", code=told.code, title=title, changed=told.text("c_changed"), changes=found,
+        paragraphs=paragraphs, address=link,
+    )  # fmt: skip
