@@ -20,7 +20,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from callkpi import config
+from callkpi import config, templates
 from callkpi.calendar.business import local_midnight
 from callkpi.calls.formulas import Figures
 from callkpi.calls.model import Call, Direction, Entry, Leg
@@ -673,7 +673,7 @@ def test_script_and_style_are_for_old_browsers() -> None:
     assert found == []
     style = (WEB / "board.css").read_text("utf-8")
     assert not re.search(r"var\(|display:\s*grid|:is\(|@import|url\(|clamp\(|gap:", style)
-    page = (WEB / "board.html").read_text("utf-8")
+    page = templates.source("board.html")
     assert not re.search(r"\son\w+=|style=|<style|type=\"module\"|//", page)
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import html
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from string import Template
 
 import asyncpg
 import structlog
 from aiohttp import web
 from babel import numbers
 
-from callkpi import config
+from callkpi import config, templates
 from callkpi.ingest.spool import Spool
 from callkpi.people.names import Names
 from callkpi.web.access import PAGE_HEADERS, require
@@ -49,9 +47,9 @@ class Board:
     ) -> None:
         self._settings = settings
         self._store = Store(pool, settings, names or Names(settings), spool)
-        self._files = {name: (_FILES / name).read_text("utf-8") for name in ("board.html", *_TYPES)}
+        self._files = {name: (_FILES / name).read_text("utf-8") for name in _TYPES}
         self._texts = {code: _texts(code) for code in LANGUAGES[Place.BOARD]}
-        everything = json.dumps([self._files, self._texts], sort_keys=True)
+        everything = json.dumps([templates.source("board.html"), self._files, self._texts], sort_keys=True)
         #: A page that is older than the daemon loads itself again.
         self._version = hashlib.sha256(everything.encode()).hexdigest()[:12]
         self._watches: dict[str, Watch] = {}
@@ -86,15 +84,10 @@ class Board:
         language = language_of(request, self._texts)
         texts = self._texts[language]
         theme = request.query.get("theme", "")
-        values = {
-            **texts,
-            "lang": language,
-            "tenant": tenant,
-            "theme": theme if theme in ("light", "dark") else "auto",
-            "texts": json.dumps(texts, ensure_ascii=False),
-            "version": self._version,
-        }
-        shown = Template(self._files["board.html"]).substitute({key: html.escape(text) for key, text in values.items()})
+        shown = templates.render(
+            "board.html", texts=texts, all_texts=json.dumps(texts, ensure_ascii=False), lang=language, tenant=tenant,
+            theme=theme if theme in ("light", "dark") else "auto", version=self._version,
+        )  # fmt: skip
         return web.Response(text=shown, content_type="text/html", headers=PAGE_HEADERS)
 
     async def file(self, request: web.Request) -> web.Response:
