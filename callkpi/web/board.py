@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -48,10 +49,8 @@ class Board:
         self._settings = settings
         self._store = Store(pool, settings, names or Names(settings), spool)
         self._files = {name: (_FILES / name).read_text("utf-8") for name in _TYPES}
-        self._texts = {code: _texts(code) for code in LANGUAGES[Place.BOARD]}
-        everything = json.dumps([templates.source("board.html"), self._files, self._texts], sort_keys=True)
         #: A page that is older than the daemon loads itself again.
-        self._version = hashlib.sha256(everything.encode()).hexdigest()[:12]
+        self._version = _version(self._files)
         self._watches: dict[str, Watch] = {}
         self._viewers = 0
         self._closing = asyncio.Event()
@@ -81,8 +80,8 @@ class Board:
 
     async def page(self, request: web.Request, tenant: str) -> web.Response:
         """The page without a number in it; its language by ``lang=``, else as the browser wishes."""
-        language = language_of(request, self._texts)
-        texts = self._texts[language]
+        language = language_of(request, LANGUAGES[Place.BOARD])
+        texts = _texts(language)
         theme = request.query.get("theme", "")
         shown = templates.render(
             "board.html", texts=texts, all_texts=json.dumps(texts, ensure_ascii=False), lang=language, tenant=tenant,
@@ -145,6 +144,14 @@ class Board:
         self._closing.set()
 
 
+def _version(files: Mapping[str, str]) -> str:
+    """What changes whenever the page, its files or its texts do."""
+    texts = [catalogue.path(code).read_text("utf-8") for code in LANGUAGES[Place.BOARD]]
+    everything = json.dumps([templates.source("board.html"), files, texts], sort_keys=True)
+    return hashlib.sha256(everything.encode()).hexdigest()[:12]
+
+
+@cache
 def _texts(code: str) -> dict[str, str]:
     """What the page says, and how its script writes shares."""
     found = catalogue.texts(code, Place.BOARD)
