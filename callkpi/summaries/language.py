@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from babel import dates, lists, numbers
 
 from callkpi import words
+from callkpi.glossary import KPIS, label
 from callkpi.words import Place, catalogue
 
 #: The languages that a summary is offered in.
@@ -34,10 +35,12 @@ class Language:
         self._dates: dict[Day, str] = {}
 
     def has(self, key: str) -> bool:
-        return key in self._texts
+        return key in KPIS or key in self._texts
 
     def text(self, key: str, **values: str) -> str:
-        """A text without a number in it."""
+        """A text without a number in it; of a figure the name that the glossary gives it."""
+        if key in KPIS:
+            return label(key, self.code)
         return self._texts[key].format(**values) if values else self._texts[key]
 
     def plural(self, key: str, count: int) -> str:
