@@ -125,6 +125,8 @@ _OF_PEOPLE = (
     Kpi("adherence", _SHARE, "Adherence", "Соблюдение графика", of_agents=True, has_goals=False),
 )
 
+#: The languages that figures are named in here; further ones name them in their catalogues.
+LANGUAGES = ("en", "ru")
 #: Every figure by its name.
 KPIS: Mapping[str, Kpi] = {kpi.name: kpi for kpi in (*_OF_CALLS, *_OF_FATES, *_OF_PEOPLE)}
 #: Figures of calls by their names, in order: what a row of figures has, after ``contacts``.
@@ -149,10 +151,6 @@ def unit_of(name: str) -> Unit:
     if name in KPIS:
         return KPIS[name].unit
     return Unit.SECONDS if name.endswith("_seconds") else Unit.COUNT
-
-
-#: The languages in which figures have names: no other one can be offered where figures are told.
-LANGUAGES = ("en", "ru")
 
 
 def label(name: str, language: str) -> str:

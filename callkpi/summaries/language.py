@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 from babel import dates, lists, numbers
 
 from callkpi import words
-from callkpi.glossary import KPIS, label
 from callkpi.words import Place, catalogue
 
 #: The languages that a summary is offered in.
@@ -31,17 +30,17 @@ class Language:
     def __init__(self, code: str) -> None:
         self.code = code
         self._texts = catalogue.texts(code, Place.SUMMARY)
+        self._figures = catalogue.texts(code, Place.FIGURE)
         self._locale = catalogue.locale(code)
         self._dates: dict[Day, str] = {}
 
     def has(self, key: str) -> bool:
-        return key in KPIS or key in self._texts
+        return key in self._texts or key in self._figures
 
     def text(self, key: str, **values: str) -> str:
-        """A text without a number in it; of a figure the name that the glossary gives it."""
-        if key in KPIS:
-            return label(key, self.code)
-        return self._texts[key].format(**values) if values else self._texts[key]
+        """A text without a number in it, or the name of a figure."""
+        text = self._texts[key] if key in self._texts else self._figures[key]
+        return text.format(**values) if values else text
 
     def plural(self, key: str, count: int) -> str:
         """The form of a text for a number of things, with its ``{…}`` still in it."""

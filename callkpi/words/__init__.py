@@ -10,6 +10,7 @@ class Place(StrEnum):
     """Where texts stand: the contexts of a catalogue."""
 
     BOARD = "board"
+    FIGURE = "figure"  #: names of figures: the glossary's in English and Russian, else the catalogue's
     FUNNEL = "funnel"
     SIGN_IN = "signin"
     SUMMARY = "summary"
@@ -19,6 +20,7 @@ class Place(StrEnum):
 #: a language's name needs no catalogue read.
 LANGUAGES: Mapping[Place, tuple[str, ...]] = {
     Place.BOARD: ("en", "ru", "kk"),
+    Place.FIGURE: ("en", "ru"),
     Place.FUNNEL: ("en", "ru"),
     Place.SIGN_IN: ("en", "ru", "kk"),
     Place.SUMMARY: ("en", "ru"),

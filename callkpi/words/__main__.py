@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import write_po
 
+from callkpi import glossary
 from callkpi.words import Place, catalogue
 
 
@@ -23,7 +24,7 @@ def aligned(code: str) -> bytes:
         last_translator=own.last_translator, language_team=own.language_team, charset="utf-8",
     )  # fmt: skip
     for message in english:
-        if not message.id:
+        if not message.id or (message.context == Place.FIGURE and code in glossary.LANGUAGES):
             continue
         told = own.get(_key(message), message.context)
         fresh.add(

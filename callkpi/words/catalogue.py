@@ -18,6 +18,7 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from callkpi import glossary
 from callkpi.words import Place
 
 LOCALE = Path(__file__).parent / "locale"
@@ -75,8 +76,13 @@ def path(code: str) -> Path:
 
 @cache
 def read(code: str) -> Catalog:
+    """The catalogue of a language; in English and Russian with the figures' names, which stand in the glossary."""
     with path(code).open("rb") as file:
-        return read_po(file, locale=code, abort_invalid=True)
+        found = read_po(file, locale=code, abort_invalid=True)
+    if code in glossary.LANGUAGES:
+        for name in glossary.KPIS:
+            found.add(name, glossary.label(name, code), context=Place.FIGURE)
+    return found
 
 
 def missing(code: str, place: Place) -> list[str]:

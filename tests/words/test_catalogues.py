@@ -7,6 +7,8 @@ from gettext import c2py  # type: ignore[attr-defined]
 
 import pytest
 
+from callkpi import glossary
+from callkpi.summaries.language import language
 from callkpi.words import LANGUAGES, Place, catalogue
 from callkpi.words.__main__ import aligned
 
@@ -32,6 +34,13 @@ def test_a_language_is_offered_where_its_catalogue_is_complete_and_only_there(pl
     assert [code for code in LANGUAGES[place] if lacking[code]] == []
     complete = {code for code, missing in lacking.items() if not missing}
     assert set(LANGUAGES[place]) == complete, "complete, so offer it in callkpi/words/__init__.py"
+
+
+def test_a_summary_is_offered_where_its_figures_have_names() -> None:
+    assert set(LANGUAGES[Place.SUMMARY]) <= set(LANGUAGES[Place.FIGURE])
+    assert language("ru").text("timed_out") == glossary.label("timed_out", "ru")
+    kazakh = catalogue.path("kk").read_text("utf-8")
+    assert '#. English: Timed out\nmsgctxt "figure"\nmsgid "timed_out"\n' in kazakh
 
 
 def test_a_catalogue_that_lacks_a_text_says_which() -> None:
