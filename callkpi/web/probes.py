@@ -43,6 +43,7 @@ _INDEX = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi
 <li><a href="/api/v1/docs">/api/v1/docs</a>: everything that the API answers, and who may ask for it
 <li><a href="/api/v1/missed">/api/v1/missed</a>: customers who wait for a call back, oldest first
 <li><a href="/api/v1/calls">/api/v1/calls</a>: the calls behind the numbers
+<li><a href="/handbook">/handbook</a>: how all this is installed, read and kept
 <li><a href="/readyz">/readyz</a>: the state of the daemon</ul></html>
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()

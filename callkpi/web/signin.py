@@ -26,21 +26,23 @@ _CLOSE: dict[str, str] = {hdrs.CONNECTION: "close"}
 _STYLE = """body { font: 1.1rem/1.5 sans-serif; margin: 15vh auto; max-width: 24rem; padding: 0 1rem; }
 input, button { font: inherit; width: 100%; box-sizing: border-box; padding: .5rem; margin-top: .5rem; }
 .wrong { color: #b3261e; }
-@media (prefers-color-scheme: dark) { body { background: #14181f; color: #dde3ec; } .wrong { color: #f2b8b5; } }
+@media (prefers-color-scheme: dark) { body { background: #14181f; color: #dde3ec; } .wrong { color: #f2b8b5; }
+a { color: #8ab4f8; } }
 """
 _PAGE = """<!doctype html><html lang="{code}"><meta charset="utf-8"><title>callkpi: {title}</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/{file}">
 <h1>callkpi</h1>{wrong}<form method="post" action="{action}">
 <label for="token">{label}</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>{button}</button></form></html>
+<button>{button}</button></form>
+<p><a href="/handbook?lang={code}">{handbook}</a></html>
 """
 
 
 _WORDS = {
-    "en": ("sign in", "Your token", "Open", "Nobody has this token."),
-    "ru": ("вход", "Ваш токен", "Открыть", "Такого токена ни у кого нет."),
-    "kk": ("кіру", "Токеніңіз", "Ашу", "Мұндай токен ешкімде жоқ."),
+    "en": ("sign in", "Your token", "Open", "Nobody has this token.", "Handbook"),
+    "ru": ("вход", "Ваш токен", "Открыть", "Такого токена ни у кого нет.", "Руководство"),
+    "kk": ("кіру", "Токеніңіз", "Ашу", "Мұндай токен ешкімде жоқ.", "Нұсқаулық"),
 }
 
 #: More no form with one field has.
@@ -103,7 +105,7 @@ async def _style(_request: web.Request) -> web.Response:
 
 def _page(request: web.Request, wanted: str, *, wrong: bool) -> web.Response:
     code = language_of(request, _WORDS)
-    title, label, button, nobody = _WORDS[code]
+    title, label, button, nobody, handbook = _WORDS[code]
     action = f"{_PATH}?next={quote(_own(wanted), safe='')}"
     shown = _PAGE.format(
         file=_FILE,
@@ -113,6 +115,7 @@ def _page(request: web.Request, wanted: str, *, wrong: bool) -> web.Response:
         title=title,
         label=label,
         button=button,
+        handbook=handbook,
     )
     return web.Response(text=shown, status=401, content_type="text/html", headers=_HEADERS)
 

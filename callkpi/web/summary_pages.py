@@ -45,7 +45,9 @@ class Page:
         """The line above a page: reports, board, what the page adds, languages."""
         board = self.reader.link("board", {"tenant": self.tenant})
         reports = self.reader.link("reports", {"tenant": self.tenant})
-        ours = [anchor(escape(self.told.text("reports")), reports), anchor(escape(self.told.text("board")), board)]
+        handbook = self.reader.link("handbook/summaries")
+        places = {"reports": reports, "board": board, "handbook": handbook}
+        ours = [anchor(escape(self.told.text(name)), place) for name, place in places.items()]
         return f"<nav>{''.join(f'<span>{each}</span>' for each in (*ours, *more))}{self._languages()}</nav>\n"
 
     def _languages(self) -> str:

@@ -169,7 +169,8 @@ def page(operations: Sequence[Operation]) -> str:
         '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="docs.css">',
         f"<h1>callkpi API {__version__}</h1>",
         "<p>Send <code>Authorization: Bearer …</code>. Times are UTC with an offset, durations seconds, shares 0 to 1. "
-        'Errors are <code>application/problem+json</code>. For programs: <a href="openapi.json">openapi.json</a>.',
+        'Errors are <code>application/problem+json</code>. For programs: <a href="openapi.json">openapi.json</a>. '
+        'With examples: <a href="../../handbook/api">the handbook</a>.',
         "<h2>Roles</h2><table><tr><th>from<th>may see or do",
         *(f"<tr><td>{least}<td>{html.escape(what)}" for least, what in RIGHTS.values()),
         "</table>",
