@@ -90,7 +90,7 @@ def _advice(request: web.Request, error: web.HTTPException) -> str:
         return ""
     if request.path.startswith("/hooks"):
         return "A source's door is POST /hooks/{source}, its name as in [sources.NAME]"
-    return f"Nothing is at {request.path[:100]}; see /handbook, /api/v1/docs, /reports and /board"
+    return f"Nothing is at {request.path[:100]}; see /api/v1/docs, /reports, /board and /handbook"
 
 
 def _route(request: web.Request) -> str:
