@@ -16,7 +16,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from callkpi.database import embedded, migrations, store
-from tests.receivers import server
+from tests.stand_ins.receivers import server
 from tests.world import World, test_settings
 
 __all__ = ["server"]

@@ -25,8 +25,8 @@ import asyncpg
 from callkpi.commands import replay
 from callkpi.database import embedded
 from callkpi.projection import views
-from tests.daemon import Daemon, free_port
-from tests.test_crash import projected
+from tests.stand_ins.daemon import Daemon, free_port
+from tests.stand_ins.running import projected
 from tests.world import capture_lines, retimed
 
 ROOT = Path(__file__).parent.parent

@@ -24,7 +24,7 @@ import aiohttp
 
 from callkpi.commands import replay, simulator
 from tests.browser import CHROMIUM, Page, browser
-from tests.daemon import free_port
+from tests.stand_ins.daemon import free_port
 
 PLACE = Path(__file__).parent.parent / "grafana" / "screenshots"
 #: Summaries of yesterday's day shift.

@@ -20,7 +20,7 @@ from callkpi.config import ConfigError, load
 from callkpi.database import embedded
 from callkpi.database.embedded import EmbeddedError
 from callkpi.upkeep import retention
-from tests.test_retention import AT_ONCE, NOW, kept, three_months
+from tests.stand_ins.months import AT_ONCE, NOW, kept, three_months
 from tests.world import World
 
 ROOT = Path(__file__).parent.parent

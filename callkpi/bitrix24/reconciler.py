@@ -31,8 +31,7 @@ from callkpi.bitrix24.statistics import (
 from callkpi.calendar.business import local_midnight
 from callkpi.database import store
 from callkpi.health import Health
-from callkpi.ingest.door import Ingest
-from callkpi.ingest.journal import Journal
+from callkpi.ingest.opened import opened
 from callkpi.looping import Loop, keep_going
 from callkpi.projection import views
 
@@ -212,25 +211,18 @@ def _pause_after(error: rest.PortalError) -> float:
 async def run(settings: config.Settings, dsn: str) -> None:
     """Reconcile every source that has a REST address, until cancelled."""
     pool = await store.create_pool(dsn, role="reconciler", size=3, lazy=True)
-    health = Health()
-    journal = Journal(pool, health, {})
-    ingest = Ingest(settings, pool, journal, health)
-    flusher = asyncio.create_task(health.run(pool))
     try:
-        async with rest.session() as http, asyncio.TaskGroup() as group:
-            group.create_task(journal.run())
+        async with opened(settings, pool) as way_in, rest.session() as http, asyncio.TaskGroup() as group:
+            group.create_task(way_in.alive())
             for name, source in settings.portals.items():
                 client = rest.Client(http, source.rest_url, source.requests_per_second)
-                intake = Intake(pool, ingest, health, name, source)
-                workers: list[Worker] = [Reconciler(pool, client, intake, health, settings)]
+                intake = Intake(pool, way_in.ingest, way_in.health, name, source)
+                workers: list[Worker] = [Reconciler(pool, client, intake, way_in.health, settings)]
                 if name in settings.funnels:
-                    workers.append(Funnel(pool, client, health, settings, name))
-                loop = Loop("reconciler", STANDBY_SECONDS, health, name)
+                    workers.append(Funnel(pool, client, way_in.health, settings, name))
+                loop = Loop("reconciler", STANDBY_SECONDS, way_in.health, name)
                 group.create_task(keep_going(loop, partial(_alone, dsn, name, workers)))
     finally:
-        flusher.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await flusher
         await pool.close()
 
 

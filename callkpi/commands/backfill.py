@@ -8,8 +8,6 @@ both together stay below what the portal allows.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +23,8 @@ from callkpi.commands.common import UsageError, configured, positive, progress, 
 from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
-from callkpi.health import Health
-from callkpi.ingest.door import Ingest
-from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
+from callkpi.ingest.journal import JournalUnavailable
+from callkpi.ingest.opened import opened
 from callkpi.projection import duty
 from callkpi.projection.batch import Projector
 
@@ -99,28 +96,21 @@ async def backfill(
     if source is None or not source.rest_url:
         able = ", ".join(settings.portals) or "none is configured; set sources.NAME.rest_url"
         raise Failed(f"--source: {name!r} is no source with a REST address; those are: {able}")
-    async with database(settings, role="backfill", makes=True) as pool:
-        health = Health()
-        journal = Journal(pool, health, windows_of(settings))
-        writer = asyncio.create_task(journal.run())
-        intake = Intake(pool, Ingest(settings, pool, journal, health), health, name, source)
+    async with database(settings, role="backfill", makes=True) as pool, opened(settings, pool) as way_in:
+        intake = Intake(pool, way_in.ingest, way_in.health, name, source)
         passes = Passes(pool, name)
         try:
             async with rest.session() as http:
                 client = rest.Client(http, source.rest_url, rate, burst=max(2 * rate, 1.0))
                 result = await _read(client, intake, passes, span, progress)
             # Without a daemon nobody else would: 'callkpi report' shows these calls at once.
-            await duty.drained(pool, Projector(pool, settings, health).drain)
+            await duty.drained(pool, Projector(pool, settings, way_in.health).drain)
             return result
         except rest.PortalError as error:
             raise Failed(f"{name}: {error}; start the same command again to go on") from None
         except (*store.FAILURES, JournalUnavailable) as error:
-            told = f"the database went away ({type(error).__name__}); start the same command again to go on"
-            raise Failed(told) from None
-        finally:
-            writer.cancel()
-            with contextlib.suppress(*store.FAILURES):
-                await health.flush(pool)
+            reason = f"the database went away ({type(error).__name__}); start the same command again to go on"
+            raise Failed(reason) from None
 
 
 async def _read(

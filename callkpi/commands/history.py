@@ -6,8 +6,6 @@ file again changes nothing.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import csv
 import gzip
 import io
@@ -21,9 +19,8 @@ from callkpi import config
 from callkpi.commands.database import database
 from callkpi.daemon.processes import Failed
 from callkpi.database import store
-from callkpi.health import Health
-from callkpi.ingest.door import Ingest
-from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
+from callkpi.ingest.journal import JournalUnavailable
+from callkpi.ingest.opened import opened
 from callkpi.projection import duty
 from callkpi.projection.batch import Projector
 from callkpi.sources.asterisk import cdr as asterisk_cdr
@@ -52,27 +49,19 @@ async def load(settings: config.Settings, name: str, path: Path, progress: Progr
         rows = asterisk_cel.tied(list(read(path)))
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise Failed(f"{path}: can't be read: {error}") from None
-    async with database(settings, role="backfill", makes=True) as pool:
-        health = Health()
-        journal = Journal(pool, health, windows_of(settings))
-        writer = asyncio.create_task(journal.run())
-        ingest = Ingest(settings, pool, journal, health)
+    async with database(settings, role="backfill", makes=True) as pool, opened(settings, pool) as way_in:
         result = Result()
         try:
             for begin in range(0, len(rows), GROUP_ROWS):
                 some = rows[begin : begin + GROUP_ROWS]
-                told = await ingest.take_fetched(name, some, datetime.now(UTC), is_voice=False, counted=False)
-                result = Result(begin + len(some), result.events + told.events, result.rejected + told.rejected)
+                taken = await way_in.ingest.take_fetched(name, some, datetime.now(UTC), is_voice=False, counted=False)
+                result = Result(begin + len(some), result.events + taken.events, result.rejected + taken.rejected)
                 progress(result.rows, len(rows))
-            await duty.drained(pool, Projector(pool, settings, health).drain)
+            await duty.drained(pool, Projector(pool, settings, way_in.health).drain)
             return result
         except (*store.FAILURES, JournalUnavailable) as error:
-            told_away = f"the database went away ({type(error).__name__}); start the same command again"
-            raise Failed(told_away) from None
-        finally:
-            writer.cancel()
-            with contextlib.suppress(*store.FAILURES):
-                await health.flush(pool)
+            reason = f"the database went away ({type(error).__name__}); start the same command again"
+            raise Failed(reason) from None
 
 
 def read(path: Path) -> Iterator[dict[str, str]]:

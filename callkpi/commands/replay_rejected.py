@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from typing import Any
 
@@ -11,9 +10,8 @@ from callkpi import config
 from callkpi.commands.common import configured, progress, run, takes_config
 from callkpi.commands.database import database
 from callkpi.database import store
-from callkpi.health import Health
 from callkpi.ingest.door import Ingest, UnknownSource
-from callkpi.ingest.journal import Journal, windows_of
+from callkpi.ingest.opened import opened
 from callkpi.projection import isolation
 from callkpi.sources.base import Malformed
 from callkpi.upkeep.doctor import PAGE, Progress
@@ -39,24 +37,17 @@ async def replay_rejected(settings: config.Settings, progress: Progress) -> tupl
     Returns how many payloads are understood now, how many are not, and how many streams are tried.
     """
     async with database(settings) as pool:
-        health = Health()
-        journal = Journal(pool, health, windows_of(settings))
-        writer = asyncio.create_task(journal.run())
-        ingest = Ingest(settings, pool, journal, health)
         understood, left, last = 0, 0, 0
-        try:
+        async with opened(settings, pool) as way_in:
             while rows := await pool.fetch(store.query("journal", "rejected_open"), last, PAGE):
                 for row in rows:
                     last = row["id"]
-                    if await _replay_one(ingest, row):
+                    if await _replay_one(way_in.ingest, row):
                         await pool.execute(store.query("journal", "rejected_replayed"), row["id"])
                         understood += 1
                     else:
                         left += 1
                     progress(understood + left, 0)
-        finally:
-            writer.cancel()
-            await health.flush(pool)
         return understood, left, await isolation.retry_all(pool)
 
 

@@ -20,6 +20,7 @@ from callkpi.commands.terminal import duration, grid, number, percent
 from callkpi.daemon.processes import Failed
 from callkpi.figures.kpis import GROUPINGS, Query, Reports
 from callkpi.figures.statistics import BadQuestion, Question, Statistics
+from callkpi.glossary import Unit, unit_of
 from callkpi.web.api import BadQuery, moment
 
 EXAMPLE = "callkpi report --period month:2026-10 --by queue --compare"
@@ -197,7 +198,7 @@ def _labelled(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _goal_text(label: str, goal: Mapping[str, Any]) -> str:
-    shown = percent if goal["kpi"] in _SHARES else duration if goal["kpi"].endswith("_seconds") else number
+    shown = {Unit.SHARE: percent, Unit.SECONDS: duration, Unit.COUNT: number}[unit_of(goal["kpi"])]
     word = {True: "reached", False: "missed", None: "nothing to judge"}[goal["reached"]]
     text = f"goal of {label}: {goal['kpi'].replace('_', ' ')} {goal['direction'].replace('_', ' ')}"
     text += f" {shown(goal['target'])}: {shown(goal['fact'])}, {word}"
@@ -210,9 +211,6 @@ def _of_shift(answer: Mapping[str, Any]) -> str:
     team = f" of team {period['team']}" if period.get("team") and "team" not in only else ""
     queues = f" in {', '.join(period['queues'])}" if period.get("queues") and "queue" not in only else ""
     return team + queues
-
-
-_SHARES = ("missed_share", "answer_rate", "abandon_rate", "service_level")
 
 
 def _span(period: Mapping[str, Any], zone: ZoneInfo) -> str:

@@ -8,7 +8,7 @@ from datetime import date, time, timedelta
 from callkpi.config.hours import CLOSED, WEEKDAYS, parse_day, parse_hours, plan_hours
 from callkpi.config.tree import Goal, ReportField, ShiftPlan, Tenant
 from callkpi.config.words import FIELD_CHARACTERS, NAME, guess
-from callkpi.glossary import COUNTED_KPIS, HANDLE_KPIS, RATIO_KPIS
+from callkpi.glossary import COUNTED_KPIS, HANDLE_KPIS, RATIO_KPIS, Unit, unit_of
 
 PERIOD_KINDS = ("shift", "day", "week", "month", "quarter", "year")
 _DAY_MINUTES = 24 * 60
@@ -40,7 +40,7 @@ def _goal_problems(where: str, goal: Goal, tenant: Tenant) -> Iterator[str]:
         yield f"{where}.kpi: {goal.kpi!r} is none of {', '.join(known)}{guess(goal.kpi, known)}"
     if goal.target <= 0:
         yield f"{where}.target: must be above 0"
-    if goal.kpi in ("missed_share", "answer_rate", "abandon_rate", "service_level") and goal.target > 1:
+    if unit_of(goal.kpi) is Unit.SHARE and goal.target > 1:
         yield f"{where}.target: {goal.target:g} must be a share, at most 1, e.g. 0.8"
     if goal.period and goal.period not in PERIOD_KINDS:
         yield f"{where}.period: {goal.period!r} is none of {', '.join(PERIOD_KINDS)}{guess(goal.period, PERIOD_KINDS)}"

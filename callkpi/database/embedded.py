@@ -33,6 +33,8 @@ from callkpi.database.locks import is_current, open_lock
 #: Accounts that the server may run as when the daemon is root, the first one that exists.
 ACCOUNTS = ("callkpi", "postgres", "nobody")
 START_SECONDS = 60
+#: How long processes of a server that was killed are waited for, and how PostgreSQL says that there are some.
+ORPHANS_SECONDS, _ORPHANS = 15.0, "pre-existing shared memory block"
 #: What a small analytics database on a shared machine needs beyond the defaults.
 SETTINGS = {
     "listen_addresses": "",
@@ -192,6 +194,16 @@ def is_running(data: Path) -> bool:
 
 
 def _launch(server: Server, sockets: Path) -> None:
+    """Start the server. One that was killed may leave processes that end a moment later: they are waited for."""
+    deadline = time.monotonic() + ORPHANS_SECONDS
+    while (problem := _try_launch(server, sockets)) is not None:
+        if _ORPHANS not in problem or time.monotonic() > deadline:
+            raise _failure(problem)
+        time.sleep(0.25)
+
+
+def _try_launch(server: Server, sockets: Path) -> str | None:
+    """Start the server. Returns why it did not start."""
     options = {**SETTINGS, "unix_socket_directories": str(sockets)}
     flags = " ".join(f"-c {shlex.quote(f'{key}={value}')}" for key, value in options.items())
     log = server.data / "server.log"
@@ -203,7 +215,8 @@ def _launch(server: Server, sockets: Path) -> None:
     if result.returncode != 0 and not is_running(server.data):  # One that still recovers is waited for by who connects.
         told = log.read_bytes()[begin:].decode("utf-8", "replace") if log.exists() else ""
         tail = (told or result.stderr).strip()[-600:]
-        raise _failure(f"the embedded PostgreSQL did not start; the end of {log}: {tail}")
+        return f"the embedded PostgreSQL did not start; the end of {log}: {tail}"
+    return None
 
 
 def _account() -> str:

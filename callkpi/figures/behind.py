@@ -22,9 +22,9 @@ from callkpi.calls.model import MISSED_OUTCOMES, Direction, Outcome
 from callkpi.config import ServiceLevelFormula
 from callkpi.database import store
 from callkpi.figures.kpis import Query, is_meant
-from callkpi.figures.weights import _OF_OUTCOMES, FIGURES, NOTHING, Way, Weight, _weigh, weigh
+from callkpi.figures.weights import FIGURES, NOTHING, Weight, weigh, weigh_counts
+from callkpi.glossary import FATES, KPIS, Way
 from callkpi.missed import judging
-from callkpi.missed.judging import FATES
 from callkpi.missed.work import HIDDEN
 from callkpi.people.names import Names
 
@@ -126,7 +126,7 @@ async def calls_behind(
         weight = weigh(figure, fact, asked.formula)
         return asked.item(row, fact, weight) if weight != NOTHING else None
 
-    outcomes = _outcomes(figure) if grain == Grain.CALL and figure in _OF_OUTCOMES else None
+    outcomes = _outcomes(figure) if grain == Grain.CALL and KPIS[figure].by_outcome else None
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
         items = await facts_in(db, tenant, window, item, grain=grain, outcomes=outcomes, most=MOST_ITEMS)
         kept = (await kept_since(db)).get("calls")
@@ -184,11 +184,11 @@ def _kept(
 
 @cache
 def _outcomes(figure: str) -> list[str]:
-    """The outcomes of the calls that a figure of _OF_OUTCOMES counts."""
+    """The outcomes of the calls that a figure counts which only some have."""
 
     def counts(outcome: Outcome, *, offered: int) -> int:
         measures = {"contacts": 1, "offered": offered, "missed": offered * (outcome in MISSED_OUTCOMES)}
-        return _weigh(figure, ServiceLevelFormula.DEFAULT, outcome, measures, 0).part
+        return weigh_counts(figure, ServiceLevelFormula.DEFAULT, outcome, tuple(measures.items())).part
 
     return [each.value for each in Outcome if counts(each, offered=1) or counts(each, offered=0)]
 

@@ -20,8 +20,8 @@ from callkpi.calls.model import Direction, agent_id, agent_key
 from callkpi.calls.phone import mask
 from callkpi.database import store
 from callkpi.figures import sums
+from callkpi.glossary import FATES, PAUSES
 from callkpi.missed import judging, work
-from callkpi.missed.judging import FATES
 from callkpi.people import presence
 from callkpi.people.names import Names
 from callkpi.people.presence import Times
@@ -32,8 +32,6 @@ GROUPINGS = ("queue", "agent", "team", "line", "direction", "outcome")
 #: … of which these tell what people do.
 _OF_PEOPLE = ("agent", "team")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
-
-_PAUSES = ("pauses", "resumes", "logins", "logouts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +193,9 @@ class Reports:
             key = agent_key(row["source"], row["agent"])
             value = self.names.show(query.tenant, query.by, key)
             if self._is_of(query, key) or (value in groups and not query.only.keys() & {*_OF_PEOPLE}):
-                groups[value].extra.update({name: row[name] for name in _PAUSES})
+                groups[value].extra.update({name: row[name] for name in PAUSES})
         for group in groups.values():
-            group.extra.update(dict.fromkeys(_PAUSES, 0))
+            group.extra.update(dict.fromkeys(PAUSES, 0))
 
     def _is_of(self, query: Query, agent: str) -> bool:
         """Whether the query asks for this agent by nothing but who he is: his states belong to no queue or line."""

@@ -23,8 +23,8 @@ from callkpi.calls.model import Direction
 from callkpi.config.teams import team_names
 from callkpi.config.words import guess
 from callkpi.figures import goals, sums
+from callkpi.glossary import BASES, FATES
 from callkpi.missed import judging as fates
-from callkpi.missed.judging import FATES
 from callkpi.people.names import OTHER, Names
 
 #: What figures may be split and filtered by, besides time and custom fields (``field:campaign``).
@@ -32,19 +32,6 @@ DIMENSIONS = ("queue", "team", "agent", "line", "direction", "source", "outcome"
 FIELD = "field:"
 MAX_ROWS = 20_000
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
-
-#: Of what each count is a share.
-BASES: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("queued", "rung", "answered", "talked", "missed", "abandoned", "short_abandoned", "timed_out", "left_empty",
-         "overflowed", "no_answer", "busy", "rejected", "failed", "exited", "voicemail", "open", "expired",
-         "within_service_level"), "offered"),
-    **dict.fromkeys(("reached", "not_reached"), "made"),
-    **dict.fromkeys(FATES, "missed"),
-    "transferred": "handled",
-    "after_hours": "contacts",
-    "callback_requests": "contacts",
-}  # fmt: skip
 
 
 class BadQuestion(ValueError):

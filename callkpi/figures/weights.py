@@ -4,51 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
 from callkpi.calls.facts import Fact
 from callkpi.calls.formulas import Figures
-from callkpi.config import ServiceLevelFormula
-from callkpi.missed.judging import FATES
-
-
-class Way(StrEnum):
-    """How a figure is made of its calls."""
-
-    COUNT = "count"  #: one of each
-    SUM = "sum"
-    SHARE = "share"  #: those that count, of those that are judged
-    MEAN = "mean"
-    LONGEST = "longest"
-
-
-#: Figures of calls that only some outcomes have.
-_OF_OUTCOMES = frozenset({
-    "missed", "abandoned", "short_abandoned", "timed_out", "left_empty", "overflowed", "no_answer", "busy", "rejected",
-    "failed", "exited", "voicemail", "open", "expired", "after_hours", "callback_requests",
-})  # fmt: skip
-
-_EMPTY = Figures()
-
-_SHARES = ("missed_share", "answer_rate", "abandon_rate", "service_level")
-
-_MEANS = ("asa_seconds", "aht_seconds")
-
-_LONGEST = ("longest_wait_seconds",)
-
-_ROW = tuple(_EMPTY.as_row(ServiceLevelFormula.DEFAULT))
+from callkpi.glossary import CALL_KPIS, FATES, KPIS, ServiceLevelFormula, Way
 
 #: Every figure that has calls behind it.
-FIGURES: Mapping[str, Way] = {
-    **{
-        name: Way.SHARE if name in _SHARES else Way.MEAN if name in _MEANS else Way.LONGEST if name in _LONGEST
-        else Way.SUM if name.endswith("_seconds") else Way.COUNT
-        for name in _ROW
-    },
-    **dict.fromkeys(FATES, Way.COUNT),
-}  # fmt: skip
+FIGURES: Mapping[str, Way] = {name: KPIS[name].way for name in (*CALL_KPIS, *FATES)}
 
 
 class Weight(NamedTuple):
@@ -67,14 +31,15 @@ def weigh(figure: str, fact: Fact, formula: ServiceLevelFormula = ServiceLevelFo
     if FIGURES[figure] in (Way.COUNT, Way.SHARE):
         # Of counts alone, which are the same of many facts.
         counts = tuple((name, value) for name, value in measures.items() if not name.endswith("_ms"))
-        return _weigh_counts(figure, formula, fact.key.outcome, counts)
+        return weigh_counts(figure, formula, fact.key.outcome, counts)
     return _weigh(figure, formula, fact.key.outcome, measures, fact.longest_wait_ms)
 
 
 @lru_cache(maxsize=4096)
-def _weigh_counts(
+def weigh_counts(
     figure: str, formula: ServiceLevelFormula, outcome: str, counts: tuple[tuple[str, int], ...]
 ) -> Weight:
+    """The weight in a figure of counts of a call with this outcome."""
     return _weigh(figure, formula, outcome, dict(counts), 0)
 
 

@@ -14,8 +14,6 @@ from typing import Any
 from callkpi import config
 from callkpi.calls.model import Fate
 
-#: What became of missed calls, as figures.
-FATES = ("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off")
 #: Fates of misses that nobody has settled.
 _OPEN = (Fate.WAITING, Fate.CALLED_BACK)
 

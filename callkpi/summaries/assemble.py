@@ -26,8 +26,8 @@ from callkpi.figures import goals, sums
 from callkpi.figures.behind import Window, facts_in, kept_since, missed_in, missed_of_open
 from callkpi.figures.hearing import silence_limit
 from callkpi.figures.kpis import Query, Reports, is_meant
-from callkpi.glossary import COUNTED_KPIS
-from callkpi.missed.judging import FATES, judged, written_off_before
+from callkpi.glossary import COUNTED_KPIS, FATES
+from callkpi.missed.judging import judged, written_off_before
 from callkpi.missed.work import HIDDEN, item_of
 from callkpi.people import adherence
 from callkpi.people.names import Names

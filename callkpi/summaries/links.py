@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from callkpi.figures.weights import FIGURES, LONGEST
-from callkpi.missed.judging import FATES
+from callkpi.glossary import FATES
 from callkpi.summaries.reader import Reader
 from callkpi.summaries.summary import Summary
 

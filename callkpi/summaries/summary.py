@@ -23,7 +23,7 @@ import orjson
 from callkpi.calls.facts import Fact, Grain
 from callkpi.config import ServiceLevelFormula
 from callkpi.figures.weights import FIGURES, NOTHING, Weight, weigh
-from callkpi.missed.judging import FATES
+from callkpi.glossary import FATES
 
 #: What a headline counts.
 CALLS, ENTRIES, HANDLES = "calls", "queue entries", "handles of agents"

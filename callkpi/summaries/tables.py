@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from callkpi.glossary import unit_of
 from callkpi.summaries.language import Language, language
 from callkpi.summaries.reader import Reader
 from callkpi.summaries.summary import (
@@ -115,10 +116,7 @@ def rows_left_out(shown: int, whole: int, told: Language) -> str:
 
 def kind_of(figure: str) -> Kind:
     """How the figure is written."""
-    if figure.endswith("_seconds"):
-        return Kind.SECONDS
-    shares = ("missed_share", "answer_rate", "abandon_rate", "service_level", "occupancy", "utilisation", "adherence")
-    return Kind.SHARE if figure in shares else Kind.COUNT
+    return Kind(unit_of(figure))
 
 
 def tables(summary: Summary, code: str, reader: Reader) -> list[Table]:

@@ -15,8 +15,9 @@ from callkpi import config
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.ingest.door import Ingest
-from callkpi.ingest.journal import Journal, JournalUnavailable, windows_of
-from callkpi.ingest.spool import Spool, open_spool
+from callkpi.ingest.journal import JournalUnavailable
+from callkpi.ingest.opened import WayIn, opened
+from callkpi.ingest.spool import Spool
 from callkpi.looping import Loop, keep_going
 from callkpi.metrics.exporter import Exporter
 from callkpi.people.names import Names
@@ -43,16 +44,24 @@ async def serving(
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Serve until the block ends. Yields the task that must not die: the journal's writer."""
     pool = await store.create_pool(dsn, role="web", size=6, lazy=True)
-    spool = open_spool(settings)
-    health = Health()
-    journal = Journal(pool, health, windows_of(settings))
-    writer = asyncio.create_task(journal.run(), name="journal")
-    flusher = asyncio.create_task(health.run(pool), name="health")
-    ingest = Ingest(settings, pool, journal, health, spool)
-    drainer = asyncio.create_task(_drain(spool, ingest, health), name="spool")
-    app = application(settings, pool, ingest, health, spool)
+    try:
+        async with (
+            opened(settings, pool, with_spool=True, spools_deliveries=True) as way_in,
+            _listening(settings, pool, way_in, reuse_port=reuse_port),
+        ):
+            yield way_in.writer
+    finally:
+        await pool.close()
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    settings: config.Settings, pool: asyncpg.Pool, way_in: WayIn, *, reuse_port: bool
+) -> AsyncIterator[None]:
+    """Answer requests until the block ends. Those that are under way get their answer: the journal is still there."""
+    health = way_in.health
     runner = web.AppRunner(
-        app,
+        application(settings, pool, way_in.ingest, health, way_in.spool),
         access_log=None,
         handle_signals=False,
         keepalive_timeout=IDLE_SECONDS,
@@ -63,20 +72,19 @@ async def serving(
     access.guard_errors(runner)
     host, port = settings.address
     slow = _Slow(runner, settings.server.request_timeout_seconds)
-    sweeper = asyncio.create_task(keep_going(Loop("slow_clients", slow.every, health), slow.cut), name="sweeper")
+    helpers = [
+        asyncio.create_task(_drain(way_in.spool, way_in.ingest, health), name="spool"),
+        asyncio.create_task(keep_going(Loop("slow_clients", slow.every, health), slow.cut), name="sweeper"),
+    ]
     try:
         await web.TCPSite(runner, host, port, reuse_port=reuse_port, backlog=1024).start()
-        yield writer
+        yield
     finally:
-        # Requests first: they still need the journal. Then what they counted, then the connections.
         await runner.cleanup()
-        for task in (sweeper, drainer, writer, flusher):
+        for task in helpers:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
-        await pool.close()
-        if spool is not None:
-            spool.close()
 
 
 async def _drain(spool: Spool | None, ingest: Ingest, health: Health) -> None:

@@ -13,7 +13,7 @@ from callkpi.calendar.periods import Period
 from callkpi.calls.model import Call
 from callkpi.figures.behind import Behind, Item
 from callkpi.figures.onecall import Event
-from callkpi.figures.weights import Way
+from callkpi.glossary import Way
 from callkpi.summaries import links
 from callkpi.summaries.language import LANGUAGES, Language, language
 from callkpi.summaries.reader import Reader

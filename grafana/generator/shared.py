@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callkpi import glossary
 from callkpi.calls.model import MISSED_OUTCOMES
 from grafana.generator.model import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Field, Rule, Text, Variable, prom, sql
 
@@ -73,61 +74,23 @@ def parts_of_target(labels: str) -> str:
 
 
 # -- columns ---------------------------------------------------------------------------------------------
+def _within_a_line(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+#: The names of figures are those of the glossary; here are the other columns.
 NAMES: dict[str, Text] = {
-    "offered": Text("offered", "поступило"),
-    "queued": Text("queued", "в очереди"),
-    "rung": Text("rang an agent", "звонок оператору"),
-    "answered": Text("answered", "отвечено"),
-    "talked": Text("talked", "разговор"),
-    "handled": Text("handled", "обработано"),
-    "missed": Text("missed", "пропущено"),
-    "abandoned": Text("caller hung up", "клиент не дождался"),
-    "short_abandoned": Text("hung up at once", "сброс сразу"),
-    "timed_out": Text("timed out", "тайм-аут очереди"),
-    "left_empty": Text("nobody there", "нет операторов"),
-    "overflowed": Text("overflowed", "перелив"),
-    "no_answer": Text("no answer", "нет ответа"),
-    "exited": Text("left by key", "выход по кнопке"),
-    "after_hours": Text("after hours", "в нерабочее время"),
-    "open": Text("still open", "ещё идут"),
-    "expired": Text("end unknown", "конец не известен"),
-    "made": Text("outbound made", "исходящих"),
-    "reached": Text("outbound reached", "исходящих с ответом"),
-    "missed_share": Text("missed share", "доля пропущенных"),
-    "answer_rate": Text("answer rate", "доля отвеченных"),
-    "abandon_rate": Text("abandon rate", "доля не дождавшихся"),
-    "service_level": Text("service level", "уровень сервиса"),
-    "asa_seconds": Text("mean wait (ASA)", "среднее ожидание (ASA)"),
-    "aht_seconds": Text("handling time (AHT)", "время обработки (AHT)"),
-    "longest_wait_seconds": Text("longest wait", "самое долгое ожидание"),
-    "talk_seconds": Text("talk time", "время разговора"),
-    "hold_seconds": Text("hold", "удержание"),
-    "wrap_seconds": Text("after-call work", "обработка после звонка"),
-    "ring_no_answer": Text("rings let pass", "не снял трубку"),
-    "transferred": Text("transferred", "переведено"),
-    "pauses": Text("pauses", "паузы"),
-    "resumes": Text("ends of pauses", "выходы из паузы"),
-    "logins": Text("log-ins", "входы"),
-    "logouts": Text("log-outs", "выходы"),
-    "called_back": Text("called back", "перезвонили"),
-    "reached_after_miss": Text("reached", "дозвонились"),
-    "self_served": Text("called again and was answered", "перезвонил сам и ответили"),
-    "still_waiting": Text("still waits", "ещё ждёт"),
-    "written_off": Text("written off", "списано"),
+    **{kpi.name: Text(_within_a_line(kpi.english), _within_a_line(kpi.russian)) for kpi in glossary.KPIS.values()},
     "queue": Text("queue", "очередь"),
     "agent": Text("agent", "оператор"),
     "line": Text("line", "линия"),
     "calls": Text("calls", "звонков"),
-    "busy": Text("busy", "занято"),
-    "rejected": Text("rejected", "отклонён"),
-    "failed": Text("failed", "сбой"),
-    "short_abandon": Text("hung up at once", "сброс сразу"),
+    "short_abandon": Text("hung up at once", "сбросили сразу"),
 }
 _RULES = {
     "missed_share": MISSED_SHARE,
     "service_level": SERVICE_LEVEL,
 }
-_SHARES = {"missed_share", "answer_rate", "abandon_rate", "service_level"}
 
 OUTCOMES = {name: (NAMES[name], GREY) for name in ("abandoned", "short_abandon", "timed_out", "left_empty",
             "overflowed", "no_answer", "busy", "rejected", "failed")}  # fmt: skip
@@ -152,7 +115,8 @@ AGES = {
 
 def column(name: str, *, coloured: bool = True) -> Field:
     """A column of the views under its name in the reader's words, with its unit and its target."""
-    share, seconds = name in _SHARES, name.endswith("_seconds")
+    unit = glossary.unit_of(name)
+    share, seconds = unit is glossary.Unit.SHARE, unit is glossary.Unit.SECONDS
     rule = _RULES.get(name) if coloured else None
     return Field(
         name=name, label=NAMES[name], unit="percentunit" if share else "s" if seconds else "short",

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.daemon import CONFIG, Daemon, daemon
+from tests.stand_ins.daemon import CONFIG, Daemon, daemon
 
 MIB = 1024 * 1024
 _NATIVE = {"Authorization": "Bearer native-secret"}

@@ -20,7 +20,7 @@ import aiohttp
 
 from callkpi import config
 from callkpi.commands import database
-from tests.daemon import CONFIG, Daemon, children_of, daemon
+from tests.stand_ins.daemon import CONFIG, Daemon, children_of, daemon
 
 TOKEN = "bench-token-0123456789"
 SETTINGS = CONFIG + f"""

@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.daemon import CONFIG, Daemon, daemon
+from tests.stand_ins.daemon import CONFIG, Daemon, daemon
 
 _NATIVE = {"Authorization": "Bearer native-secret"}
 _AT_ONCE = 3000

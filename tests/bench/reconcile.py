@@ -16,8 +16,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.daemon import CONFIG, Daemon
-from tests.portal import Portal, history, truth
+from tests.stand_ins.daemon import CONFIG, Daemon
+from tests.stand_ins.portal import Portal, history, truth
 
 
 async def main(calls: int, quiet_minutes: float) -> None:

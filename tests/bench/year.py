@@ -36,7 +36,7 @@ from callkpi.database import embedded, encoding, migrations, store
 from callkpi.missed.fates import Contact, fates
 from tests.bench.exports import memory, web_process
 from tests.bench.report import Report, percentile, progress
-from tests.daemon import Daemon, daemon
+from tests.stand_ins.daemon import Daemon, daemon
 
 TENANT, SOURCE, ZONE = "acme", "pbx", "Asia/Almaty"
 QUEUES, AGENTS, LINES = 20, 200, 10

@@ -44,10 +44,10 @@ from callkpi.sources.asterisk import resync as asterisk_resync
 from callkpi.sources.base import Delivery, Malformed
 from callkpi.sources.freeswitch import esl as freeswitch_esl
 from callkpi.sources.freeswitch import resync as freeswitch_resync
-from tests import freeswitch_model
 from tests.faults import mutation
 from tests.faults.recordings import Recording, recordings, signed_again
 from tests.sources.cases import TENANT
+from tests.stand_ins import freeswitch_model
 
 #: Seconds of the processor after which an input is a hang; a recorded delivery takes a thousandth of it.
 LIMIT_SECONDS = 2.0
@@ -525,8 +525,8 @@ def _listed(counts: Counter[str]) -> str:
 
 
 async def _at_a_daemon(seed: int, count: int) -> Served:
-    from tests.daemon import daemon
-    from tests.sources.test_doors import CONFIG
+    from tests.stand_ins.daemon import daemon
+    from tests.stand_ins.source_config import CONFIG
 
     directory = Path(tempfile.mkdtemp(prefix="callkpi-fuzz-"))
     directory.chmod(0o755)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 
 from callkpi.database import embedded, store
-from tests.daemon import children_of
+from tests.stand_ins.daemon import children_of
 
 #: Names that the campaign's own connections have in pg_stat_activity.
 OWN = "faults"

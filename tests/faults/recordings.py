@@ -18,8 +18,8 @@ from callkpi.sources.asterisk import resync as asterisk_resync
 from callkpi.sources.base import Context, Delivery, SourceType
 from callkpi.sources.freeswitch import resync as freeswitch_resync
 from callkpi.sources.tables import CSV
-from tests import freeswitch_model
 from tests.sources.cases import CASES, SECRET, SETTINGS
+from tests.stand_ins import freeswitch_model
 from tests.world import CAPTURES, capture_lines
 
 JSON = "application/json"

@@ -19,13 +19,13 @@ from typing import Any
 
 import aiohttp
 
-from tests import daemon as daemons
-from tests.daemon import Daemon, children_of, free_port
 from tests.faults.catalogue import Database, NotRun, Scene
 from tests.faults.mount import Disk
 from tests.faults.postgres import REFUSALS, Postgres
 from tests.faults.proxy import Proxy
 from tests.faults.traffic import Answer, Door, Observer, Sender
+from tests.stand_ins import daemon as daemons
+from tests.stand_ins.daemon import Daemon, children_of, free_port
 
 #: A service manager starts what ended again after this (systemd waits a tenth of a second, Docker a tenth and more).
 RESTART_SECONDS = 0.5

@@ -13,7 +13,8 @@ from callkpi.figures import live
 from callkpi.figures.board import Level
 from callkpi.figures.hearing import Trouble
 from callkpi.figures.kpis import GROUPINGS
-from callkpi.figures.weights import FIGURES, Way
+from callkpi.figures.weights import FIGURES
+from callkpi.glossary import FATES, PAUSES, Unit, Way, unit_of
 from callkpi.people.presence import Times
 from callkpi.web.access import Right
 
@@ -56,18 +57,17 @@ def thing(*, optional: Mapping[str, Schema] | None = None, more: bool | Schema =
 def _figures() -> Schema:
     """The KPIs as the glossary names them: made from what the reports answer, so that neither can lack one."""
     row = Figures().as_row(ServiceLevelFormula.DEFAULT)
-    shares = {"missed_share", "answer_rate", "abandon_rate", "service_level"}
-    return {name: SHARE if name in shares else _kind_of(name, value) for name, value in row.items()}
+    return {name: SHARE if unit_of(name) is Unit.SHARE else _kind_of(name, value) for name, value in row.items()}
 
 
 def _kind_of(name: str, value: Any) -> Schema:
-    if name.endswith("_seconds"):
+    if unit_of(name) is Unit.SECONDS:
         return maybe(SECONDS) if value is None else SECONDS
     return COUNT
 
 
-_FATES = dict.fromkeys(("called_back", "reached_after_miss", "self_served", "still_waiting", "written_off"), COUNT)
-_PAUSES = dict.fromkeys(("pauses", "resumes", "logins", "logouts"), COUNT)
+_FATES = dict.fromkeys(FATES, COUNT)
+_PAUSES = dict.fromkeys(PAUSES, COUNT)
 #: How people's time was spent, of rows by agent and team.
 _TIMES: dict[str, Schema] = {
     **{name: _kind_of(name, value) for name, value in Times().as_row().items()},
