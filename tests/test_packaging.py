@@ -45,6 +45,9 @@ def test_the_wheel_has_sql_and_grafana_inside_and_works_from_any_directory(tmp_p
     assert len(grafana) > 20 and grafana <= names
     board = {f"callkpi/web/board{rest}" for rest in (".html", ".js", ".css", "_texts.json")}
     assert board <= names
+    handbook = {str(path.relative_to(ROOT)) for path in (ROOT / "callkpi" / "handbook").rglob("*.md")}
+    assert len(handbook) > 100 and handbook <= names
+    assert {"callkpi/web/handbook.html", "callkpi/web/handbook.css"} <= names
     code = (
         "from callkpi.database import migrations, store\n"
         "print(migrations.newest(), len(store.query('journal', 'append')) > 0)"

@@ -89,7 +89,7 @@ def _advice(request: web.Request, error: web.HTTPException) -> str:
     if error.status != 404:
         return ""
     if request.path.startswith("/hooks"):
-        return "A source's door is POST /hooks/{source}, its name as in [sources.NAME]"
+        return "A source's door is POST /hooks/{source}, its name as in [sources.NAME]; see /handbook/sources"
     return f"Nothing is at {request.path[:100]}; see /api/v1/docs, /reports, /board and /handbook"
 
 

@@ -212,6 +212,15 @@ def test_every_figure_of_the_glossary_stands_in_the_numbers_under_its_name() -> 
         assert dict(rows) == wanted[code] and len(rows) == len(wanted[code])
 
 
+def test_errors_and_logs_name_pages_that_exist() -> None:
+    named = {
+        page
+        for path in (REPOSITORY / "callkpi").rglob("*.py")
+        for page in re.findall(r"[ '(]/handbook/([a-z0-9/-]+)", path.read_text())
+    }
+    assert {"install", "sources", "grafana"} <= named <= handbook.pages("en")
+
+
 # -- as the daemon shows it -------------------------------------------------------------------------------
 
 
