@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
 #: Where the provider looks in a container of docker-compose.yml.
 _IN_CONTAINER = "/var/lib/grafana/dashboards/callkpi"
 _TREES = ("provisioning", "dashboards", "prometheus", "alertmanager")
-#: Where alerts look for the handbook unless they are told (DAEMON in grafana/generator/alerts.py).
+#: Where alerts look for the handbook unless they are told (DAEMON in grafana/generator/alert_model.py).
 _DAEMON = "http://127.0.0.1:8090"
 _WITH_ALERTS = ("prometheus/callkpi.rules.yaml", "provisioning/alerting/callkpi.yaml")
 #: Files that people make their own: they stay as they are.

@@ -16,7 +16,7 @@ from callkpi.calls.fold import Thresholds, fold
 from callkpi.calls.model import StreamKey
 from callkpi.calls.rows import call_body, event_from_row
 from callkpi.database import store
-from callkpi.projection import days, isolation, timekeeping
+from callkpi.projection import days, isolation, streams, timekeeping
 from callkpi.projection.folding import asks_about, interpreted, members_at, restarts_after
 from callkpi.same_call import check as same_call_check
 
@@ -45,6 +45,8 @@ async def check(pool: asyncpg.Pool, settings: config.Settings, progress: Progres
         unknown = _Unknown(unsettled, await isolation.calls_of(connection, [item.key for item in aside]))
         findings += await _check_calls(connection, settings, progress, kept.get("journal"), unknown)
         findings += await same_call_check.check(connection, settings)
+        for kind in streams.KINDS:
+            findings += await kind.check(connection, settings, kept.get("journal"))
     if waiting["groups"] and findings:
         findings.append(f"{waiting['groups']} groups of events wait to be projected: run again when they are")
     return findings

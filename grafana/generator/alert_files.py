@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from grafana.generator.alert_model import Alert, Group, Record
 from grafana.generator.writing import COMMENT, ROOT, to_yaml
-
-if TYPE_CHECKING:
-    from grafana.generator.alerts import Alert, Group, Record
 
 RULES = ROOT / "prometheus" / "callkpi.rules.yaml"
 MANAGED = ROOT / "provisioning" / "alerting" / "callkpi.yaml"

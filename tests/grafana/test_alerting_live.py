@@ -24,7 +24,7 @@ import pytest
 from aiohttp import web
 
 from callkpi.database import embedded
-from grafana.generator import alert_files, alerts, writing
+from grafana.generator import alert_files, alert_model, alerts, writing
 from tests.stand_ins.alert_files import ALERTMANAGER
 from tests.stand_ins.daemon import CONFIG, Daemon, daemon, free_port
 from tests.stand_ins.recent_calls import call
@@ -262,5 +262,5 @@ def labels(item: dict[str, Any]) -> frozenset[tuple[str, str]]:
     return frozenset((key, value) for key, value in item["metric"].items() if key != "__name__")
 
 
-def beyond(alert: alerts.Alert, value: float) -> bool:
+def beyond(alert: alert_model.Alert, value: float) -> bool:
     return value > alert.above if alert.above is not None else value < (alert.below or 0)

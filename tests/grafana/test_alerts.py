@@ -24,7 +24,7 @@ from callkpi.commands import grafana_files
 from callkpi.ingest.spool import Spool
 from callkpi.metrics.exporter import Exporter
 from callkpi.web import handbook
-from grafana.generator import alert_files, alerts, writing
+from grafana.generator import alert_files, alert_model, alerts, writing
 from tests.stand_ins.alert_files import ALERTMANAGER, GRAFANA
 from tests.stand_ins.recent_calls import call, send
 from tests.stand_ins.truth import FILES
@@ -102,11 +102,11 @@ def test_prometheus_accepts_rules_and_configuration(tmp_path: Path) -> None:
     told = run("promtool", "check", "config", str(here))
     assert "1 rule files found" in told and str(rules) in told
     assert load(here)["alerting"]["alertmanagers"][0]["static_configs"] == [{"targets": ["alertmanager:9093"]}]
-    assert [job["job_name"] for job in load(here)["scrape_configs"]] == [alerts.JOB]
+    assert [job["job_name"] for job in load(here)["scrape_configs"]] == [alert_model.JOB]
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
-def test_every_alert_says_who_acts_and_how(alert: alerts.Alert) -> None:
+def test_every_alert_says_who_acts_and_how(alert: alert_model.Alert) -> None:
     assert alert.severity in ("critical", "warning", "info")
     assert alert.team in ("floor", "telephony", "ops")
     assert all((alert.summary, alert.description, alert.action, alert.hold_reason))
@@ -114,7 +114,7 @@ def test_every_alert_says_who_acts_and_how(alert: alerts.Alert) -> None:
     texts = " ".join(alert_files.texts(alert).values())
     assert not re.search(r"\$\{|%\w+%", texts)
     assert not re.search(r"labels\.(customer|number|call)", texts)
-    assert alert.runbook_url == f"{alerts.DAEMON}/handbook/alerts/{alert.runbook}"
+    assert alert.runbook_url == f"{alert_model.DAEMON}/handbook/alerts/{alert.runbook}"
     for code, parts in PARTS.items():
         lines = (HANDBOOK / code / "alerts" / f"{alert.runbook}.md").read_text().splitlines()
         assert lines[0] == f"# {alert.name}"
@@ -337,6 +337,6 @@ def test_values_that_rules_ask_for_occur(scraped: str) -> None:
         for sample in family.samples:
             for label, value in sample.labels.items():
                 said.setdefault(label, set()).add(value)
-    asked = {pair for expr in EXPRESSIONS for pair in re.findall(r'(\w+)="(\w+)"', expr)} - {("job", alerts.JOB)}
+    asked = {pair for expr in EXPRESSIONS for pair in re.findall(r'(\w+)="(\w+)"', expr)} - {("job", alert_model.JOB)}
     assert {label for label, _ in asked} == {"window", "outcome", "result", "reason", "kind"}
     assert all(value in said[label] for label, value in asked)
