@@ -9,48 +9,29 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from string import Template
 from types import MappingProxyType
 from urllib.parse import unquote
 
 from aiohttp import web
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from markupsafe import Markup
 
+from callkpi import templates, words
 from callkpi.database import resources
 from callkpi.web.access import PAGE_HEADERS
 from callkpi.web.language import language_of
+from callkpi.words import Place, catalogue
 
 ROOT = resources.directory("handbook")
 INDEX = "index"
-_HERE = Path(__file__).parent
 _STYLE = "handbook.css"
 _HEADERS = MappingProxyType({**PAGE_HEADERS, "Vary": "Accept-Language"})
 
-#: What stands around a page, by language. A language is one of the handbook's where it has a folder there.
-WORDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "en": {
-            "handbook": "Handbook",
-            "board": "Board",
-            "reports": "Reports",
-            "skip": "Contents",
-            "missing": "# There is no such page\n\nThe handbook has no page of this address. Its contents:",
-        },
-        "ru": {
-            "handbook": "Руководство",
-            "board": "Табло",
-            "reports": "Отчёты",
-            "skip": "Содержание",
-            "missing": "# Такой страницы нет\n\nВ руководстве нет страницы с таким адресом. Что в нём есть:",
-        },
-    }
-)
-#: Who reads Kazakh and finds no Kazakh page knows Russian better than English.
-_INSTEAD = {"kk": "ru"}
+LANGUAGES = words.LANGUAGES[Place.HANDBOOK]
 
 
 def routes() -> list[web.RouteDef]:
@@ -62,18 +43,17 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _answer(request: web.Request) -> web.Response:
-    code = language_of(request, (*WORDS, *_INSTEAD))
-    code = _INSTEAD.get(code, code)
-    name = request.match_info.get("page", "").strip("/") or INDEX
+    code = language_of(request, LANGUAGES)
+    name = request.match_info.get("page", "") or INDEX
     asked = code if request.query.get("lang") else ""
-    place = Place(code, name, "/".join([".."] * (request.rel_url.raw_path.count("/") - 1)) or ".", asked)
+    at = At(code, name, "/".join([".."] * (request.rel_url.raw_path.count("/") - 1)) or ".", asked)
     is_there = name in pages(code)
-    shown = _page(place) if is_there else _missing(place)
+    shown = _page(at) if is_there else _missing(at)
     return web.Response(text=shown, status=200 if is_there else 404, content_type="text/html", headers=_HEADERS)
 
 
 async def _style(_request: web.Request) -> web.Response:
-    return web.Response(text=_file(_STYLE), content_type="text/css", headers=PAGE_HEADERS)
+    return web.Response(text=_style_text(), content_type="text/css", headers=PAGE_HEADERS)
 
 
 # -- which pages there are --------------------------------------------------------------------------------
@@ -175,7 +155,15 @@ def html_of(text: str, target: Callable[[str], str] = str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Link:
+    """What a template shows as a link; without an address as plain words: the reader is there."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class At:
     """Which page is shown, and where its reader is."""
 
     code: str
@@ -194,50 +182,47 @@ class Place:
             return href
         return self.address(_resolved(self.name, path).removesuffix(".md")) + sharp + heading
 
-
-@cache
-def _page(place: Place) -> str:
-    return _framed(place, title_of(place.code, place.name), html_of(text_of(place.code, place.name), place.target))
-
-
-def _missing(place: Place) -> str:
-    told = WORDS[place.code]["missing"]
-    return _framed(replace(place, name=INDEX), told.partition("\n")[0].removeprefix("# "), html_of(told))
-
-
-def _framed(place: Place, title: str, body: str) -> str:
-    words = WORDS[place.code]
-    languages = " · ".join(
-        code if code == place.code else f"[{code}]({place.address(place.name, code)})" for code in WORDS
-    )
-    ways = [
-        f"[{words['handbook']}]({place.address(INDEX)})", f"[{words['board']}]({place.root}/board)",
-        f"[{words['reports']}]({place.root}/reports)", f"[API]({place.root}/api/v1/docs)", languages,
-    ]  # fmt: skip
-    return Template(_file("handbook.html")).substitute(
-        lang=place.code,
-        title=html_of(title).strip().removeprefix("<p>").removesuffix("</p>"),
-        style=f"{place.root}/handbook/{_STYLE}",
-        ways=html_of("\n".join(f"- {way}" for way in ways)),
-        skip=html_of(f"[{words['skip']}](#contents)"),
-        body=body,
-        contents=html_of("\n".join(_contents(place)), replace(place, name=INDEX).target),
-    )
-
-
-def _contents(place: Place) -> Iterator[str]:
-    """The chapters as a list; the pages of one are shown where the reader is in it."""
-    for chapter, below in contents(place.code).items():
-        yield f"- {_entry(place, chapter)}"
-        if chapter == place.name or place.name in below:
-            yield from (f"  - {_entry(place, name)}" for name in below)
-
-
-def _entry(place: Place, name: str) -> str:
-    title = title_of(place.code, name)
-    return f"**{title}**" if name == place.name else f"[{title}]({name}.md)"
+    def page(self, name: str) -> Link:
+        return Link(title_of(self.code, name), "" if name == self.name else self.address(name))
 
 
 @cache
-def _file(name: str) -> str:
-    return (_HERE / name).read_text("utf-8")
+def _page(at: At) -> str:
+    return _framed(at, title_of(at.code, at.name), html_of(text_of(at.code, at.name), at.target))
+
+
+def _missing(at: At) -> str:
+    return _framed(at, catalogue.texts(at.code, Place.HANDBOOK)["missing"], "")
+
+
+def _framed(at: At, title: str, body: str) -> str:
+    texts = catalogue.texts(at.code, Place.HANDBOOK)
+    places = {"board": "board", "reports": "reports"}
+    return templates.render(
+        "handbook.html",
+        code=at.code,
+        title=title,
+        texts=texts,
+        style=f"{at.root}/handbook/{_STYLE}",
+        # The handbook is a part of the program: what its Markdown says is as good as a template.
+        body=Markup(body),
+        ways=[
+            Link(texts["handbook"], at.address(INDEX)),
+            *(Link(texts[name], f"{at.root}/{path}") for name, path in places.items()),
+            Link("API", f"{at.root}/api/v1/docs"),
+        ],
+        languages=[Link(code, "" if code == at.code else at.address(at.name, code)) for code in LANGUAGES],
+        chapters=list(_chapters(at)),
+    )
+
+
+def _chapters(at: At) -> Iterator[tuple[Link, list[Link]]]:
+    """The chapters; the pages of one are shown where the reader is in it."""
+    for chapter, below in contents(at.code).items():
+        is_open = chapter == at.name or at.name in below
+        yield at.page(chapter), [at.page(name) for name in below] if is_open else []
+
+
+@cache
+def _style_text() -> str:
+    return (Path(__file__).parent / _STYLE).read_text("utf-8")

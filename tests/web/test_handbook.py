@@ -21,7 +21,7 @@ from tests.browser import CHROMIUM, browser
 from tests.world import World
 
 REPOSITORY = Path(__file__).parent.parent.parent
-CODES = tuple(handbook.WORDS)
+CODES = handbook.LANGUAGES
 PAGES = [(code, name) for code in CODES for name in sorted(handbook.pages(code))]
 KINDS = sorted(map(str, SOURCE_TYPES))
 #: Texts outside of the handbook whose links and commands are held to the same.
@@ -264,7 +264,7 @@ async def test_every_link_of_every_page_is_answered(client: TestClient[Any, Any]
     assert (await client.get("/handbook/handbook.css")).content_type == "text/css"
 
 
-@pytest.mark.parametrize("path", ["/handbook/nothing", "/handbook/..%2f..%2fpyproject", "/handbook/sources/%00"])
+@pytest.mark.parametrize("path", ["/handbook/nothing", "/handbook//install", "/handbook/install/", "/handbook/..%2f..%2fpyproject", "/handbook/sources/%00"])
 async def test_what_is_no_page_is_answered_with_the_contents(client: TestClient[Any, Any], path: str) -> None:
     answer = await client.get(path)
     assert answer.status == 404 and answer.content_type == "text/html"
