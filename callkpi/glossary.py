@@ -125,6 +125,8 @@ _OF_PEOPLE = (
     Kpi("adherence", _SHARE, "Adherence", "Соблюдение графика", of_agents=True, has_goals=False),
 )
 
+#: The languages that figures are named in here; further ones name them in their catalogues.
+LANGUAGES = ("en", "ru")
 #: Every figure by its name.
 KPIS: Mapping[str, Kpi] = {kpi.name: kpi for kpi in (*_OF_CALLS, *_OF_FATES, *_OF_PEOPLE)}
 #: Figures of calls by their names, in order: what a row of figures has, after ``contacts``.
@@ -152,6 +154,6 @@ def unit_of(name: str) -> Unit:
 
 
 def label(name: str, language: str) -> str:
-    """A figure's name for people, in English ("en") or Russian ("ru"). Raises KeyError for what is no figure."""
+    """A figure's name for people, in one of LANGUAGES. Raises KeyError for what is no figure."""
     kpi = KPIS[name]
-    return kpi.russian if language == "ru" else kpi.english
+    return {"en": kpi.english, "ru": kpi.russian}[language]

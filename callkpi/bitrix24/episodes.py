@@ -14,7 +14,8 @@ from itertools import groupby
 
 from callkpi import config
 from callkpi.calls.model import Call, Fate, Outcome
-from callkpi.sources.bitrix24.settings import FunnelItems, FunnelLanguage, FunnelSettings
+from callkpi.sources.bitrix24.settings import FunnelItems, FunnelSettings
+from callkpi.words import Place, catalogue
 
 
 class Stage(StrEnum):
@@ -155,37 +156,6 @@ def move(seen: Stage | None, wanted: Stage) -> Move:
 # -- words ----------------------------------------------------------------------------------------------
 
 
-_STAGE_NAMES: Mapping[FunnelLanguage, Mapping[Stage, str]] = {
-    FunnelLanguage.EN: {
-        Stage.NEW: "Offered", Stage.QUEUED: "In the queue", Stage.ANSWERED: "Answered", Stage.MISSED: "Missed",
-        Stage.CALLED_BACK: "Called back, not reached yet", Stage.WON: "Talked", Stage.LOSE: "Written off",
-        Stage.NOT_TALKED: "Answered, not talked",
-    },
-    FunnelLanguage.RU: {
-        Stage.NEW: "Поступил", Stage.QUEUED: "В очереди", Stage.ANSWERED: "Принят", Stage.MISSED: "Пропущен",
-        Stage.CALLED_BACK: "Перезвонили, не дозвонились", Stage.WON: "Поговорили", Stage.LOSE: "Списан",
-        Stage.NOT_TALKED: "Принят, разговора не было",
-    },
-}  # fmt: skip
-_NEW_MISSED = {FunnelLanguage.EN: "New missed call", FunnelLanguage.RU: "Новый пропущенный"}
-_WORDS: Mapping[FunnelLanguage, Mapping[str, str]] = {
-    FunnelLanguage.EN: {
-        "missed": "Missed call", "call": "Call", "hidden": "hidden number", "first": "first {at}",
-        "last": "last {at}", "calls": "{n} missed calls", "one": "1 missed call", "queue": "queue {name}",
-        "line": "line {name}", "called_back": "called back {at}", "reached": "reached {at}",
-        "self_served": "called again, answered {at}", "written_off": "written off", "answered": "answered {at}",
-        "talk": "talked {n} s", "corrected": "not missed after all",
-    },
-    FunnelLanguage.RU: {
-        "missed": "Пропущенный", "call": "Звонок", "hidden": "скрытый номер", "first": "первый {at}",
-        "last": "последний {at}", "calls": "пропущенных: {n}", "one": "пропущенных: 1", "queue": "очередь {name}",
-        "line": "линия {name}", "called_back": "перезвонили {at}", "reached": "дозвонились {at}",
-        "self_served": "сам перезвонил, приняли {at}", "written_off": "списан", "answered": "принят {at}",
-        "talk": "разговор {n} с", "corrected": "оказался не пропущенным",
-    },
-}  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class Words:
     """Texts of one pipeline, in its language and its tenant's zone."""
@@ -195,8 +165,8 @@ class Words:
 
     def stage(self, stage: Stage) -> str:
         if stage is Stage.NEW and self.settings.items is FunnelItems.MISSED:
-            return _NEW_MISSED[self.settings.language]
-        return _STAGE_NAMES[self.settings.language][stage]
+            return self._say("new_missed")
+        return self._say(f"stage_{stage.name.lower()}")
 
     def title(self, shown_number: str, *, missed: bool) -> str:
         what = self._say("missed" if missed else "call")
@@ -206,7 +176,7 @@ class Words:
         """What happened, in one line."""
         first, last = episode.misses[0], episode.misses[-1]
         count = len(episode.misses)
-        told = [self._say("one") if count == 1 else self._say("calls", n=str(count))]
+        told = [self._texts.plural("calls", count).format(n=count)]
         told.append(self._say("first", at=self._at(first.started_at)))
         if count > 1:
             told.append(self._say("last", at=self._at(last.started_at)))
@@ -242,4 +212,8 @@ class Words:
         return f"{at.astimezone(self.tenant.zone):%d.%m.%Y %H:%M}"
 
     def _say(self, word: str, **values: str) -> str:
-        return _WORDS[self.settings.language][word].format(**values)
+        return self._texts[word].format(**values)
+
+    @property
+    def _texts(self) -> catalogue.Texts:
+        return catalogue.texts(self.settings.language, Place.FUNNEL)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from callkpi import config
+from callkpi import config, words
 from callkpi.calendar import periods, shifts
 from callkpi.commands.common import UsageError, configured, one_tenant, run, takes_config, takes_tenant
 from callkpi.commands.database import database
@@ -18,6 +18,8 @@ from callkpi.summaries.reader import Reader
 from callkpi.summaries.renderers import FORMATS
 
 EXAMPLE = "callkpi summary night@2026-11-23 --lang ru --output night.pdf"
+#: The languages that a summary is written in.
+LANGUAGES = words.LANGUAGES[words.Place.SUMMARY]
 _FORMS = ("txt", "html", "pdf", "xlsx", "csv", "json")
 
 
@@ -29,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="night@2026-11-23, night, day:2026-11-23, yesterday, last_week, month:2026-11; default: the last shift",
     )  # fmt: skip
     parser.add_argument("--against", default="previous", choices=["previous", "week", "year"], help="to compare with")
-    parser.add_argument("--lang", default="", choices=["en", "ru", "kk"], help="default: en")
+    parser.add_argument("--lang", default="", choices=LANGUAGES, help="default: en")
     parser.add_argument(
         "--format", default="", choices=_FORMS, help="default: as the name of the output ends, else txt"
     )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
+from callkpi import words
 from callkpi.config.tree import Report, Settings, Tenant
 from callkpi.config.words import NAME, guess
 
@@ -16,7 +17,7 @@ FORMS = (
 )
 PERIODS = ("shift", "day", "week", "month", "quarter")
 FILES = ("pdf", "xlsx", "csv", "html", "json")
-LANGUAGES = ("en", "ru", "kk")
+LANGUAGES = words.LANGUAGES[words.Place.SUMMARY]
 
 
 def split_receiver(text: str) -> tuple[str, str] | None:
@@ -56,7 +57,7 @@ def _report(where: str, name: str, report: Report, tenant: Tenant, settings: Set
     for text in report.to:
         yield from _receiver(f"{where}.to", text, settings)
     if report.language not in LANGUAGES:
-        yield f"{where}.language: {report.language!r} is none of {', '.join(LANGUAGES)}"
+        yield f"{where}.language: {report.language!r} is none of {', '.join(LANGUAGES)}, which summaries are written in"
     for file in report.files:
         if file not in FILES:
             yield f"{where}.files: {file!r} is none of {', '.join(FILES)}{guess(file, FILES)}"

@@ -82,9 +82,9 @@ class Presence:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (directory / OUTCOME).unlink(missing_ok=True)
-            lock.truncate(0)
-            lock.write(str(os.getpid()).encode())
-            lock.flush()
+            os.ftruncate(lock.fileno(), 0)
+            # Not buffered: on a full disk the file's own close would fail once more.
+            os.write(lock.fileno(), str(os.getpid()).encode())
         except OSError:
             lock.close()
             return None

@@ -55,7 +55,7 @@ def _refuse_newer(unknown: set[str]) -> None:
         names = ", ".join(sorted(unknown)[:3]) + (", …" if len(unknown) > 3 else "")
         raise NewerSchema(
             f"a newer callkpi has worked on this database: version {__version__} does not know {names}; start the "
-            "newer one again, or restore a backup from before it"
+            "newer one again, or restore a backup from before it; see 'Going back' in /handbook/install"
         )
 
 

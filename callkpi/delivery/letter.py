@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 
-from callkpi import config
+from callkpi import config, templates
 from callkpi.calls.facts import Grain
 from callkpi.calls.phone import mask
 from callkpi.delivery.message import Attachment, Message, Receiver
@@ -17,12 +16,6 @@ from callkpi.summaries.reader import Reader
 from callkpi.summaries.renderers import FORMATS
 from callkpi.summaries.summary import Change, Number, Summary, changes, to_data
 
-#: What only a correction says.
-_TEXTS = {
-    "en": ("Correction", "Late events changed these figures:", "… and {n} more"),
-    "ru": ("Исправление", "Поздние события изменили эти показатели:", "… и ещё {n}"),
-    "kk": ("Түзету", "Кеш келген оқиғалар мына көрсеткіштерді өзгертті:", "… және тағы {n}"),
-}
 #: How many changes, and calls of a change, a correction names.
 NAMED_CHANGES, NAMED_CALLS = 12, 3
 
@@ -63,7 +56,7 @@ def write(
     paragraphs = [str(sentence) for sentence in words.sentences(summary, report.language)]
     found: list[str] = []
     if earlier is not None:
-        title = f"{_TEXTS[told.code][0]}: {title}"
+        title = f"{told.text('c_correction')}: {title}"
         found = _corrections(changes(earlier.summary, summary), told, of_team=summary.team is not None)
     stem = _stem(edition)
     return Message(
@@ -106,7 +99,7 @@ def _corrections(found: Sequence[Change], told: Language, *, of_team: bool) -> l
     ordered = sorted(found, key=lambda change: change.place.name != "")
     lines = [_correction(change, told, of_team=of_team) for change in ordered[:NAMED_CHANGES]]
     if len(ordered) > NAMED_CHANGES:
-        lines.append(_TEXTS[told.code][2].format(n=told.number(len(ordered) - NAMED_CHANGES)))
+        lines.append(told.text("c_more", n=told.number(len(ordered) - NAMED_CHANGES)))
     return lines
 
 
@@ -132,7 +125,7 @@ def _value(change: Change, value: Number, told: Language) -> str:
 def _text(paragraphs: Sequence[str], found: Sequence[str], told: Language, link: str) -> str:
     parts = []
     if found:
-        parts.append("\n".join([_TEXTS[told.code][1], *(f"• {line}" for line in found)]))
+        parts.append("\n".join([told.text("c_changed"), *(f"• {line}" for line in found)]))
     parts.append("\n".join(paragraphs))
     if link:
         parts.append(link)
@@ -141,11 +134,7 @@ def _text(paragraphs: Sequence[str], found: Sequence[str], told: Language, link:
 
 def _html(title: str, paragraphs: Sequence[str], found: Sequence[str], told: Language, link: str) -> str:
     """Plain markup that every mail program shows."""
-    parts = [f"<h2>{escape(title)}</h2>"]
-    if found:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in found)
-        parts.append(f"<p>{escape(_TEXTS[told.code][1])}</p><ul>{lines}</ul>")
-    parts += [f"<p>{escape(line)}</p>" for line in paragraphs]
-    if link:
-        parts.append(f'<p><a href="{escape(link)}">{escape(link)}</a></p>')
-    return f'<!doctype html><html lang="{told.code}"><body>{"".join(parts)}</body></html>'
+    return templates.render(
+        "letter.html", code=told.code, title=title, changed=told.text("c_changed"), changes=found,
+        paragraphs=paragraphs, address=link,
+    )  # fmt: skip

@@ -26,9 +26,6 @@ import structlog
 from callkpi import config
 from callkpi.calls import counters
 from callkpi.calls.model import (
-    AGENT_STREAM,
-    MARK_STREAM,
-    RESTART_STREAM,
     StreamKey,
 )
 from callkpi.calls.rows import key_columns
@@ -41,9 +38,8 @@ from callkpi.missed.writing import (
     is_missed,
     item_of_call,
     write_fates,
-    write_work,
 )
-from callkpi.projection import days, duty, isolation, rollups, timekeeping, views
+from callkpi.projection import days, duty, isolation, rollups, streams, timekeeping, views
 from callkpi.projection.folding import (
     NEVER,
     Folding,
@@ -284,17 +280,14 @@ class Projector:
         also: Iterable[StreamKey],
     ) -> int:
         """Bring everything up to date that the streams of a batch tell. Returns how many calls were folded."""
-        agents = {key: span for key, span in spans.items() if key.call_id.startswith(AGENT_STREAM)}
-        worked = {key: span for key, span in spans.items() if key.source == work.SOURCE}
-        marks = {key: span for key, span in spans.items() if key.call_id.startswith(MARK_STREAM)}
-        restarts = {key: span for key, span in marks.items() if key.call_id == RESTART_STREAM}
-        others = {*agents, *worked, *marks}
-        calls = {key: span for key, span in spans.items() if key not in others}
+        parted = streams.by_kind(spans)
+        calls, agents, worked = parted.pop(streams.CALLS), parted[streams.AGENTS], parted[streams.WORK]
         for key in also:
             calls.setdefault(key, NEVER)
         known_days = await days.hold(connection, self._settings.tenants)
         # First of all locks, and never a stronger one later: two projectors can't wait for each other.
-        lock = "lock_questions" if agents or restarts else "lock_questions_shared"
+        tells = any(kind.tells_of_members(mine) for kind, mine in parted.items())
+        lock = "lock_questions" if tells else "lock_questions_shared"
         await connection.execute(store.query("projector", lock))
         after = await self._folding.calls(connection, calls, groups[0]["horizon"]) if calls else []
         if not all(group["counted"] for group in groups):
@@ -304,15 +297,12 @@ class Projector:
         united: Counter[tuple[str, counters.Series]] = Counter()
         if self._rules:
             after = await self._uniting.calls(connection, after, united)
-        customers = await self._lock_people(connection, after, agents, worked)
+        customers = await self._lock_people(connection, after, parted)
         await self._write_calls(connection, after)
         await write_waits(connection, after)
-        if agents:
-            await self._write_agents(connection, agents)
-        if restarts:
-            since = [first for first, _ in restarts.values()]
-            await connection.execute(store.query("projector", "restarted"), *key_columns(list(restarts))[:2], since)
-        await write_work(connection, worked)
+        for kind, mine in parted.items():
+            if mine:
+                await kind.write(connection, self._settings, mine)
         replaced = [old for item in after for old in item.before]
         await write_fates(connection, Changed([item.call for item in after], replaced, customers), worked, self._window)
         await rollups.add(connection, after)
@@ -363,22 +353,21 @@ class Projector:
         self,
         connection: asyncpg.Connection,
         after: Sequence[After],
-        agents: Iterable[StreamKey],
-        worked: Iterable[StreamKey],
+        parted: Mapping[streams.StreamKind, streams.Streams],
     ) -> set[tuple[str, str]]:
-        """Lock the agents, the items that were worked on, and the customers whose calls changed in what their fate
-        depends on. Returns those customers."""
+        """Lock whom the kinds of streams need held, and the customers whose calls changed in what their fate depends
+        on. Returns those customers."""
         customers: set[tuple[str, str]] = set()
         for item in after:
             olds = [(old.customer, old.contact) for old in item.before]
             new = (item.call.customer, contact_of_call(item.call))
             if olds != [new]:
                 customers.update((item.call.tenant, c) for c in (new[0], *(old[0] for old in olds)) if c)
-        items = {(key.tenant, key.call_id) for key in worked}
+        items = {(key.tenant, key.call_id) for key in parted[streams.WORK]}
         customers |= {item for item in items if work.hidden_call(item[1]) is None}
         hidden = {item_of_call(i.call) for i in after if is_missed(i.call) and not i.call.customer}
-        people = sorted(customers | items | hidden | {(key.tenant, key.call_id) for key in agents})
-        if people:
+        held = set().union(*(kind.people(mine) for kind, mine in parted.items()))
+        if people := sorted(customers | hidden | held):
             columns = [list(column) for column in zip(*people, strict=True)]
             await connection.execute(store.query("projector", "lock_customers"), *columns)
         return customers
@@ -386,17 +375,6 @@ class Projector:
     @property
     def _window(self) -> timedelta:
         return timedelta(days=max(tenant.write_off_days for tenant in self._settings.tenants.values()))
-
-    async def _write_agents(
-        self, connection: asyncpg.Connection, agents: Mapping[StreamKey, tuple[datetime, datetime]]
-    ) -> None:
-        columns = key_columns(sorted(agents))
-        first = min(span[0] for span in agents.values())
-        last = max(span[1] for span in agents.values())
-        await connection.execute(store.query("projector", "write_agent_states"), *columns, first, last)
-        await connection.execute(store.query("projector", "write_members_seen"), *columns, first, last)
-        await connection.execute(store.query("projector", "write_agent_rollups"), *columns, first, last)
-        await connection.execute(store.query("projector", "ask_again"), *columns, first, last)
 
     async def _put_agents(
         self,

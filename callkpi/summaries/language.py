@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date as Day
 from datetime import datetime, timedelta
-from functools import cache
-from pathlib import Path
-from typing import Any
+from decimal import Decimal
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
-#: What languages there are; what one lacks is said in the language that its readers know best.
-LANGUAGES = ("en", "ru", "kk")
-_FALLBACK = {"kk": "ru"}
+from babel import dates, lists, numbers
 
+from callkpi import words
+from callkpi.words import Place, catalogue
 
-@cache
-def _texts() -> Mapping[str, Mapping[str, Any]]:
-    told: Mapping[str, Mapping[str, Any]] = json.loads((Path(__file__).parent / "texts.json").read_text("utf-8"))
-    return told
+#: The languages that a summary is offered in.
+LANGUAGES = words.LANGUAGES[Place.SUMMARY]
+#: CLDR writes a hyphen, which is lost beside a figure.
+_MINUS = "−"
 
 
 @cache
@@ -31,22 +29,22 @@ def language(code: str) -> Language:
 class Language:
     def __init__(self, code: str) -> None:
         self.code = code
-        all_texts = _texts()
-        self._texts = {**all_texts["en"], **all_texts[_FALLBACK.get(code, code)], **all_texts[code]}
-        #: Plural forms are those of the language that the text is in.
-        self._forms = "ru" if code in ("ru", "kk") else "en"
+        self._texts = catalogue.texts(code, Place.SUMMARY)
+        self._figures = catalogue.texts(code, Place.FIGURE)
+        self._locale = catalogue.locale(code)
         self._dates: dict[Day, str] = {}
 
     def has(self, key: str) -> bool:
-        return key in self._texts
+        return key in self._texts or key in self._figures
 
     def text(self, key: str, **values: str) -> str:
-        """A text without a number in it."""
-        return str(self._texts[key]).format(**values) if values else str(self._texts[key])
+        """A text without a number in it, or the name of a figure."""
+        text = self._texts[key] if key in self._texts else self._figures[key]
+        return text.format(**values) if values else text
 
     def plural(self, key: str, count: int) -> str:
         """The form of a text for a number of things, with its ``{…}`` still in it."""
-        return str(self._texts[key][plural_form(self._forms, count)])
+        return self._texts.plural(key, count)
 
     def counted(self, key: str, count: int, **values: str) -> str:
         """``21 звонок``: the number and the right form."""
@@ -54,22 +52,18 @@ class Language:
 
     def listed(self, parts: Sequence[str]) -> str:
         """``a, b and c``."""
-        if len(parts) < 2:
-            return "".join(parts)
-        return self.text("comma").join(parts[:-1]) + self.text("and") + parts[-1]
+        return lists.format_list(parts, locale=self._locale)
 
     def told(self, key: str, count: int, **values: str) -> str:
         """A text that may tell a number of things, or say the same of any number: only the first has plural forms."""
-        is_counted = isinstance(self._texts[key], dict)
-        return self.counted(key, count, **values) if is_counted else self.text(key, **values)
+        return self.counted(key, count, **values) if self._texts.counts(key) else self.text(key, **values)
 
     # -- numbers ---------------------------------------------------------------------------------------
     def number(self, value: float, decimals: int = 0) -> str:
         if decimals == 0 and isinstance(value, int) and 0 <= value < 1000:
             return str(value)
-        whole, _, part = f"{abs(value):,.{decimals}f}".partition(".")
-        sign = "−" if value < 0 and float(f"{value:.{decimals}f}") else ""
-        return sign + whole.replace(",", self.text("thousands")) + (self.text("decimal") + part if part else "")
+        shown = Decimal(f"{value:.{decimals}f}")
+        return (_MINUS if shown < 0 else "") + _decimal(self.code, abs(shown), decimals)
 
     def share(self, value: float | None) -> str:
         """Per cent with one decimal where it is not whole. What is not all of it is never told as 100 %."""
@@ -78,7 +72,7 @@ class Language:
         shown = round(100 * value, 1)
         if 0 < value < 1:
             shown = min(max(shown, 0.1), 99.9)
-        return self.text("percent", n=self.number(shown, 0 if shown == int(shown) else 1))
+        return _percent(self.code, shown)
 
     def points(self, difference: float) -> str:
         """A difference of shares in percentage points, with its sign."""
@@ -123,16 +117,12 @@ class Language:
     def _date(self, day: Day) -> str:
         shown = self._dates.get(day)
         if shown is None:
-            months = self._texts["months"]
-            shown = self._dates[day] = self.text(
-                "date", d=str(day.day), dd=f"{day.day:02}", mm=f"{day.month:02}", y=str(day.year),
-                month=months[day.month - 1] if months else "",
-            )  # fmt: skip
+            shown = self._dates[day] = dates.format_date(day, self.text("date"), locale=self._locale)
         return shown
 
-    def month(self, number: int) -> str:
+    def month(self, day: Day) -> str:
         """A month by itself, without a day: ``ноябрь``."""
-        return str(self._texts["month_names"][number - 1])
+        return dates.format_date(day, "LLLL", locale=self._locale)
 
     def dates(self, begin: datetime, end: datetime, zone: ZoneInfo) -> str:
         """[begin, end) as people write it: its first and last day, or times where it does not lie between days."""
@@ -148,17 +138,21 @@ class Language:
         return self.time(end, zone) if gone < timedelta(days=1) else self.moment(end, zone)
 
     def weekday(self, at: datetime, zone: ZoneInfo) -> str:
-        return str(self._texts["weekdays"][at.astimezone(zone).weekday()])
+        return dates.format_date(at.astimezone(zone).date(), "ccc", locale=self._locale)
 
     def moment(self, at: datetime | None, zone: ZoneInfo) -> str:
         """Date and time by the call centre's clock."""
         return self.text("none") if at is None else f"{self.date(at, zone)} {self.time(at, zone)}"
 
 
-def plural_form(code: str, count: int) -> str:
-    """The plural category of a whole number, as Unicode's CLDR names it."""
-    if code != "ru":
-        return "one" if count == 1 else "other"
-    if count % 10 == 1 and count % 100 != 11:
-        return "one"
-    return "few" if count % 10 in (2, 3, 4) and count % 100 not in (12, 13, 14) else "many"
+@lru_cache(maxsize=4096)
+def _decimal(code: str, value: Decimal, decimals: int) -> str:
+    form = "#,##0" + ("." + "0" * decimals if decimals else "")
+    return numbers.format_decimal(value, form, locale=catalogue.locale(code))
+
+
+@lru_cache(maxsize=4096)
+def _percent(code: str, percent: float) -> str:
+    # Not rounded again: whole or not, it has the decimals that it has.
+    part = Decimal(repr(percent)).scaleb(-2)
+    return numbers.format_percent(part, locale=catalogue.locale(code), decimal_quantization=False)

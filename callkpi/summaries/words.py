@@ -153,14 +153,12 @@ class _Said:
             if self._int("answered"):
                 yield self._fill("s_nobody_missed")
             return
-        reasons = self._summary.reasons
-        parts: list[Part] = []
-        for index, reason in enumerate(reasons):
-            between = "" if not index else "and" if index == len(reasons) - 1 else "comma"
-            parts += self._fill(between) if between else []
+        reasons: dict[str, Filling] = {}
+        for reason in self._summary.reasons:
             shown = Part(self._language.number(reason.calls), reason.outcome)
-            parts += self._plural(f"r_{reason.outcome}", reason.calls, shown)
-        told = self._fill("s_reasons", reasons=parts)
+            reasons[reason.outcome] = self._plural(f"r_{reason.outcome}", reason.calls, shown)
+        listed = self._language.listed([f"{{{outcome}}}" for outcome in reasons])
+        told = self._fill("s_reasons", reasons=fill(listed, **reasons))
         most = self._most_missed(missed)
         yield [*told, Part(" "), *most] if most else told
 
@@ -434,7 +432,7 @@ def period_name(period: Span, language: Language) -> str:
         year, week, _ = local.isocalendar()
         return language.text("n_week", n=str(week), y=str(year))
     if period.kind == "month":
-        return language.text("n_month", month=language.month(local.month), y=str(local.year))
+        return language.text("n_month", month=language.month(local.date()), y=str(local.year))
     if period.kind == "quarter":
         return language.text("n_quarter", n=str((local.month + 2) // 3), y=str(local.year))
     if period.kind == "year":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -40,7 +41,7 @@ from callkpi.database import encoding, store
 from callkpi.ingest.forgotten import _replaced
 from callkpi.missed import work
 from callkpi.missed.writing import write_work
-from callkpi.projection import days
+from callkpi.projection import days, streams
 from callkpi.same_call import unions
 
 Progress = Callable[[int, int], None]
@@ -101,6 +102,10 @@ async def erase(
         if not keys:
             break
         total = replace(total, events=total.events + await _rewrite_work(pool, tenant, number, pseudonym, None))
+        others = [key for key in keys if _is_rewritten_by_kind(key)]
+        total = replace(
+            total, events=total.events + await _rewrite_streams(pool, settings, others, (tenant, number, pseudonym))
+        )
         for begin in range(0, len(keys), _BATCH):
             batch = keys[begin : begin + _BATCH]
             calls, events = await _rewrite(pool, batch, {tenant: {number: pseudonym}})
@@ -234,6 +239,36 @@ async def _locked(connection: asyncpg.Connection, keys: Sequence[_Key]) -> list[
         wanted |= whole
     await connection.fetch(store.query("privacy", "lock"), *_columns([_key(row) for row in rows]))
     return list(rows)
+
+
+def _is_rewritten_by_kind(key: _Key) -> bool:
+    """Calls and the work on missed customers are rewritten by functions of their own."""
+    kind = streams.kind_of(StreamKey(*key))
+    return kind.holds_customers and kind not in (streams.CALLS, streams.WORK)
+
+
+async def _rewrite_streams(
+    pool: asyncpg.Pool, settings: config.Settings, keys: Sequence[_Key], renamed: tuple[str, str, str]
+) -> int:
+    """Put a pseudonym into events of other streams than calls, and bring their rows up to date. Returns the events."""
+    tenant, number, pseudonym = renamed
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(store.query("projector", "lock_customers"), [tenant] * 2, [number, pseudonym])
+        found = await connection.fetch(store.query("privacy", "events_of_streams"), *_columns(keys))
+        events = _changed(found, {tenant: [(core(number), pseudonym)]})
+        if not events:
+            return 0
+        await connection.execute(
+            store.query("privacy", "rewrite_events"), *_columns([_key(row) for row, _ in events]),
+            [row["at"] for row, _ in events], [row["event_id"] for row, _ in events], [new for _, new in events],
+        )  # fmt: skip
+        times: dict[StreamKey, list[datetime]] = defaultdict(list)
+        for row in found:
+            times[StreamKey(*_key(row))].append(row["at"])
+        for kind, mine in streams.by_kind({key: (min(told), max(told)) for key, told in times.items()}).items():
+            if mine:
+                await kind.write(connection, settings, mine)
+        return len(events)
 
 
 async def _rewrite_work(pool: asyncpg.Pool, tenant: str, number: str, pseudonym: str, before: datetime | None) -> int:

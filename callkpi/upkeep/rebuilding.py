@@ -10,7 +10,7 @@ import asyncpg
 
 from callkpi.calls import facts
 from callkpi.database import encoding, store
-from callkpi.projection import days
+from callkpi.projection import days, streams
 from callkpi.projection.batch import Projector
 from callkpi.upkeep.doctor import Progress
 
@@ -48,11 +48,16 @@ async def _clear(pool: asyncpg.Pool) -> datetime:
     """
     horizon: datetime | None = await pool.fetchval(store.query("retention", "journal_horizon"))
     if horizon is None:
-        await pool.execute(store.query("projector", "clear_projection"))
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(store.query("projector", "clear_projection"))
+            for kind in streams.KINDS:
+                await kind.clear(connection, None)
         return datetime.min.replace(tzinfo=UTC)
     async with pool.acquire() as connection, connection.transaction():
         await days.forget_since(connection, horizon)
         await connection.execute(store.query("retention", "clear_since"), horizon)
+        for kind in streams.KINDS:
+            await kind.clear(connection, horizon)
         await days.fill_since(connection, horizon)
         totals: dict[tuple[str, facts.Key], facts.Row] = defaultdict(facts.Row)
         for row in await connection.fetch(store.query("retention", "facts_of_sealed"), horizon):

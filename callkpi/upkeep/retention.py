@@ -24,6 +24,7 @@ from callkpi import config
 from callkpi.database import store
 from callkpi.health import Health
 from callkpi.looping import Loop, keep_going
+from callkpi.projection import streams
 from callkpi.upkeep import erasure
 
 log = structlog.get_logger()
@@ -110,6 +111,9 @@ async def enforce(
             dropped += await _drop(pool, table, settled[table], kept.archive_dir)
     if "journal" in settled:
         await pool.execute(store.query("retention", "forget_questions"), settled["journal"])
+        async with pool.acquire() as connection, connection.transaction():
+            for kind in streams.KINDS:
+                await kind.forget(connection, settled["journal"])
     if any(name.startswith("calls") for name in dropped):
         await _forget_calls(pool, settled["calls"])
     if kept.rejected_days:

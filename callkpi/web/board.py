@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import html
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from pathlib import Path
-from string import Template
 
 import asyncpg
 import structlog
 from aiohttp import web
+from babel import numbers
 
-from callkpi import config
+from callkpi import config, templates
 from callkpi.ingest.spool import Spool
 from callkpi.people.names import Names
 from callkpi.web.access import PAGE_HEADERS, require
@@ -22,6 +22,7 @@ from callkpi.web.api import BadQuery, tenant_of
 from callkpi.web.language import language_of
 from callkpi.web.problems import problem
 from callkpi.web.watch import Store, Watch
+from callkpi.words import LANGUAGES, Place, catalogue
 
 log = structlog.get_logger()
 
@@ -47,11 +48,9 @@ class Board:
     ) -> None:
         self._settings = settings
         self._store = Store(pool, settings, names or Names(settings), spool)
-        self._files = {name: (_FILES / name).read_text("utf-8") for name in ("board.html", *_TYPES)}
-        self._texts: Mapping[str, Mapping[str, str]] = json.loads((_FILES / "board_texts.json").read_text("utf-8"))
-        everything = json.dumps([self._files, self._texts], sort_keys=True)
+        self._files = {name: (_FILES / name).read_text("utf-8") for name in _TYPES}
         #: A page that is older than the daemon loads itself again.
-        self._version = hashlib.sha256(everything.encode()).hexdigest()[:12]
+        self._version = _version(self._files)
         self._watches: dict[str, Watch] = {}
         self._viewers = 0
         self._closing = asyncio.Event()
@@ -81,19 +80,13 @@ class Board:
 
     async def page(self, request: web.Request, tenant: str) -> web.Response:
         """The page without a number in it; its language by ``lang=``, else as the browser wishes."""
-        language = language_of(request, self._texts)
-        # What a language lacks is said in the one that its readers know best.
-        texts = {**self._texts["en"], **(self._texts["ru"] if language == "kk" else {}), **self._texts[language]}
+        language = language_of(request, LANGUAGES[Place.BOARD])
+        texts = _texts(language)
         theme = request.query.get("theme", "")
-        values = {
-            **texts,
-            "lang": language,
-            "tenant": tenant,
-            "theme": theme if theme in ("light", "dark") else "auto",
-            "texts": json.dumps(texts, ensure_ascii=False),
-            "version": self._version,
-        }
-        shown = Template(self._files["board.html"]).substitute({key: html.escape(text) for key, text in values.items()})
+        shown = templates.render(
+            "board.html", texts=texts, all_texts=json.dumps(texts, ensure_ascii=False), lang=language, tenant=tenant,
+            theme=theme if theme in ("light", "dark") else "auto", version=self._version,
+        )  # fmt: skip
         return web.Response(text=shown, content_type="text/html", headers=PAGE_HEADERS)
 
     async def file(self, request: web.Request) -> web.Response:
@@ -149,6 +142,21 @@ class Board:
     async def close(self, _app: web.Application) -> None:
         """End the streams: a daemon that stops waits for requests, and these have no end of their own."""
         self._closing.set()
+
+
+def _version(files: Mapping[str, str]) -> str:
+    """What changes whenever the page, its files or its texts do."""
+    texts = [catalogue.path(code).read_text("utf-8") for code in LANGUAGES[Place.BOARD]]
+    everything = json.dumps([templates.source("board.html"), files, texts], sort_keys=True)
+    return hashlib.sha256(everything.encode()).hexdigest()[:12]
+
+
+@cache
+def _texts(code: str) -> dict[str, str]:
+    """What the page says, and how its script writes shares."""
+    found = catalogue.texts(code, Place.BOARD)
+    percent = numbers.format_percent(0, locale=found.locale).replace("0", "{n}")
+    return {**found.all(), "percent": percent, "decimal": numbers.get_decimal_symbol(found.locale)}
 
 
 async def _send(response: web.StreamResponse, data: bytes) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Collection
 
 from aiohttp import web
 
+#: What readers know best of what is offered where their own language is not.
+_NEAREST = {"kk": "ru"}
+
 
 def language_of(request: web.Request, known: Collection[str]) -> str:
-    """The first language that is asked for and known; English where none is."""
+    """The first language that is asked for and known, or the nearest to it; English where none is."""
     asked = [request.query.get("lang", "")]
     weighted = []
     for part in request.headers.get("Accept-Language", "").split(","):
@@ -19,4 +22,5 @@ def language_of(request: web.Request, known: Collection[str]) -> str:
             continue
     asked += [name for _, name in sorted(weighted, key=lambda pair: pair[0])]
     codes = (name.strip().lower().partition("-")[0] for name in asked)
-    return next((code for code in codes if code in known), "en")
+    shown = (code if code in known else _NEAREST.get(code, "") for code in codes)
+    return next((code for code in shown if code in known), "en")

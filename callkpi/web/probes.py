@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from callkpi import config
+from callkpi import config, templates
 from callkpi.database import migrations, store
 from callkpi.figures import hearing
 from callkpi.ingest.spool import Spool
@@ -32,19 +32,6 @@ SCRAPE_SECONDS = 5.0
 
 
 _STYLE = "body{font:1.2rem/1.6 sans-serif;margin:3rem auto;max-width:40rem}"
-_INDEX = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi</title>
-<style>{_STYLE}</style>
-<h1>callkpi</h1><ul>
-<li><a href="/board">/board</a>: the live board for a screen on the wall; <a href="/board?lang=ru">in Russian</a>
-<li><a href="/metrics">/metrics</a>: live numbers for Prometheus
-<li><a href="/api/v1/kpi?by=queue">/api/v1/kpi?by=queue</a>: today's KPIs by queue; also by
-<a href="/api/v1/kpi?by=agent">agent</a>, <a href="/api/v1/kpi?by=line">line</a>,
-<a href="/api/v1/kpi?by=direction">direction</a>, <a href="/api/v1/kpi?by=outcome">outcome</a>
-<li><a href="/api/v1/docs">/api/v1/docs</a>: everything that the API answers, and who may ask for it
-<li><a href="/api/v1/missed">/api/v1/missed</a>: customers who wait for a call back, oldest first
-<li><a href="/api/v1/calls">/api/v1/calls</a>: the calls behind the numbers
-<li><a href="/readyz">/readyz</a>: the state of the daemon</ul></html>
-"""
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _INDEX_HEADERS = {
     **PAGE_HEADERS,
@@ -74,7 +61,9 @@ class Probes:
 
     async def index(self, _request: web.Request) -> web.Response:
         """Where a newcomer finds what."""
-        return web.Response(text=_INDEX, content_type="text/html", headers=_INDEX_HEADERS)
+        return web.Response(
+            text=templates.render("index.html", style=_STYLE), content_type="text/html", headers=_INDEX_HEADERS
+        )
 
     async def healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import html
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
+from callkpi import templates
 from callkpi.sources.base import Malformed
 from callkpi.sources.forms import parse_form
 from callkpi.web.access import ACCESS, PAGE_HEADERS
 from callkpi.web.language import language_of
 from callkpi.web.problems import Problem
+from callkpi.words import LANGUAGES, Place, catalogue
 
 _PATH = "/signin"
 _FILE = "signin.css"
@@ -26,22 +27,9 @@ _CLOSE: dict[str, str] = {hdrs.CONNECTION: "close"}
 _STYLE = """body { font: 1.1rem/1.5 sans-serif; margin: 15vh auto; max-width: 24rem; padding: 0 1rem; }
 input, button { font: inherit; width: 100%; box-sizing: border-box; padding: .5rem; margin-top: .5rem; }
 .wrong { color: #b3261e; }
-@media (prefers-color-scheme: dark) { body { background: #14181f; color: #dde3ec; } .wrong { color: #f2b8b5; } }
+@media (prefers-color-scheme: dark) { body { background: #14181f; color: #dde3ec; } .wrong { color: #f2b8b5; }
+a { color: #8ab4f8; } }
 """
-_PAGE = """<!doctype html><html lang="{code}"><meta charset="utf-8"><title>callkpi: {title}</title>
-<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/{file}">
-<h1>callkpi</h1>{wrong}<form method="post" action="{action}">
-<label for="token">{label}</label>
-<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>{button}</button></form></html>
-"""
-
-
-_WORDS = {
-    "en": ("sign in", "Your token", "Open", "Nobody has this token."),
-    "ru": ("вход", "Ваш токен", "Открыть", "Такого токена ни у кого нет."),
-    "kk": ("кіру", "Токеніңіз", "Ашу", "Мұндай токен ешкімде жоқ."),
-}
 
 #: More no form with one field has.
 _LONGEST_FORM = 8192
@@ -102,18 +90,10 @@ async def _style(_request: web.Request) -> web.Response:
 
 
 def _page(request: web.Request, wanted: str, *, wrong: bool) -> web.Response:
-    code = language_of(request, _WORDS)
-    title, label, button, nobody = _WORDS[code]
+    code = language_of(request, LANGUAGES[Place.SIGN_IN])
+    texts = catalogue.texts(code, Place.SIGN_IN)
     action = f"{_PATH}?next={quote(_own(wanted), safe='')}"
-    shown = _PAGE.format(
-        file=_FILE,
-        action=html.escape(action),
-        wrong=f"<p class=wrong>{nobody}" if wrong else "",
-        code=code,
-        title=title,
-        label=label,
-        button=button,
-    )
+    shown = templates.render("signin.html", code=code, texts=texts, style=_FILE, action=action, wrong=wrong)
     return web.Response(text=shown, status=401, content_type="text/html", headers=_HEADERS)
 
 

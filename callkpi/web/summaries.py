@@ -94,14 +94,14 @@ class ReportPages:
         """The page of a reader; he sees numbers and agents if he has those rights."""
         reader = access.require(request, Right.FIGURES, tenant)
         segments = request.rel_url.raw_path.count("/") - 1
-        asked = request.query.get("lang", "")
+        code = language_of(request, LANGUAGES)
         seen = Reader(
             numbers=reader.may(numbers, tenant), agents=reader.may(agents, tenant),
-            root="/".join([".."] * segments) or ".", query={"lang": asked} if asked in LANGUAGES else {},
+            root="/".join([".."] * segments) or ".", query={"lang": code} if "lang" in request.query else {},
         )  # fmt: skip
         query = [(key, value) for key, value in request.query.items() if key not in ("lang", "token")]
         here = request.rel_url.with_query(query).raw_path_qs.lstrip("/")
-        return Page(tenant, language_of(request, LANGUAGES), seen, self._settings.tenants[tenant].zone, here)
+        return Page(tenant, code, seen, self._settings.tenants[tenant].zone, here)
 
     def _tenant(self, request: web.Request) -> str:
         """The tenant of the path. Another one than the reader's does not exist for him."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from grafana.generator.alert_model import Alert, Group, Record
 from grafana.generator.writing import COMMENT, ROOT, to_yaml
-
-if TYPE_CHECKING:
-    from grafana.generator.alerts import Alert, Group, Record
 
 RULES = ROOT / "prometheus" / "callkpi.rules.yaml"
 MANAGED = ROOT / "provisioning" / "alerting" / "callkpi.yaml"
@@ -18,7 +16,7 @@ FOLDER = "Call centre"
 
 _GENERATED = "Written by python -m grafana.generator.alerts: change grafana/generator/alerts.py, not this file."
 _RULES_HEADER = f"""{_GENERATED}
-Why it is built as it is: the head of that file. What to do about an alert: grafana/runbooks/."""
+Why it is built as it is: the head of that file. What to do about an alert: its page in the handbook."""
 _MANAGED_HEADER = f"""{_GENERATED}
 The alerts of grafana/prometheus/callkpi.rules.yaml as Grafana manages them, for those who have no Alertmanager. They
 read series that the recording rules of that file make, so Prometheus has to load it all the same. Have one of the two

@@ -79,6 +79,12 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $
     AS n (tenant, source, call_id, at, event_id, body)
 WHERE (j.tenant, j.source, j.call_id, j.at, j.event_id) = (n.tenant, n.source, n.call_id, n.at, n.event_id);
 
+-- name: events_of_streams
+-- All events of these streams. Served by the index of streams.
+SELECT j.tenant, j.source, j.call_id, j.at, j.event_id, j.body::text AS body
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, source, call_id)
+JOIN journal j USING (tenant, source, call_id);
+
 -- name: bodies_of
 -- The calls as they are kept, and what they add to the figures. Served by the primary key of one partition each.
 SELECT c.tenant, c.source, c.call_id, c.started_at, c.customer, c.body::text AS body, c.facts::text AS facts

@@ -24,7 +24,7 @@ import pytest
 from aiohttp import web
 
 from callkpi.database import embedded
-from grafana.generator import alert_files, alerts, writing
+from grafana.generator import alert_files, alert_model, alerts, writing
 from tests.stand_ins.alert_files import ALERTMANAGER
 from tests.stand_ins.daemon import CONFIG, Daemon, daemon, free_port
 from tests.stand_ins.recent_calls import call
@@ -205,7 +205,7 @@ async def test_from_missed_calls_to_a_message_and_nothing_else(watched: Monitori
     await tell(watched.target, traffic("new", now - timedelta(minutes=2), answered=3, missed=9))
     text = await inbox.wait("floor", "acme, queue sales: 9 callers missed in the last half hour")
     assert "First: Look who is free or paused" in text and "Since " in text
-    assert "runbooks/missed-call-spike.md" in text
+    assert "/handbook/alerts/missed-call-spike" in text
     await asyncio.sleep(4)
     # Two replicas, one message; who hung up waiting is among the missed and not told again; no numbers.
     assert len(inbox.told("floor", "callers missed in the last half hour")) == 1
@@ -262,5 +262,5 @@ def labels(item: dict[str, Any]) -> frozenset[tuple[str, str]]:
     return frozenset((key, value) for key, value in item["metric"].items() if key != "__name__")
 
 
-def beyond(alert: alerts.Alert, value: float) -> bool:
+def beyond(alert: alert_model.Alert, value: float) -> bool:
     return value > alert.above if alert.above is not None else value < (alert.below or 0)

@@ -168,12 +168,6 @@ def test_what_is_not_all_is_not_told_as_all() -> None:
     assert [english.clock(each) for each in (7, 372, 7800, None)] == ["0:07", "6:12", "2:10:00", "–"]
 
 
-def test_kazakh_has_its_own_words_where_there_are_some_and_russian_ones_where_not() -> None:
-    assert language("kk").text("queue") == "Кезек"
-    assert language("kk").text("offered") == "Поступило"
-    assert said(a_night(), "kk")[0].startswith("Поступило 120 звонков")
-
-
 @pytest.mark.parametrize(
     ("count", "goes_on", "english", "russian"),
     [

@@ -254,10 +254,10 @@ async def test_a_russian_viewer_reads_russian(page: Page, target: Daemon) -> Non
     for words in (
         "Ждут сейчас",
         "Уровень сервиса",
-        "60 %",
-        "цель 80 %",
+        "60\xa0%",
+        "цель 80\xa0%",
         "срочно",
-        "25,0 % звонков",
+        "25,0\xa0% звонков",
         "обновлено 0 с назад",
     ):
         assert words in text, words

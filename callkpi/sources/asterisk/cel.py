@@ -213,23 +213,13 @@ def _read(call: _Call, row: CallEvent, members: set[str], dialled: set[str]) -> 
     }  # fmt: skip
     if kind == "CHAN_START":
         yield from _channel(call, row, uid, place, members, dialled)
-    elif kind == "ANSWER" and uid in call.dials:
-        call.answered.add(call.dials[uid])
-        yield {"Event": "NewCallerid", **place}
-        yield {"Event": "DialEnd", "Uniqueid": call.dials[uid], "DestUniqueid": uid, "DialStatus": "ANSWER"}
     elif kind == "ANSWER":
         yield {"Event": "NewCallerid", **place}
-    elif kind == "APP_START" and application == "Dial":
-        call.dialling.append((uid, row.detail.get("appdata", "")))
-    elif kind == "APP_START" and application == "VoiceMail":
-        yield {"Event": "VoiceMail", "Uniqueid": uid}
-    elif kind == "APP_START" and application == "Queue" and uid in call.stays:
-        pass  # he is transferred into a queue that a colleague had entered
-    elif kind == "APP_START" and application == "Queue":
-        queue, *more = row.detail.get("appdata", "").split(",")
-        timeout = base.whole(more[3]) if len(more) > 3 else None
-        call.stays[uid] = _Stay(queue, row.at, timeout, (place["Context"], place["Exten"]), row.call_id)
-        yield {"Event": "QueueCallerJoin", "Queue": queue, **place}
+        if uid in call.dials:
+            call.answered.add(call.dials[uid])
+            yield {"Event": "DialEnd", "Uniqueid": call.dials[uid], "DestUniqueid": uid, "DialStatus": "ANSWER"}
+    elif kind == "APP_START":
+        yield from _application(call, row, uid, place)
     elif kind == "DTMF" and uid in call.stays:
         call.stays[uid].pressed = row.at
     elif kind in ("BRIDGE_ENTER", "BRIDGE_EXIT"):
@@ -242,6 +232,20 @@ def _read(call: _Call, row: CallEvent, members: set[str], dialled: set[str]) -> 
         yield from _left(call, row, uid, place)
     elif kind == "HANGUP":
         yield from _hangup(call, row, uid, place)
+
+
+def _application(call: _Call, row: CallEvent, uid: str, place: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    application = row.detail.get("appname", "")
+    if application == "Dial":
+        call.dialling.append((uid, row.detail.get("appdata", "")))
+    elif application == "VoiceMail":
+        yield {"Event": "VoiceMail", "Uniqueid": uid}
+    # Who is in a queue already was transferred into one that a colleague had entered.
+    elif application == "Queue" and uid not in call.stays:
+        queue, *more = row.detail.get("appdata", "").split(",")
+        timeout = base.whole(more[3]) if len(more) > 3 else None
+        call.stays[uid] = _Stay(queue, row.at, timeout, (place["Context"], place["Exten"]), row.call_id)
+        yield {"Event": "QueueCallerJoin", "Queue": queue, **place}
 
 
 def _channel(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from markupsafe import Markup
+
+from callkpi import templates
 from callkpi.summaries import links
 from callkpi.summaries.charts import HEIGHT, WIDTH, Box, Chart, Line, Shape, charts
 from callkpi.summaries.language import Language, language
@@ -24,6 +28,75 @@ STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest(
 
 #: Rows of a table on a page: more of them nobody reads there, and a telephone can't show.
 MOST_ROWS = 300
+#: The class of a column that stands to the right.
+NUMBER = "number"
+
+
+class Shown(NamedTuple):
+    """A piece of a page as it is read: a link where it has an address. A tuple: a page has tens of thousands."""
+
+    text: str
+    address: str = ""
+    classes: str = ""
+    unfolds: str = ""  #: what *source* is called
+    source: str = ""  #: what is seen when somebody unfolds it
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table of a page; the first piece of a row is its head."""
+
+    heads: Sequence[Shown]
+    rows: Sequence[Sequence[Shown]]
+
+
+@dataclass(frozen=True, slots=True)
+class Section(Grid):
+    """A table of a summary; below it stands what was left out, with the files that have all of it."""
+
+    id: str
+    title: str
+    rest: str
+    files: Sequence[Shown]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure that is looked for first."""
+
+    name: str
+    value: Shown
+    note: str = ""
+
+
+class Mark(NamedTuple):
+    """A shape of a chart, its numbers written as SVG takes them: a box, a line with *points*, a text with *anchor*."""
+
+    style: str
+    words: str = ""
+    x: str = ""
+    y: str = ""
+    width: str = ""
+    height: str = ""
+    points: str = ""
+    anchor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart of a page."""
+
+    title: str
+    description: str
+    marks: Sequence[Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Navigation:
+    """The line above a page."""
+
+    links: Sequence[Shown]
+    languages: Sequence[Shown] = ()
 
 
 def render(summary: Summary, code: str, reader: Reader) -> bytes:
@@ -31,33 +104,27 @@ def render(summary: Summary, code: str, reader: Reader) -> bytes:
     return page(summary, code, reader).encode()
 
 
-def page(summary: Summary, code: str, reader: Reader, navigation: str = "") -> str:
-    """The page of a summary, with *navigation* (HTML) above it."""
-    told = tables(summary, code, reader)
-    body = [
-        _head(summary, code),
-        _tiles(summary, code, reader, told[0]),
-        _sentences(summary, code, reader),
-        *(_figure(chart) for chart in charts(summary, code)),
-        *(table_html(summary, table, code, reader) for table in told),
-        _foot(summary, code),
-    ]
-    return document(title(summary, code), code, "\n".join(body), navigation)
+def page(summary: Summary, code: str, reader: Reader, navigation: Navigation | None = None) -> str:
+    """The page of a summary, with *navigation* above it."""
+    told, found = language(code), tables(summary, code, reader)
+    return document(
+        "summary.html", title(summary, code), code, navigation,
+        when=_when(summary, told), tiles=_tiles(summary, told, reader, found[0]),
+        in_short=told.text("in_short"),
+        sentences=[_sentence(summary, each, reader) for each in sentences(summary, code)],
+        charts=[_figure(chart) for chart in charts(summary, code)], width=f"{WIDTH:g}", height=f"{HEIGHT:g}",
+        tables=[_section(summary, table, told, reader) for table in found],
+        foot=told.text("version", n=summary.fingerprint),
+    )  # fmt: skip
 
 
-def document(heading: str, code: str, body: str, navigation: str = "") -> str:
+def document(template: str, heading: str, code: str, navigation: Navigation | None, **values: object) -> str:
     """Any page of the reports."""
-    return (
-        f'<!doctype html>\n<html lang="{code}">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f'<title>{escape(heading)}</title>\n<link rel="icon" href="data:,">\n<style>{STYLE}</style>\n</head>\n<body>\n'
-        f"{navigation}<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    return templates.render(template, heading=heading, code=code, navigation=navigation, style=Markup(STYLE), **values)
 
 
-def _head(summary: Summary, code: str) -> str:
-    told, period = language(code), summary.period
+def _when(summary: Summary, told: Language) -> str:
+    period = summary.period
     zone = ZoneInfo(period.timezone)
     begin, end = told.moment(period.begin, zone), told.until(period.begin, period.end, zone)
     lines = [
@@ -68,7 +135,7 @@ def _head(summary: Summary, code: str) -> str:
         lines.append(told.text("running" if summary.has_begun else "not_begun"))
     if scope := counted(summary, told):
         lines.append(scope)
-    return f'<h1>{escape(title(summary, code))}</h1>\n<p class="when">{escape(" · ".join(lines))}</p>'
+    return " · ".join(lines)
 
 
 #: What a glance has to find; of a team's shift what its people did.
@@ -76,9 +143,9 @@ _TILES = ("offered", "answered", "missed", "missed_share", "service_level", "asa
 _TILES_OF_TEAM = ("handled", "answered", "made", "ring_no_answer", "talk_seconds", "aht_seconds")
 
 
-def _tiles(summary: Summary, code: str, reader: Reader, headline: Table) -> str:
+def _tiles(summary: Summary, told: Language, reader: Reader, headline: Table) -> list[Tile]:
     """The figures that are looked for first, great, with their goals and their change."""
-    told, zone = language(code), ZoneInfo(summary.period.timezone)
+    zone = ZoneInfo(summary.period.timezone)
     rows = {row[1].figure: row for row in headline.rows}
     names, before = (_TILES, "offered") if summary.team is None else (_TILES_OF_TEAM, "handled")
     if summary.before is not None and not summary.before.figures[before]:
@@ -89,123 +156,79 @@ def _tiles(summary: Summary, code: str, reader: Reader, headline: Table) -> str:
         for name in names if name in rows
     ]  # fmt: skip
     if summary.team is not None and summary.team.whole.occupancy is not None:
-        tiles.append(_plain_tile(told.text("occupancy"), told.share(summary.team.whole.occupancy)))
+        tiles.append(Tile(told.text("occupancy"), Shown(told.share(summary.team.whole.occupancy))))
     if (waiting := summary.handover.waiting_customers) is not None:
-        tiles.append(_plain_tile(told.text("waiting_customers"), told.number(waiting)))
-    return f'<dl class="tiles">{"".join(tiles)}</dl>'
+        tiles.append(Tile(told.text("waiting_customers"), Shown(told.number(waiting))))
+    return tiles
 
 
-def _plain_tile(name: str, value: str) -> str:
-    return f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-
-
-def _tile(row: Sequence[Cell], told: Language, zone: ZoneInfo, address: str) -> str:
+def _tile(row: Sequence[Cell], told: Language, zone: ZoneInfo, address: str) -> Tile:
     name, value, goal, *before = row
-    shown = anchor(escape(show(value, told, zone)), address if value.value else "")
+    shown = Shown(show(value, told, zone), address if value.value else "", _goodness(goal))
     notes = [told.text("legend_goal", n=show(goal, told, zone))] if goal.kind is not Kind.TEXT else []
     notes += [show(before[1], told, zone)] if before and before[1].value else []
-    small = f"<small>{escape(told.text('semicolon').join(notes))}</small>" if notes else ""
-    named = f' class="{_goodness(goal)[0]}"' if goal.good is not None else ""
-    return f"<div><dt>{escape(str(name.value))}</dt><dd{named}>{shown}{small}</dd></div>"
+    return Tile(str(name.value), shown, told.text("semicolon").join(notes))
 
 
-def _foot(summary: Summary, code: str) -> str:
-    told = language(code)
-    return f'<p class="foot">callkpi · {escape(told.text("version", n=summary.fingerprint))}</p>'
-
-
-def _sentences(summary: Summary, code: str, reader: Reader) -> str:
-    items = "\n".join(f"<li>{_sentence(summary, each, reader)}</li>" for each in sentences(summary, code))
-    return f'<h2>{escape(language(code).text("in_short"))}</h2>\n<ul class="short">\n{items}\n</ul>'
-
-
-def _sentence(summary: Summary, sentence: Sentence, reader: Reader) -> str:
-    return "".join(
-        anchor(escape(part.text), links.behind(summary, reader, part.figure, part.only, part.begin, part.end))
+def _sentence(summary: Summary, sentence: Sentence, reader: Reader) -> list[Shown]:
+    return [
+        Shown(part.text, links.behind(summary, reader, part.figure, part.only, part.begin, part.end))
         for part in sentence.parts
-    )
-
-
-def anchor(shown: str, address: str) -> str:
-    """*shown* (HTML) as a link, if there is an address."""
-    return f'<a href="{escape(address)}">{shown}</a>' if address else shown
+    ]
 
 
 # -- tables -----------------------------------------------------------------------------------------------
 
 
-def table_html(summary: Summary, table: Table, code: str, reader: Reader) -> str:
-    told, zone = language(code), ZoneInfo(summary.period.timezone)
-    heads = "".join(
-        f'<th scope="col"{_class(kind)}>{escape(head)}</th>'
-        for head, kind in zip(table.heads, table.kinds, strict=True)
-    )
-    table, whole = shortened(table, MOST_ROWS)
-    rows = "\n".join(_row(summary, row, table.kinds, told, zone, reader) for row in table.rows)
-    rest = _left_out(summary, len(table.rows), whole, told, reader)
-    return (
-        f'<section class="{table.id}">\n<h2 id="{table.id}">{escape(table.title)}</h2>\n'
-        f'<div class="wide"><table aria-labelledby="{table.id}">\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody>\n</table></div>\n{rest}</section>"
-    )
+def _section(summary: Summary, table: Table, told: Language, reader: Reader) -> Section:
+    zone = ZoneInfo(summary.period.timezone)
+    heads = [Shown(head, classes=_class(kind)) for head, kind in zip(table.heads, table.kinds, strict=True)]
+    short, whole = shortened(table, MOST_ROWS)
+    rows = [_row(summary, row, table.kinds, told, zone, reader) for row in short.rows]
+    rest = rows_left_out(len(rows), whole, told)
+    return Section(heads, rows, table.id, table.title, rest, _files(summary, reader) if rest else ())
 
 
-def _left_out(summary: Summary, shown: int, whole: int, told: Language, reader: Reader) -> str:
-    """What a shortened table leaves out, with the way to all of it."""
-    if not (text := rows_left_out(shown, whole, told)):
-        return ""
-    files = [(name, links.period(summary.tenant, reader, summary.period.text, f".{name}")) for name in ("csv", "xlsx")]
-    ways = " ".join(anchor(name, address) for name, address in files if address)
-    return f'<p class="when">{escape(text)} {ways}</p>\n'
+def _files(summary: Summary, reader: Reader) -> list[Shown]:
+    """The way to all rows of a table that is shortened."""
+    files = [
+        Shown(name, links.period(summary.tenant, reader, summary.period.text, f".{name}")) for name in ("csv", "xlsx")
+    ]
+    return [file for file in files if file.address]
 
 
 def _row(
     summary: Summary, row: Sequence[Cell], kinds: Sequence[Kind], told: Language, zone: ZoneInfo, reader: Reader
-) -> str:
+) -> list[Shown]:
     cells = []
-    for index, (cell, kind) in enumerate(zip(row, kinds, strict=True)):
-        shown = escape(show(cell, told, zone))
+    for cell, kind in zip(row, kinds, strict=True):
         address = links.call(summary.tenant, reader, cell.call) if cell.call else ""
         if cell.figure and cell.value:
             address = links.behind(summary, reader, cell.figure, cell.only, cell.begin, cell.end)
-        tag = 'th scope="row"' if index == 0 else "td"
-        classes = [*(["number"] if kind is not Kind.TEXT else []), *_goodness(cell)]
-        named = f' class="{" ".join(classes)}"' if classes else ""
-        cells.append(f"<{tag}{named}>{anchor(shown, address)}</{tag.split()[0]}>")
-    return f"<tr>{''.join(cells)}</tr>"
+        classes = " ".join(filter(None, (_class(kind), _goodness(cell))))
+        cells.append(Shown(show(cell, told, zone), address, classes))
+    return cells
 
 
-def _goodness(cell: Cell) -> list[str]:
-    return [] if cell.good is None else ["good" if cell.good else "bad"]
+def _goodness(cell: Cell) -> str:
+    return "" if cell.good is None else "good" if cell.good else "bad"
 
 
 def _class(kind: Kind) -> str:
-    return "" if kind is Kind.TEXT else ' class="number"'
+    return "" if kind is Kind.TEXT else NUMBER
 
 
 # -- charts -----------------------------------------------------------------------------------------------
 
 
-def _figure(chart: Chart) -> str:
-    return f"<figure>\n<figcaption>{escape(chart.title)}</figcaption>\n{svg(chart)}\n</figure>"
+def _figure(chart: Chart) -> Figure:
+    return Figure(chart.title, chart.description, [_mark(shape) for shape in chart.shapes])
 
 
-def svg(chart: Chart) -> str:
-    """A chart as SVG that the page's style colours."""
-    shapes = "\n".join(_shape(shape) for shape in chart.shapes)
-    label = escape(f"{chart.title}: {chart.description}")
-    return f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{label}">\n{shapes}\n</svg>'
-
-
-def _shape(shape: Shape) -> str:
-    if isinstance(shape, Box):
-        inner = f"<title>{escape(shape.title)}</title>" if shape.title else ""
-        place = f'x="{shape.x:.1f}" y="{shape.y:.1f}" width="{shape.width:.1f}" height="{max(shape.height, 0):.1f}"'
-        return f'<rect class="{shape.style}" {place}>{inner}</rect>'
+def _mark(shape: Shape) -> Mark:
     if isinstance(shape, Line):
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
-        return f'<polyline class="{shape.style}" points="{points}"/>'
-    return (
-        f'<text class="{shape.style}" x="{shape.x:.1f}" y="{shape.y:.1f}" text-anchor="{shape.anchor}">'
-        f"{escape(shape.text)}</text>"
-    )
+        return Mark(shape.style, points=" ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points))
+    x, y = f"{shape.x:.1f}", f"{shape.y:.1f}"
+    if isinstance(shape, Box):
+        return Mark(shape.style, shape.title, x, y, f"{shape.width:.1f}", f"{max(shape.height, 0):.1f}")
+    return Mark(shape.style, shape.text, x, y, anchor=shape.anchor)

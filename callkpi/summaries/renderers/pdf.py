@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
 import font_roboto
@@ -22,6 +21,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import CondPageBreak, KeepTogether, LongTable, Paragraph, SimpleDocTemplate, Spacer, TableStyle
 
+from callkpi import templates
 from callkpi.summaries import links
 from callkpi.summaries.charts import HEIGHT, WIDTH, Box, Chart, Line, Shape, charts
 from callkpi.summaries.language import Language, language
@@ -94,20 +94,20 @@ class _Maker:
         self._fingerprint = summary.fingerprint  # of the whole summary: once, and not at the foot of each page
 
     def story(self) -> list[Any]:
-        story: list[Any] = [Paragraph(escape(title(self._summary, self._code)), _TITLE), Paragraph(self._when(), _WHEN)]
+        story: list[Any] = [Paragraph(_words(title(self._summary, self._code)), _TITLE), Paragraph(self._when(), _WHEN)]
         story += [Spacer(1, 8), Paragraph(self._told.text("in_short"), _HEADING), Spacer(1, 3)]
         for sentence in sentences(self._summary, self._code):
             story.append(Paragraph("".join(map(self._part, sentence.parts)), _SENTENCE, bulletText="•"))
         for chart in charts(self._summary, self._code):
-            heading = Paragraph(escape(chart.title), _HEADING)
+            heading = Paragraph(_words(chart.title), _HEADING)
             story.append(KeepTogether([Spacer(1, 7), heading, Spacer(1, 2), _drawing(chart)]))
         for table in tables(self._summary, self._code, self._reader):
             # A heading does not stay alone at the foot of a page.
-            story += [Spacer(1, 9), CondPageBreak(32 * mm), Paragraph(escape(table.title), _HEADING), Spacer(1, 2)]
+            story += [Spacer(1, 9), CondPageBreak(32 * mm), Paragraph(_words(table.title), _HEADING), Spacer(1, 2)]
             short, whole = shortened(table, MOST_ROWS)
             story.append(self._table(short))
             if text := rows_left_out(len(short.rows), whole, self._told):
-                story.append(Paragraph(escape(text), _WHEN))
+                story.append(Paragraph(_words(text), _WHEN))
         return story
 
     def foot(self, canvas: Canvas, page: int, pages: int) -> None:
@@ -127,17 +127,17 @@ class _Maker:
             lines.append(told.text("running" if self._summary.has_begun else "not_begun"))
         if scope := counted(self._summary, told):
             lines.append(scope)
-        return escape(" · ".join(lines))
+        return _words(" · ".join(lines))
 
     def _part(self, part: Part) -> str:
         address = links.behind(self._summary, self._reader, part.figure, part.only, part.begin, part.end)
-        return _link(escape(part.text), address)
+        return _words(part.text, address)
 
     # -- tables ----------------------------------------------------------------------------------------
     def _table(self, table: Table) -> LongTable:
         numbers = [kind is not Kind.TEXT for kind in table.kinds]
         heads = [
-            Paragraph(escape(head), _HEAD_NUMBER if number and index else _HEAD)
+            Paragraph(_words(head), _HEAD_NUMBER if number and index else _HEAD)
             for index, (head, number) in enumerate(zip(table.heads, numbers, strict=True))
         ]
         rows = [[self._cell(cell, index, numbers[index]) for index, cell in enumerate(row)] for row in table.rows]
@@ -151,13 +151,12 @@ class _Maker:
         return LongTable([heads, *rows], colWidths=self._widths(table), repeatRows=1, style=style, hAlign="LEFT")
 
     def _cell(self, cell: Cell, index: int, number: bool) -> Paragraph:
-        shown = escape(show(cell, self._told, self._zone))
+        shown = show(cell, self._told, self._zone)
         address = links.call(self._summary.tenant, self._reader, cell.call) if cell.call else ""
         if cell.figure and cell.value:
             address = links.behind(self._summary, self._reader, cell.figure, cell.only, cell.begin, cell.end)
-        shown = _link(shown, address)
-        if cell.good is not None:
-            shown = f'<font color="{_GOOD if cell.good else _BAD}">{shown}</font>'
+        colour = "" if cell.good is None else _GOOD if cell.good else _BAD
+        shown = _words(shown, address, colour)
         if index == 0:
             return Paragraph(shown, _ROW_HEAD)
         return Paragraph(shown, _NUMBER if number else _CELL)
@@ -209,8 +208,9 @@ def _width(text: str, font: str, size: float) -> float:
     return float(pdfmetrics.stringWidth(text, font, size))
 
 
-def _link(shown: str, address: str) -> str:
-    return f'<a href="{escape(address, {chr(34): "&quot;"})}">{shown}</a>' if address else shown
+def _words(text: str, address: str = "", colour: str = "") -> str:
+    """What a paragraph is made of: ReportLab reads a markup of its own."""
+    return templates.macro("printed.html", "words", text=text, address=address, colour=colour)
 
 
 # -- charts -----------------------------------------------------------------------------------------------

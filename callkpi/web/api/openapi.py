@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from callkpi import __version__
+from callkpi import __version__, templates
 from callkpi.web.access import PAGE_HEADERS, RIGHTS
 from callkpi.web.api.contract import JSON, Answer, Asked, Operation, Parameter
 from callkpi.web.api.schemas import SCHEMAS
@@ -163,44 +162,24 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 def page(operations: Sequence[Operation]) -> str:
     """The description as one plain page: no script, nothing of others."""
-    subjects = dict.fromkeys(operation.subject for operation in operations)
-    parts = [
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>callkpi API</title>',
-        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="docs.css">',
-        f"<h1>callkpi API {__version__}</h1>",
-        "<p>Send <code>Authorization: Bearer …</code>. Times are UTC with an offset, durations seconds, shares 0 to 1. "
-        'Errors are <code>application/problem+json</code>. For programs: <a href="openapi.json">openapi.json</a>.',
-        "<h2>Roles</h2><table><tr><th>from<th>may see or do",
-        *(f"<tr><td>{least}<td>{html.escape(what)}" for least, what in RIGHTS.values()),
-        "</table>",
-    ]
-    for subject in subjects:
-        parts.append(f"<h2>{html.escape(subject)}</h2>")
-        parts += [_section(each) for each in operations if each.subject == subject]
-    return "\n".join([*parts, "</html>", ""])
+    subjects: dict[str, list[Mapping[str, object]]] = {}
+    for operation in operations:
+        subjects.setdefault(operation.subject, []).append(_section(operation))
+    return templates.render("api.html", version=__version__, rights=RIGHTS.values(), subjects=subjects)
 
 
-def _section(operation: Operation) -> str:
-    role = f"role {RIGHTS[operation.right][0]}" if operation.right else "no token"
-    lines = [
-        f'<section id="{operation.name}"><h3><code>{operation.method} {html.escape(operation.path)}</code> '
-        f"<small>{role}</small></h3><p>{html.escape(operation.summary)}"
-    ]
-    rows = [(each.name, each.where, each.schema, each.doc) for each in operation.parameters]
+def _section(operation: Operation) -> Mapping[str, object]:
+    takes = [(each.name, each.where, _value(each.schema), each.doc) for each in operation.parameters]
     if operation.body is not None:
-        rows += [
-            (name, "body", each, each.get("description", "")) for name, each in operation.body["properties"].items()
+        takes += [
+            (name, "body", _value(each), each.get("description", ""))
+            for name, each in operation.body["properties"].items()
         ]
-    if rows:
-        lines.append("<table><tr><th>name<th>in<th>value<th>meaning")
-        lines += [
-            f"<tr><td><code>{name}</code><td>{where}<td>{html.escape(_value(schema))}<td>{html.escape(doc)}"
-            for name, where, schema, doc in rows
-        ]
-        lines.append("</table>")
-    answers = ", ".join(f"{status} {HTTPStatus(status).phrase}" for status in statuses(operation))
-    lines.append(f"<p class=errors>Also: {answers}</section>")
-    return "\n".join(lines)
+    return {
+        "name": operation.name, "method": operation.method, "path": operation.path, "summary": operation.summary,
+        "role": f"role {RIGHTS[operation.right][0]}" if operation.right else "no token", "takes": takes,
+        "answers": ", ".join(f"{status} {HTTPStatus(status).phrase}" for status in statuses(operation)),
+    }  # fmt: skip
 
 
 def _value(schema: Any) -> str:
