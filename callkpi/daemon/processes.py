@@ -82,10 +82,12 @@ async def serve(
     dsn = settings.database.url or embedded.dsn(settings.data_dir)
     family = _Family(replace(settings, database=replace(settings.database, url=config.Secret(dsn))), health)
     working = asyncio.create_task(_work(family, server, on_ready))
-    presence = Presence.begun(settings.data_dir)
-    reloading = asyncio.create_task(_reloads(family, settings, reread, presence)) if reread is not None else None
     stopping = asyncio.create_task(stop.wait())
+    presence, reloading = None, None
     try:
+        presence = Presence.begun(settings.data_dir)
+        if reread is not None:
+            reloading = asyncio.create_task(_reloads(family, settings, reread, presence))
         await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
         if working.done() and not stop.is_set():
             await working
@@ -118,6 +120,7 @@ async def _work(family: _Family, server: _Embedded | None, on_ready: Callable[[]
                 if job.is_wanted(settings):
                     await family.spawn(job.role)
             await _listening(settings)
+            family.is_complete.set()
             logger.info("daemon.ready", listen=settings.server.listen, processes=settings.server.processes)
             on_ready()
     except ExceptionGroup as errors:
@@ -131,6 +134,8 @@ async def _reloads(family: _Family, given: config.Settings, reread: Reread, pres
     number = 0
     while True:
         await asked.wait()
+        # Before that its children are still being started, with what it began with.
+        await family.is_complete.wait()
         asked.clear()
         number += 1
         try:
@@ -333,6 +338,7 @@ class _Family:
         self.health = health
         self._lifeline, self._keep = os.pipe()
         self._children: list[_Child] = []
+        self.is_complete = asyncio.Event()
 
     async def spawn(self, role: str) -> None:
         sockets = self._sockets(role)
