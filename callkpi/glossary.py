@@ -154,6 +154,6 @@ def unit_of(name: str) -> Unit:
 
 
 def label(name: str, language: str) -> str:
-    """A figure's name for people, in English ("en") or Russian ("ru"). Raises KeyError for what is no figure."""
+    """A figure's name for people, in one of LANGUAGES. Raises KeyError for what is no figure."""
     kpi = KPIS[name]
-    return kpi.russian if language == "ru" else kpi.english
+    return {"en": kpi.english, "ru": kpi.russian}[language]

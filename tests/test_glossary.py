@@ -13,6 +13,7 @@ from callkpi.figures.weights import FIGURES
 from callkpi.glossary import KPIS, ServiceLevelFormula, Unit, Way
 from callkpi.summaries.tables import Kind, kind_of
 from callkpi.web.api import schemas
+from callkpi.words import LANGUAGES, Place, catalogue
 from grafana.generator import shared
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,15 @@ def test_a_figure_has_one_name_in_each_language(kpi: glossary.Kpi) -> None:
     shown = shared.column(kpi.name).label
     assert (shown.en.lower(), shown.ru.lower()) == (kpi.english.lower(), kpi.russian.lower())
     assert re.search("[а-я]", kpi.russian) and not re.search("[а-я]", kpi.english)
+
+
+def test_figures_have_names_in_each_language_that_they_are_told_in() -> None:
+    assert set(LANGUAGES[Place.SUMMARY]) <= set(LANGUAGES[Place.FIGURE])
+    for code in glossary.LANGUAGES:
+        assert catalogue.texts(code, Place.BOARD)["service_level"] == glossary.label("service_level", code)
+        assert not catalogue.texts(code, Place.SUMMARY).all().keys() & KPIS.keys(), (
+            "a second name beside the glossary's"
+        )
 
 
 def test_names_tell_figures_apart() -> None:

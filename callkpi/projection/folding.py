@@ -48,6 +48,19 @@ def interpreted(
     return [bounds.as_projected(event) for event in told if event.kind is not Kind.SIGNAL]
 
 
+def call_of(
+    source: config.Source | None,
+    limits: Thresholds,
+    root: StreamKey,
+    told: tuple[Sequence[CallEvent], Sequence[CallEvent]],
+    now: datetime,
+) -> Call | None:
+    """The call that its own events and those of members of queues tell of, as of *now*; None where there is none."""
+    events, members = told
+    canonical = interpreted(source, events, members)
+    return fold(root.call_id, canonical, limits, now, events) if canonical else None
+
+
 def asks_about(
     settings: config.Settings, call: StreamKey, events: Sequence[CallEvent]
 ) -> Sequence[tuple[str, datetime]]:
@@ -282,11 +295,8 @@ class Folding:
         """The call, or None where its events tell of none."""
         source = self._settings.sources.get(root.source)
         limits = self._limits.get(root.tenant) or Thresholds(config.Tenant())
-        canonical = interpreted(source, events, members)
-        if not canonical:
-            return None
-        call = fold(root.call_id, canonical, limits, now, events)
-        return After(call, facts.facts(call, limits))
+        call = call_of(source, limits, root, (events, members), now)
+        return None if call is None else After(call, facts.facts(call, limits))
 
     def _unreadable(self, root: StreamKey, error: Exception) -> str:
         """Why the events of a call can't be read: this one is set aside and waits for a fix, the others go on."""

@@ -12,12 +12,12 @@ import asyncpg
 
 from callkpi import config
 from callkpi.calls import facts
-from callkpi.calls.fold import Thresholds, fold
+from callkpi.calls.fold import Thresholds
 from callkpi.calls.model import StreamKey
 from callkpi.calls.rows import call_body, event_from_row
 from callkpi.database import store
 from callkpi.projection import days, isolation, streams, timekeeping
-from callkpi.projection.folding import asks_about, interpreted, members_at, restarts_after
+from callkpi.projection.folding import asks_about, call_of, members_at, restarts_after
 from callkpi.same_call import check as same_call_check
 
 Progress = Callable[[int, int], None]
@@ -153,14 +153,13 @@ async def _check_call(connection: asyncpg.Connection, settings: config.Settings,
     others += (await restarts_after(connection, settings, {StreamKey(*key): events})).values()
     limits = Thresholds(tenant)
     try:
-        canonical = interpreted(source, events, others)
-        folded = call_body(fold(row["call_id"], canonical, limits, now, events))
+        call = call_of(source, limits, StreamKey(*key), (events, others), now)
     except Exception as error:
         return f"call {row['source']}/{row['call_id']}: can't be read: {isolation.reason_of(error)}"
     stored = await same_call_check.side_body(connection, settings, key)
     if stored is None:
         stored = await connection.fetchval(store.query("reports", "call_at"), *key, row["started_at"])
-    if stored is None or _steady(json.loads(stored)) != _steady(json.loads(folded)):
+    if call is None or stored is None or _steady(json.loads(stored)) != _steady(json.loads(call_body(call))):
         return f"call {row['source']}/{row['call_id']}: is not the fold of its {len(events)} events"
     return ""
 
