@@ -45,6 +45,8 @@ def test_the_wheel_has_sql_and_grafana_inside_and_works_from_any_directory(tmp_p
     assert len(grafana) > 20 and grafana <= names
     board = {f"callkpi/web/board{rest}" for rest in (".js", ".css")}
     assert board <= names
+    handbook = {str(path.relative_to(ROOT)) for path in (ROOT / "callkpi" / "handbook").rglob("*.md")}
+    assert len(handbook) > 100 and handbook | {"callkpi/web/handbook.css"} <= names
     words = {f"callkpi/words/locale/{code}/LC_MESSAGES/callkpi.po" for code in ("en", "ru", "kk")}
     templates = {f"callkpi/templates/{path.name}" for path in (ROOT / "callkpi/templates").glob("*.html")}
     assert len(templates) > 5 and words | templates <= names

@@ -1,8 +1,8 @@
 """The KPIs: what one call contributes (facts), and every formula of the glossary, each once. Pure, no I/O.
 
-Definitions: the glossary in the README. A fact belongs to one grain. A call counts once as ``CALL``; once for each stay
-in a queue as ``ENTRY`` (one that met no queue is an entry without a queue, once it is answered or over); and once for
-each ring or conversation of an agent as ``HANDLE``. Rollups, counters, reports and checks are sums of facts and of
+Definitions: the handbook's page of numbers. A fact belongs to one grain. A call counts once as ``CALL``; once for each
+stay in a queue as ``ENTRY`` (one that met no queue is an entry without a queue, once it is answered or over); and once
+for each ring or conversation of an agent as ``HANDLE``. Rollups, counters, reports and checks are sums of facts and of
 nothing else.
 """
 

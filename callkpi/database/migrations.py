@@ -40,7 +40,7 @@ async def apply(dsn: str) -> list[str]:
             names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
             raise NewerSchema(
                 f"a newer callkpi has worked on this database: version {__version__} does not know {names}; start the "
-                "newer one again, or restore a backup from before it"
+                "newer one again, or restore a backup from before it; see 'Going back' in /handbook/install"
             )
         try:
             await migrate.apply(connection, directory, schema_name=store.SCHEMA, logger=_SILENT)

@@ -1,6 +1,6 @@
 """The store as Prometheus families. Nothing is counted in memory: a restart changes no number.
 
-Names, labels and buckets: the glossary in the README. Business counters and gauges are the same from every process
+Names, labels and buckets: the handbook's page of numbers. Business counters and gauges are the same from every process
 (query them with ``max by``); counters only grow, corrections are in ``callkpi_calls_reclassified_total``.
 """
 

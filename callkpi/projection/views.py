@@ -113,7 +113,7 @@ async def _admit_reader(connection: asyncpg.Connection, password: str) -> None:
             statement = await connection.fetchval(store.query("views", "login_statement"), verifier(password))
             await connection.execute(statement)
     except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedObjectError) as error:
-        logger.warning("views.no_reader", role=READER, error=type(error).__name__, hint="see 'Grafana' in the README")
+        logger.warning("views.no_reader", role=READER, error=type(error).__name__, hint="see /handbook/grafana")
     else:
         logger.info("views.reader", said=said)
 

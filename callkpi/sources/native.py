@@ -1,4 +1,4 @@
-"""callkpi's own event format, for anything that can send JSON: see "Native events" in the README.
+"""callkpi's own event format, for anything that can send JSON: see its page in the handbook.
 
 One object, an array, or JSON Lines. Required: ``call_id``, ``kind``, ``at`` (ISO 8601 with an offset, or Unix
 seconds). ``event_id`` makes repetitions harmless; without one it is a hash of the event.

@@ -226,7 +226,7 @@ def _stranger(request: web.Request) -> Problem:
         return Problem(
             403,
             "Only this machine may read",
-            "Set server.api_token and send it as 'Authorization: Bearer …'",
+            "Set server.api_token and send it as 'Authorization: Bearer …'; see /handbook/install",
         )
     detail = "Send 'Authorization: Bearer …', or open the page once with '?token=…'"
     return Problem(401, "A token is needed", detail, headers={"WWW-Authenticate": "Bearer"})

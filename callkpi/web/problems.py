@@ -89,8 +89,8 @@ def _advice(request: web.Request, error: web.HTTPException) -> str:
     if error.status != 404:
         return ""
     if request.path.startswith("/hooks"):
-        return "A source's door is POST /hooks/{source}, its name as in [sources.NAME]"
-    return f"Nothing is at {request.path[:100]}; see /api/v1/docs, /reports and /board"
+        return "A source's door is POST /hooks/{source}, its name as in [sources.NAME]; see /handbook/sources"
+    return f"Nothing is at {request.path[:100]}; see /api/v1/docs, /reports, /board and /handbook"
 
 
 def _route(request: web.Request) -> str:

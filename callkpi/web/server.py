@@ -21,7 +21,7 @@ from callkpi.ingest.spool import Spool
 from callkpi.looping import Loop, keep_going
 from callkpi.metrics.exporter import Exporter
 from callkpi.people.names import Names
-from callkpi.web import access, problems, signin
+from callkpi.web import access, handbook, problems, signin
 from callkpi.web.api import Api
 from callkpi.web.board import Board
 from callkpi.web.hooks import Hooks
@@ -110,6 +110,7 @@ def application(
     )
     access.install(app, settings)
     app.add_routes(signin.routes())
+    app.add_routes(handbook.routes())
     app.add_routes(Hooks(ingest, health, settings.server).routes())
     names = Names(settings)
     app.add_routes(Probes(pool, Exporter(pool, settings, spool, names), settings, spool).routes())

@@ -27,7 +27,8 @@ _CLOSE: dict[str, str] = {hdrs.CONNECTION: "close"}
 _STYLE = """body { font: 1.1rem/1.5 sans-serif; margin: 15vh auto; max-width: 24rem; padding: 0 1rem; }
 input, button { font: inherit; width: 100%; box-sizing: border-box; padding: .5rem; margin-top: .5rem; }
 .wrong { color: #b3261e; }
-@media (prefers-color-scheme: dark) { body { background: #14181f; color: #dde3ec; } .wrong { color: #f2b8b5; } }
+@media (prefers-color-scheme: dark) { body { background: #14181f; color: #dde3ec; } .wrong { color: #f2b8b5; }
+a { color: #8ab4f8; } }
 """
 
 #: More no form with one field has.

@@ -44,7 +44,8 @@ class Page:
         """The line above a page: reports, board, what the page adds, languages."""
         board = Shown(self.told.text("board"), self.reader.link("board", {"tenant": self.tenant}))
         reports = Shown(self.told.text("reports"), self.reader.link("reports", {"tenant": self.tenant}))
-        return Navigation((reports, board, *more), [self._language(code) for code in LANGUAGES])
+        handbook = Shown(self.told.text("handbook"), self.reader.link("handbook/summaries"))
+        return Navigation((reports, board, handbook, *more), [self._language(code) for code in LANGUAGES])
 
     def _language(self, code: str) -> Shown:
         joint = "&" if "?" in self.here else "?"

@@ -12,6 +12,7 @@ class Place(StrEnum):
     BOARD = "board"
     FIGURE = "figure"  #: names of figures: the glossary's in English and Russian, else the catalogue's
     FUNNEL = "funnel"
+    HANDBOOK = "handbook"
     SIGN_IN = "signin"
     SUMMARY = "summary"
 
@@ -22,6 +23,7 @@ LANGUAGES: Mapping[Place, tuple[str, ...]] = {
     Place.BOARD: ("en", "ru", "kk"),
     Place.FIGURE: ("en", "ru"),
     Place.FUNNEL: ("en", "ru"),
+    Place.HANDBOOK: ("en", "ru"),
     Place.SIGN_IN: ("en", "ru", "kk"),
     Place.SUMMARY: ("en", "ru"),
 }

@@ -16,7 +16,7 @@ FOLDER = "Call centre"
 
 _GENERATED = "Written by python -m grafana.generator.alerts: change grafana/generator/alerts.py, not this file."
 _RULES_HEADER = f"""{_GENERATED}
-Why it is built as it is: the head of that file. What to do about an alert: grafana/runbooks/."""
+Why it is built as it is: the head of that file. What to do about an alert: its page in the handbook."""
 _MANAGED_HEADER = f"""{_GENERATED}
 The alerts of grafana/prometheus/callkpi.rules.yaml as Grafana manages them, for those who have no Alertmanager. They
 read series that the recording rules of that file make, so Prometheus has to load it all the same. Have one of the two

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-RUNBOOKS = "https://github.com/callkpi/callkpi/blob/main/grafana/runbooks"
+#: Where the daemon shows its handbook if nothing else is configured: an address that leads to no stranger.
+#: ``callkpi grafana-files DIR --url URL`` writes another one into the files.
+DAEMON = "http://127.0.0.1:8090"
 
 #: The name of the scrape job in prometheus.yml.
 JOB = "callkpi"
@@ -95,13 +97,13 @@ class Alert:
 
     @property
     def runbook(self) -> str:
-        """Name of the runbook: the alert's in kebab case, without the prefix."""
+        """The alert's page in the handbook: its name in kebab case, without the prefix."""
         words = self.name.removeprefix("Callkpi")
         return "".join(f"-{c.lower()}" if c.isupper() else c for c in words).removeprefix("-")
 
     @property
     def runbook_url(self) -> str:
-        return f"{RUNBOOKS}/{self.runbook}.md"
+        return f"{DAEMON}/handbook/alerts/{self.runbook}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -205,7 +205,7 @@ async def test_from_missed_calls_to_a_message_and_nothing_else(watched: Monitori
     await tell(watched.target, traffic("new", now - timedelta(minutes=2), answered=3, missed=9))
     text = await inbox.wait("floor", "acme, queue sales: 9 callers missed in the last half hour")
     assert "First: Look who is free or paused" in text and "Since " in text
-    assert "runbooks/missed-call-spike.md" in text
+    assert "/handbook/alerts/missed-call-spike" in text
     await asyncio.sleep(4)
     # Two replicas, one message; who hung up waiting is among the missed and not told again; no numbers.
     assert len(inbox.told("floor", "callers missed in the last half hour")) == 1

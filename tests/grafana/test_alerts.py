@@ -1,4 +1,4 @@
-"""The alerts as files: up to date, true to what the exporter says, the same for Grafana, each with its runbook."""
+"""The alerts as files: up to date, true to what the exporter says, the same for Grafana, each with its page."""
 
 from __future__ import annotations
 
@@ -20,15 +20,22 @@ from ruamel.yaml import YAML
 
 from callkpi import config
 from callkpi.calls.model import Outcome
+from callkpi.commands import grafana_files
 from callkpi.ingest.spool import Spool
 from callkpi.metrics.exporter import Exporter
+from callkpi.web import handbook
 from grafana.generator import alert_files, alert_model, alerts, writing
 from tests.stand_ins.alert_files import ALERTMANAGER, GRAFANA
 from tests.stand_ins.recent_calls import call, send
 from tests.stand_ins.truth import FILES
 from tests.world import World, capture_lines, test_settings
 
-RUNBOOKS = GRAFANA / "runbooks"
+HANDBOOK = Path(handbook.ROOT)
+#: The parts of each alert's page, by language.
+PARTS = {
+    "en": ("First look.", "Usual causes", "What to do", "When it is no alarm."),
+    "ru": ("Куда смотреть сначала.", "Обычные причины", "Что делать", "Когда это не тревога."),
+}
 ALERTS = alerts.all_alerts()
 EXPRESSIONS = [
     *(record.expr for group in alerts.groups() for record in group.records),
@@ -107,19 +114,34 @@ def test_every_alert_says_who_acts_and_how(alert: alert_model.Alert) -> None:
     texts = " ".join(alert_files.texts(alert).values())
     assert not re.search(r"\$\{|%\w+%", texts)
     assert not re.search(r"labels\.(customer|number|call)", texts)
-    runbook = RUNBOOKS / f"{alert.runbook}.md"
-    assert alert.runbook_url.endswith(f"/grafana/runbooks/{runbook.name}")
-    lines = runbook.read_text().splitlines()
-    assert lines[0] == f"# {alert.name}"
-    assert len(lines) <= 30 and max(map(len, lines)) <= 120
-    for part in ("First look.", "Usual causes", "What to do", "When it is no alarm."):
-        assert any(line.startswith(f"**{part}") for line in lines), part
+    assert alert.runbook_url == f"{alert_model.DAEMON}/handbook/alerts/{alert.runbook}"
+    for code, parts in PARTS.items():
+        lines = (HANDBOOK / code / "alerts" / f"{alert.runbook}.md").read_text().splitlines()
+        assert lines[0] == f"# {alert.name}"
+        assert len(lines) <= 30 and max(map(len, lines)) <= 120
+        for part in parts:
+            assert any(line.startswith(f"**{part}") for line in lines), part
 
 
-def test_no_runbook_without_its_alert() -> None:
-    assert {path.stem for path in RUNBOOKS.iterdir()} == {alert.runbook for alert in ALERTS}
-    named = {name for path in RUNBOOKS.iterdir() for name in re.findall(r"Callkpi[A-Z]\w+", path.read_text())}
+@pytest.mark.parametrize("code", PARTS)
+def test_no_page_of_an_alert_without_its_alert(code: str) -> None:
+    pages = list((HANDBOOK / code / "alerts").iterdir())
+    assert {path.stem for path in pages} == {alert.runbook for alert in ALERTS}
+    named = {name for path in pages for name in re.findall(r"Callkpi[A-Z]\w+", path.read_text())}
     assert named <= {alert.name for alert in ALERTS}
+
+
+def test_alerts_lead_to_the_handbook_of_the_daemon_that_is_named(tmp_path: Path) -> None:
+    grafana_files.write(tmp_path, "https://kpi.example.org/")
+    for name in ("prometheus/callkpi.rules.yaml", "provisioning/alerting/callkpi.yaml"):
+        addresses = re.findall(r"runbook_url: (\S+)", (tmp_path / name).read_text())
+        assert addresses == [f"https://kpi.example.org/handbook/alerts/{alert.runbook}" for alert in ALERTS]
+
+
+@promtool
+def test_prometheus_accepts_rules_that_lead_elsewhere(tmp_path: Path) -> None:
+    grafana_files.write(tmp_path, "https://kpi.example.org")
+    assert "SUCCESS" in run("promtool", "check", "rules", str(tmp_path / "prometheus" / "callkpi.rules.yaml"))
 
 
 # -- Grafana ----------------------------------------------------------------------------------------------

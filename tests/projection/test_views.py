@@ -399,7 +399,7 @@ async def test_the_reader_s_password_works_and_changes_and_limited_users_are_tol
     await views.publish(connection, with_password(test_settings()))  # says so, and goes on
     assert await connection.fetchval("SELECT count(*) FROM callkpi_views.tenants") == 1
     await connection.close()
-    # The two statements of the README.
+    # The two statements of the handbook's page about Grafana.
     boss = await asyncpg.connect(guarded.dsn.replace("/postgres", "/limited"))
     await boss.execute("CREATE ROLE callkpi_reader LOGIN PASSWORD 'given by the administrator'")
     assert await boss.fetchval("SELECT callkpi.prepare_reader()") == "callkpi_reader is ready"
