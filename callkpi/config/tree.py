@@ -177,7 +177,7 @@ class Report:
         (),
         "mailto:name@example.com, telegram:CHAT, bitrix24:SOURCE/chat42 or SOURCE/feed, folder:/directory, https://…",
     )
-    language: str = setting("en", "en, ru or kk")
+    language: str = setting("en", "en or ru")
     files: tuple[str, ...] = setting(("pdf",), "what goes with it: pdf, xlsx, csv, html, json")
     wait_minutes: float = setting(15.0, "late events have this long after the end of the period")
     corrections_days: float = setting(
