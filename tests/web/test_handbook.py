@@ -180,12 +180,8 @@ def test_the_page_of_a_source_has_a_whole_configuration(code: str, kind: str, tm
 
 #: Names of lines in the log and of a file that look like settings.
 NO_SETTINGS = {
-    ("retention", "failed"),
-    ("spool", "failed"),
-    ("spool", "sqlite3"),
-    ("database", "errors"),
-    ("log", "py"),
-}
+    ("retention", "failed"), ("spool", "failed"), ("spool", "sqlite3"), ("database", "errors"), ("log", "py"),
+}  # fmt: skip
 
 
 def test_every_setting_that_is_named_by_its_section_exists(tmp_path: Path) -> None:
