@@ -159,7 +159,7 @@ class Report:
         "mailto:name@example.com, telegram:CHAT, bitrix24:SOURCE/chat42 or SOURCE/feed, folder:/directory, https://…",
         shown=False,
     )
-    language: str = setting("en", "en, ru or kk")
+    language: str = setting("en", "en or ru")
     files: Texts = setting(("pdf",), "what goes with it: pdf, xlsx, csv, html, json")
     wait_minutes: Number = setting(15.0, "late events have this long after the end of the period", ge=0, le=24 * 60)
     corrections_days: Number = setting(

@@ -32,7 +32,7 @@ UNAVAILABLE = (
     OSError,
     TimeoutError,
 )
-#: … or refuses what it is asked.
+#: What a database answers that does not do what it was asked, whether it is away or refuses.
 FAILURES = (asyncpg.PostgresError, *UNAVAILABLE)
 
 

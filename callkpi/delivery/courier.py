@@ -55,7 +55,7 @@ STEADY = timedelta(minutes=10)
 REACH = timedelta(days=3)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(minutes=30)
 GIVE_UP = timedelta(days=1)
-#: A message that is being sent since then was cut off by the end of the daemon.
+#: Messages that are sent at the same time.
 AT_ONCE = 8
 
 

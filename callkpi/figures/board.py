@@ -20,7 +20,7 @@ WORKING_DAY = timedelta(hours=8)
 _FAR_BELOW = 7 / 8
 #: Seconds that the projector may be behind while the board still calls its figures those of now.
 PROJECTOR_LAG_SECONDS = 30.0
-#: … and that a delivery may wait on disk: a database that answers may take nothing new, read-only or full as it is.
+#: Seconds that a delivery may wait on disk: a database that answers may take nothing new, read-only or full as it is.
 SPOOLED_SECONDS = 10.0
 
 

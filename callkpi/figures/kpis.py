@@ -29,7 +29,7 @@ from callkpi.projection.timekeeping import people, settle
 
 #: What a report can be grouped by.
 GROUPINGS = ("queue", "agent", "team", "line", "direction", "outcome")
-#: … of which these tell what people do.
+#: The groupings whose figures are those of people's work.
 _OF_PEOPLE = ("agent", "team")
 _COUNTS = {Grain.ENTRY: "queue entries", Grain.HANDLE: "handles of agents", Grain.CALL: "calls"}
 

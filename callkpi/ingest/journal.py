@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 #: Events in one transaction at the most: keeps a group's latency low when history is loaded beside live calls.
 GROUP_EVENTS = 3000
-#: … and what their facts may take.
+#: Bytes that the facts of these events may take.
 GROUP_BYTES = 4 * 1024 * 1024
 #: A database that takes longer for a group is treated as one that is away; what it did all the same is no harm.
 APPEND_SECONDS = 5.0

@@ -40,8 +40,7 @@ HOUR = timedelta(hours=1)
 TALK_SLACK_MS, TALK_SLACK = 5000, 0.1
 _SHORTEST_NUMBER = 7
 
-#: Flags of a union, where its sides contradict each other; the leading one's facts count.
-CONFLICTS = ("conflicting_customer", "conflicting_outcome", "conflicting_talk", "conflicting_agent")
+#: Flag of a call that could be part of more than one.
 AMBIGUOUS = "ambiguous_same_call"
 
 

@@ -52,7 +52,7 @@ class Decided:
     #: Where the rows of the calls were: of sides that the batch did not touch.
     places: dict[Key, datetime] = field(default_factory=dict)
     united: list[str] = field(default_factory=list)  #: rules, one for each side that became part of a call
-    split: list[str] = field(default_factory=list)  #: … that is no longer part of one
+    split: list[str] = field(default_factory=list)  #: rules, one for each side that is no longer part of a call
 
 
 async def lock(connection: asyncpg.Connection, tenants: Iterable[str]) -> None:

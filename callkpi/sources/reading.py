@@ -26,8 +26,8 @@ class Read:
     )
     malformed: str = ""  #: why nothing of it could be read
     items: Sequence[tuple[int, bool]] = ()  #: of the CRM, see :meth:`SourceType.crm_items`
-    refused: int = 0  #: events that the database can't hold …
-    refusal: str = ""  #: … and why
+    refused: int = 0  #: events that the database can't hold
+    refusal: str = ""  #: why it can't hold them
 
 
 class Reader:

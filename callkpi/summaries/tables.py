@@ -87,9 +87,9 @@ class Cell(NamedTuple):
 
     value: Any
     kind: Kind = Kind.TEXT
-    figure: str = ""  #: it opens to the calls of this figure …
-    only: Mapping[str, str] = _ALL  #: … of this queue, agent, team or outcome …
-    begin: datetime | None = None  #: … and of this window; else of the whole period
+    figure: str = ""  #: the figure to whose calls it opens
+    only: Mapping[str, str] = _ALL  #: the queue, agent, team or outcome of these calls
+    begin: datetime | None = None  #: their window; None: the whole period
     end: datetime | None = None
     call: str = ""  #: it opens to this call
     good: bool | None = None  #: a goal reached or not

@@ -6,6 +6,7 @@ import posixpath
 import re
 import tomllib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,9 @@ def test_the_page_of_a_source_has_a_whole_configuration(code: str, kind: str, tm
 
 
 #: Names of lines in the log and of a file that look like settings.
-NO_SETTINGS = {("retention", "failed"), ("spool", "failed"), ("spool", "sqlite3"), ("database", "errors")}
+NO_SETTINGS = {
+    ("retention", "failed"), ("spool", "failed"), ("spool", "sqlite3"), ("database", "errors"), ("log", "py"),
+}  # fmt: skip
 
 
 def test_every_setting_that_is_named_by_its_section_exists(tmp_path: Path) -> None:
@@ -283,6 +286,15 @@ async def test_what_is_no_page_is_answered_with_the_contents(client: TestClient[
 async def test_other_pages_lead_to_it(client: TestClient[Any, Any]) -> None:
     for path in ("/", "/board", "/reports", "/api/v1/docs"):
         assert "handbook" in await (await client.get(path, headers={"Accept": "text/html"})).text(), path
+
+
+async def test_who_has_to_sign_in_may_read_it_before(world: World) -> None:
+    settings = replace(world.settings, server=config.Server(api_token="a-long-random-string-of-a-test"))
+    app = application(settings, world.pool, world.ingest, world.health)
+    async with TestClient(TestServer(app)) as client:
+        stopped = await client.get("/board", headers={"Accept": "text/html", "Accept-Language": "ru"})
+        assert stopped.status == 401 and 'href="/handbook?lang=ru"' in await stopped.text()
+        assert (await client.get("/handbook?lang=ru")).status == 200
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Debian package chromium is not installed")

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 from callkpi.database import encoding
 
-#: A cell that begins like this is a formula to a spreadsheet …
+#: A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-#: … but a plain or a telephone number, also a masked one, is none: nothing is computed from it.
+#: A plain or a telephone number, also a masked one, is no formula: nothing is computed from it.
 _NUMBER = re.compile(r"[+-]?[0-9•]+([.,][0-9]+)?")
 
 Row = Mapping[str, Any]
