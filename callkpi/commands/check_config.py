@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
 def _summary(settings: config.Settings) -> None:
     sources = ", ".join(f"{name} ({source.kind})" for name, source in settings.sources.items()) or "none"
     weak = [*config.doubts(settings), *missing_folders(settings), *config.warnings(settings)]
-    verdict = f"can be used; {len(weak)} things to look at follow" if weak else "is good"
+    verdict = f"can be used; what to look at follows ({len(weak)})" if weak else "is good"
     print(f"The configuration {verdict}. Tenants: {', '.join(settings.tenants)}. Sources: {sources}.")
     for name, source in funnels(settings).items():
         how = "only logged (dry_run)" if source.funnel.dry_run else "written"

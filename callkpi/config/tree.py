@@ -196,7 +196,7 @@ class Tenant:
     region: str = setting("", "two-letter country of numbers written without a country code, e.g. KZ")
     service_level_seconds: Number = setting(20.0, "an answer within these seconds is within the service level", ge=0)
     service_level_formula: ServiceLevelFormula = setting(
-        ServiceLevelFormula.DEFAULT, "default, answered, offered or with_abandons; see the README's glossary"
+        ServiceLevelFormula.DEFAULT, "default, answered, offered or with_abandons; see /handbook/numbers"
     )
     short_abandon_seconds: Number = setting(5.0, "a caller who hangs up sooner is a short abandon", ge=0)
     talked_seconds: Number = setting(10.0, "a conversation of at least these seconds counts as talked", ge=0)
@@ -268,7 +268,7 @@ class Token:
     """One reader of the API and the pages."""
 
     token: Secret = secret_setting("", "sent as 'Authorization: Bearer …', or opened once as '?token=…' by a browser")
-    role: Role = setting(Role.VIEWER, "viewer, supervisor, manager or admin; see the README")
+    role: Role = setting(Role.VIEWER, "viewer, supervisor, manager or admin; see /handbook/install")
     tenants: Texts = setting((), "the call centres that may be read; empty: all")
 
 

@@ -154,7 +154,7 @@ def test_connect_ends_with_a_status_that_says_whether_all_answered(tmp_path: Pat
 def test_what_hardly_anybody_means_is_told_of_and_not_called_good(tmp_path: Path, text: str, words: str) -> None:
     said = check(tmp_path, text)
     assert said.returncode == 0 and f"{words}" in said.stderr
-    assert "The configuration can be used; 1 things to look at follow." in said.stdout
+    assert "The configuration can be used; what to look at follows (1)." in said.stdout
 
 
 def test_a_shift_of_a_team_that_nobody_can_be_in_is_told_of(tmp_path: Path) -> None:
