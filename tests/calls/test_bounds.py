@@ -181,6 +181,5 @@ async def test_names_that_were_journalled_before_there_were_bounds_are_projected
 
 
 def test_a_custom_fields_name_in_the_configuration_is_bounded() -> None:
-    problems: list[str] = []
-    check(config.Settings(tenants={"acme": config.Tenant(fields={"x" * 65: ReportField()})}), problems)
+    problems = list(check(config.Settings(tenants={"acme": config.Tenant(fields={"x" * 65: ReportField()})})))
     assert [problem for problem in problems if problem.endswith("a custom field's name has at most 64 characters")]

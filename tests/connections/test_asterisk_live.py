@@ -360,10 +360,8 @@ async def test_several_asterisks_are_kept_at_once(world: World, dsn: str) -> Non
 
 def test_settings_say_what_to_write() -> None:
     def problems(**keys: Any) -> str:
-        found: list[str] = []
         source = config.new_source(kind="asterisk", **keys)
-        check(config.Settings(sources={"pbx": source}), found)
-        return "\n".join(found)
+        return "\n".join(check(config.Settings(sources={"pbx": source})))
 
     good = {"ami_address": "pbx.example:5038", "ami_user": "callkpi", "ami_secret": "s"}
     assert problems(**good) == ""
